@@ -1,0 +1,1 @@
+"""Model families that navicache can drive, one module each."""

@@ -1,0 +1,84 @@
+"""What a model family must offer. A third party adds one by an entry point in `navicache.backends`."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from navicache_cli.cache.site import Site
+    from navicache_cli.plan import Plan
+    from navicache_cli.report import ModelIdentity
+
+
+class Stages:
+    """Stop-watch over the stages of one generation; a stage lasts until the next one starts."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self._name = ""
+        self._since = 0.0
+
+    def start(self, name: str) -> None:
+        """End the stage that runs, if any, and start `name`; "" only ends."""
+        now = time.perf_counter()
+        if self._name:
+            self.seconds[self._name] = self.seconds.get(self._name, 0.0) + now - self._since
+        self._name, self._since = name, now
+
+
+class Pipeline(Protocol):
+    """A loaded model, ready for any number of generations.
+
+    Attributes:
+        identity: which weights and code it is.
+    """
+
+    identity: ModelIdentity
+
+    def site(self) -> Site:
+        """Return where the cache attaches."""
+
+    def generate(self, plan: Plan, stages: Stages) -> Tensor:
+        """Run the family's own sampler.
+
+        Args:
+            plan: what to generate.
+            stages: told when `text`, `denoise` and `decode` start.
+
+        Returns:
+            Video [3, F, H, W], float, in [-1, 1].
+        """
+
+
+class Backend(Protocol):
+    """A model family.
+
+    Attributes:
+        name: as used with `--model`, and as its preset is named.
+    """
+
+    name: str
+
+    def problem(self) -> str:
+        """Say in one line what is missing before this family can run here; "" when nothing is."""
+
+    def check(self, plan: Plan) -> list[str]:
+        """Check what only this family knows, before anything is loaded.
+
+        Returns:
+            Notes for the user, such as words that will be ignored.
+
+        Raises:
+            UsageError: the plan asks for something this family cannot do.
+        """
+
+    def load(self, plan: Plan) -> Pipeline:
+        """Load weights and build the family's own pipeline.
+
+        Raises:
+            BackendError: code is missing.
+            WeightsError: weights are missing or damaged.
+        """

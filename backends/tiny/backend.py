@@ -1,0 +1,163 @@
+"""Backend and pipeline of `tiny`: its weights, its prompt check, its sampler loop."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from backends.protocol import Stages
+from navicache_cli import __version__
+from navicache_cli.errors import WeightsError
+from navicache_cli.report import ModelIdentity
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from navicache_cli.cache.site import Site
+    from navicache_cli.plan import Plan
+
+PARTS = ("transformer", "text_encoder", "codec")
+
+
+def shipped_weights() -> Path:
+    """Return the folder of the weights that ship with the package."""
+    return Path(str(files("backends.tiny"))) / "weights"
+
+
+class TinyPipeline:
+    """The loaded miniature: text encoder, transformer, codec."""
+
+    def __init__(self, folder: Path) -> None:
+        """Load the weights in `folder`.
+
+        Raises:
+            WeightsError: a file is missing, damaged, or of another model.
+        """
+        import torch
+
+        from .codec import Codec
+        from .model import TinyWan
+        from .text import TextEncoder
+
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.transformer = TinyWan(**_read_config(folder))
+        self.text_encoder = TextEncoder()
+        self.codec = Codec()
+        digest = hashlib.sha256()
+        for name in PARTS:
+            part: nn.Module = getattr(self, name)
+            digest.update(_load_part(part, folder / f"{name}.safetensors"))
+            part.to(self.device).eval().requires_grad_(False)
+        self.identity = ModelIdentity(
+            name="tiny t2v",
+            repository="navicache, backends/tiny",
+            commit=f"navicache {__version__}",
+            weights_digest=f"sha256:{digest.hexdigest()}",
+        )
+
+    def site(self) -> Site:
+        """Return the whole transformer forward, as for Wan2.1."""
+        from navicache_cli.cache import ForwardSite
+
+        return ForwardSite(self.transformer, timestep="t", inputs="x")
+
+    def generate(self, plan: Plan, stages: Stages) -> Tensor:
+        """Sample as Wan2.1 does: two forwards a step under guidance, one without (guidance 1).
+
+        Returns:
+            Video [3, F, H, W] float32 in [-1, 1].
+        """
+        import torch
+
+        from .codec import CHANNELS, STRIDE
+        from .solvers import make_solver
+        from .text import tokenize
+
+        with torch.inference_mode():
+            stages.start("text")
+            tokens = [tokenize(plan.prompt), tokenize(plan.negative_prompt)]
+            context, negative = self.text_encoder(tokens)
+            stages.start("denoise")
+            shape = ((plan.frames - 1) // STRIDE[0] + 1, plan.height // STRIDE[1], plan.width // STRIDE[2])
+            # Drawn on the CPU whatever the device, so that a seed means the same noise everywhere.
+            generator = torch.Generator().manual_seed(plan.seed)
+            latents = torch.randn(CHANNELS, *shape, generator=generator).to(self.device)
+            patch = self.transformer.patch_size
+            seq_len = shape[0] * shape[1] * shape[2] // (patch[0] * patch[1] * patch[2])
+            solver = make_solver(plan.solver, plan.steps, plan.shift)
+            for timestep in solver.timesteps:
+                t = timestep[None].to(self.device)
+                flow = self.transformer([latents], t, [context], seq_len)[0]
+                if plan.guidance != 1.0:
+                    unconditional = self.transformer([latents], t, [negative], seq_len)[0]
+                    flow = unconditional + plan.guidance * (flow - unconditional)
+                latents = solver.step(flow, latents)
+            stages.start("decode")
+            video = self.codec.decode(latents[None])[0].cpu()
+            stages.start("")
+        return video
+
+
+class TinyBackend:
+    """The miniature model family."""
+
+    name = "tiny"
+
+    def problem(self) -> str:
+        """See `Backend.problem`."""
+        folder = shipped_weights()
+        missing = [n for n in (*(f"{p}.safetensors" for p in PARTS), "config.json") if not (folder / n).is_file()]
+        return f"weights missing: {', '.join(missing)}" if missing else ""
+
+    def check(self, plan: Plan) -> list[str]:
+        """Check both prompts against the vocabulary; unknown words among known ones become notes."""
+        from .text import tokenize
+
+        notes = []
+        for prompt in (plan.prompt, plan.negative_prompt):
+            if unknown := tokenize(prompt).unknown:
+                listed = ", ".join(word[:30] for word in unknown[:12])
+                notes.append(f"tiny does not know these words and ignores them: {listed}")
+        if plan.frames != 17:
+            notes.append(f"tiny was trained on 17 frames; {plan.frames} may look wrong")
+        return notes
+
+    def load(self, plan: Plan) -> TinyPipeline:
+        """Load the shipped weights, or those in the folder `plan.weights`."""
+        return TinyPipeline(Path(plan.weights).expanduser() if plan.weights else shipped_weights())
+
+
+def _read_config(folder: Path) -> dict[str, Any]:
+    path = folder / "config.json"
+    try:
+        config = json.loads(path.read_text("utf-8"))
+        config.pop("model_type", None)
+        return {**config, "patch_size": tuple(config["patch_size"])}
+    except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
+        reason = getattr(error, "strerror", None) or "it is not a transformer configuration"
+        raise WeightsError(f"cannot read {path}: {reason}", _MEND) from None
+
+
+def _load_part(module: nn.Module, path: Path) -> bytes:
+    """Load one safetensors file into a module and return the file's digest."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load
+
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise WeightsError(f"cannot read the weights {path}: {error.strerror}", _MEND) from None
+    try:
+        # Counters of batches seen are not weights and are not in the files.
+        state = {**{k: v for k, v in module.state_dict().items() if not v.is_floating_point()}, **load(data)}
+        module.load_state_dict(state)
+    except (SafetensorError, RuntimeError) as error:
+        cause = str(error).splitlines()[0]
+        raise WeightsError(f"{path} does not hold weights of tiny's {path.stem}: {cause[:120]}", _MEND) from None
+    return hashlib.sha256(data).digest()
+
+
+_MEND = "reinstall navicache, or train the weights: python -m backends.tiny.train"

@@ -1,0 +1,297 @@
+"""Train `tiny` from nothing: draw the world, learn the codec, encode, learn the denoiser, export.
+
+    python -m backends.tiny.train --out training
+
+Every stage is seeded and resumes from its last checkpoint when started again. The device is picked
+(CUDA when there is one). `--out` then holds the checkpoints, a CSV and a plot of the losses, and
+`weights/`, the files to put beside this module.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import multiprocessing
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn, track
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from . import world
+from .codec import Codec, from_groups, to_groups
+from .model import TinyWan
+from .text import TEXT_LEN, TextEncoder, tokenize
+
+SEED = 2026
+CODEC = {"steps": 1800, "batch": 10, "rate": 2e-3, "videos": 3000, "latent_noise": 0.1}
+DENOISER = {"steps": 8500, "batch": 64, "rate": 1.2e-3, "videos": 24000, "prompt_dropout": 0.1}
+EMA_DECAY = 0.999
+TRAINING_SHIFT = 2.0  # noise levels: logit-normal, then sigma -> 2 sigma / (1 + sigma)
+CHECKPOINT_SECONDS = 120.0
+
+
+class Ema:
+    """Exponential moving average of parameters, the weights that are exported."""
+
+    def __init__(self, modules: nn.ModuleDict) -> None:
+        self.shadow = {k: v.detach().clone() for k, v in modules.state_dict().items()}
+
+    @torch.no_grad()
+    def update(self, modules: nn.ModuleDict, step: int) -> None:
+        """Move the average towards the current parameters; faster at first."""
+        decay = min(EMA_DECAY, (1 + step) / (10 + step))
+        state = modules.state_dict()
+        averaged = [key for key, value in state.items() if value.is_floating_point()]
+        torch._foreach_lerp_([self.shadow[k] for k in averaged], [state[k] for k in averaged], 1 - decay)
+        for key in state.keys() - set(averaged):
+            self.shadow[key].copy_(state[key])
+
+
+def learning_rate(step: int, steps: int, peak: float) -> float:
+    """Cosine schedule from `peak` to 2 % of it after a linear warm-up of 100 steps."""
+    warm = min(1.0, (step + 1) / 100)
+    return peak * warm * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * step / steps)))
+
+
+def train(
+    name: str,
+    modules: nn.ModuleDict,
+    loss_of: Any,
+    batches: Any,
+    out: Path,
+    device: torch.device,
+    *,
+    steps: int,
+    rate: float,
+) -> None:
+    """Run one stage to its end, from its checkpoint if there is one; leaves the averaged weights in `modules`.
+
+    Args:
+        name: stage name, of the checkpoint `{name}.pt` and of the loss log `{name}.csv`.
+        modules: what is trained.
+        loss_of: maps a batch to a scalar loss.
+        batches: maps a step to a batch, a pure function of the step, so that resuming changes nothing.
+        out: folder of checkpoints and logs.
+        device: where to train.
+        steps: length of the stage.
+        rate: peak learning rate.
+    """
+    modules.to(device).train()
+    optimizer = torch.optim.AdamW(modules.parameters(), lr=rate, betas=(0.9, 0.98), weight_decay=0.01, fused=True)
+    ema = Ema(modules)
+    checkpoint, log = out / f"{name}.pt", out / f"{name}.csv"
+    start, seconds = 0, 0.0
+    if checkpoint.exists():
+        state = torch.load(checkpoint, map_location=device, weights_only=True)
+        modules.load_state_dict(state["modules"])
+        optimizer.load_state_dict(state["optimizer"])
+        ema.shadow, start, seconds = state["ema"], state["step"], state["seconds"]
+        kept = log.read_text().splitlines()[: start + 1]
+        log.write_text("\n".join(kept) + "\n")
+    else:
+        log.write_text("step,loss\n")
+
+    def save(step: int) -> None:
+        state = {
+            "modules": modules.state_dict(), "optimizer": optimizer.state_dict(), "ema": ema.shadow,
+            "step": step, "seconds": seconds + time.perf_counter() - began,
+        }  # fmt: skip
+        torch.save(state, checkpoint.with_suffix(".part"))
+        checkpoint.with_suffix(".part").replace(checkpoint)
+
+    began = saved = time.perf_counter()
+    columns = (
+        TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total}"),
+        TextColumn("loss {task.fields[loss]:.4f}"), TimeElapsedColumn(), TimeRemainingColumn(),
+    )  # fmt: skip
+    with Progress(*columns) as progress, log.open("a", buffering=1) as losses:
+        bar = progress.add_task(name, total=steps, completed=start, loss=float("nan"))
+        for step in range(start, steps):
+            for group in optimizer.param_groups:
+                group["lr"] = learning_rate(step, steps, rate)
+            torch.manual_seed(SEED + step)
+            with torch.autocast(device.type, dtype=torch.bfloat16):
+                loss = loss_of(batches(step))
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            nn.utils.clip_grad_norm_(modules.parameters(), 1.0)
+            optimizer.step()
+            ema.update(modules, step)
+            value = float(loss.detach())
+            losses.write(f"{step},{value:.6f}\n")
+            progress.update(bar, advance=1, loss=value)
+            if time.perf_counter() - saved > CHECKPOINT_SECONDS:
+                save(step + 1)
+                saved = time.perf_counter()
+        save(steps)
+    modules.load_state_dict(ema.shadow)
+    modules.eval()
+
+
+def draw_chunk(indices: range) -> tuple[np.ndarray, list[str]]:
+    """Draw training scenes: frames [B, F, H, W, 3] uint8 and prompts. Scene i depends on SEED and i alone."""
+    frames, prompts = [], []
+    for index in indices:
+        rng = np.random.default_rng((SEED, index))
+        scene = world.sample_scene(rng)
+        prompts.append(world.describe(scene, rng))
+        frames.append(world.render(scene))
+    return np.stack(frames), prompts
+
+
+def draw_in_parallel(count: int, chunk: int) -> Iterator[tuple[np.ndarray, list[str]]]:
+    """Draw the first `count` training scenes, `chunk` at a time, on all cores, in order."""
+    ranges = [range(start, min(start + chunk, count)) for start in range(0, count, chunk)]
+    with multiprocessing.get_context("spawn").Pool() as pool:
+        yield from pool.imap(draw_chunk, ranges)
+
+
+def to_unit(frames: np.ndarray) -> Tensor:
+    """Turn uint8 frames [B, F, H, W, 3] into video [B, 3, F, H, W] in [-1, 1]."""
+    return torch.from_numpy(frames).permute(0, 4, 1, 2, 3).float() / 127.5 - 1
+
+
+def train_codec(out: Path, device: torch.device) -> Codec:
+    """Learn the codec on drawn videos: absolute plus squared error, latents disturbed so that decoding is smooth."""
+    torch.manual_seed(SEED)
+    modules = nn.ModuleDict({"codec": Codec()})
+    codec = modules["codec"].to(memory_format=torch.channels_last)
+    cache = out / "codec_videos.npy"
+    if not cache.exists():
+        np.save(cache, np.concatenate([frames for frames, _ in draw_in_parallel(CODEC["videos"], 50)]))
+    videos = np.load(cache)
+
+    def batches(step: int) -> Tensor:
+        chosen = np.random.default_rng((SEED, step)).integers(0, len(videos), CODEC["batch"])
+        return to_groups(to_unit(videos[chosen]).to(device)).contiguous(memory_format=torch.channels_last)
+
+    def loss_of(groups: Tensor) -> Tensor:
+        latents = codec.encode_groups(groups)
+        latents = latents + CODEC["latent_noise"] * torch.randn_like(latents)
+        error = codec.decode_groups(latents).float() - groups
+        return error.abs().mean() + 4 * error.pow(2).mean()
+
+    train("codec", modules, loss_of, batches, out, device, steps=CODEC["steps"], rate=CODEC["rate"])
+    codec.scale.momentum = None
+    return codec
+
+
+@torch.no_grad()
+def encode_world(codec: Codec, out: Path, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Draw and encode the denoiser's training set: latents [N, 16, f, h, w] float16 and tokens [N, TEXT_LEN]."""
+    cache = out / "latents.pt"
+    if not cache.exists():
+        latents, tokens = [], []
+        codec = codec.eval().to(device)
+        drawn = draw_in_parallel(DENOISER["videos"], chunk=50)
+        for frames, prompts in track(drawn, "latents", total=math.ceil(DENOISER["videos"] / 50)):
+            latents.append(codec.encode(to_unit(frames).to(device)).half().cpu())
+            for prompt in prompts:
+                indices = tokenize(prompt).indices
+                tokens.append(F.pad(torch.tensor(indices), (0, TEXT_LEN - len(indices)), value=-1))
+        torch.save({"latents": torch.cat(latents), "tokens": torch.stack(tokens)}, cache)
+    data = torch.load(cache, weights_only=True)
+    return data["latents"], data["tokens"]
+
+
+def train_denoiser(latents: Tensor, tokens: Tensor, out: Path, device: torch.device) -> nn.ModuleDict:
+    """Learn text encoder and transformer together by rectified flow: predict noise - latent."""
+    torch.manual_seed(SEED)
+    modules = nn.ModuleDict({"transformer": TinyWan(), "text": TextEncoder()})
+    transformer, text = modules["transformer"], modules["text"]
+    empty = torch.full((TEXT_LEN,), -1)
+    empty[0] = 0
+
+    def batches(step: int) -> tuple[Tensor, Tensor]:
+        rng = np.random.default_rng((SEED, step))
+        chosen = torch.from_numpy(rng.integers(0, len(latents), DENOISER["batch"]))
+        dropped = torch.from_numpy(rng.random(DENOISER["batch"]) < DENOISER["prompt_dropout"])
+        prompts = torch.where(dropped[:, None], empty, tokens[chosen])
+        return latents[chosen].to(device).float(), prompts.to(device)
+
+    def predict(noisy: Tensor, t: Tensor, prompts: Tensor) -> Tensor:
+        return transformer.forward_batch(noisy, t, text.encode_batch(prompts))
+
+    # Fusing the many small elementwise steps halves the time a step takes on a CPU; it needs a C++ compiler.
+    if device.type == "cuda" or shutil.which("g++") or shutil.which("clang++"):
+        predict = torch.compile(predict)
+
+    def loss_of(batch: tuple[Tensor, Tensor]) -> Tensor:
+        clean, prompts = batch
+        sigma = torch.sigmoid(torch.randn(len(clean), device=device))
+        sigma = TRAINING_SHIFT * sigma / (1 + (TRAINING_SHIFT - 1) * sigma)
+        noise = torch.randn_like(clean)
+        level = sigma.view(-1, 1, 1, 1, 1)
+        noisy = (1 - level) * clean + level * noise
+        flow = predict(noisy, 1000 * sigma, prompts)
+        return F.mse_loss(flow, noise - clean)
+
+    train("denoiser", modules, loss_of, batches, out, device, steps=DENOISER["steps"], rate=DENOISER["rate"])
+    return modules
+
+
+def export(codec: Codec, modules: nn.ModuleDict, out: Path) -> None:
+    """Write the weights as float16 safetensors with the transformer's config.json."""
+    folder = out / "weights"
+    folder.mkdir(exist_ok=True)
+    parts = {"codec": codec, "transformer": modules["transformer"], "text_encoder": modules["text"]}
+    for name, module in parts.items():
+        state = {
+            k: v.half().contiguous().cpu() for k, v in module.state_dict().items() if v.is_floating_point()
+        }
+        save_file(state, folder / f"{name}.safetensors", metadata={"format": "pt"})
+    (folder / "config.json").write_text(json.dumps(modules["transformer"].config, indent=2) + "\n")
+
+
+def plot_losses(out: Path) -> None:
+    """Draw the loss of both stages, smoothed, to losses.png."""
+    try:
+        import matplotlib
+
+        matplotlib.use("Agg")
+        from matplotlib import pyplot as plt
+    except ImportError:
+        print("no matplotlib: pip install 'navicache[train]' to have the losses drawn")
+        return
+    figure, axes = plt.subplots(1, 2, figsize=(10, 3.6), layout="constrained")
+    for axis, name in zip(axes, ("codec", "denoiser"), strict=True):
+        loss = np.loadtxt(out / f"{name}.csv", delimiter=",", skiprows=1)[:, 1]
+        window = max(1, len(loss) // 100)
+        smooth = np.convolve(loss, np.ones(window) / window, mode="valid")
+        axis.semilogy(np.arange(len(smooth)) + window, smooth)
+        axis.set(title=name, xlabel="step", ylabel="loss")
+        axis.grid(alpha=0.3, which="both")
+    figure.savefig(out / "losses.png", dpi=110)
+
+
+def main() -> None:
+    """Run all stages, or those up to `--until`."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--out", type=Path, default=Path("training"), help="folder of everything written")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--until", choices=("codec", "latents", "denoiser"), default="denoiser")
+    arguments = parser.parse_args()
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    device = torch.device(arguments.device)
+    codec = train_codec(arguments.out, device)
+    if arguments.until == "codec":
+        return
+    latents, tokens = encode_world(codec, arguments.out, device)
+    if arguments.until == "latents":
+        return
+    modules = train_denoiser(latents, tokens, arguments.out, device)
+    export(codec, modules, arguments.out)
+    plot_losses(arguments.out)
+
+
+if __name__ == "__main__":
+    main()

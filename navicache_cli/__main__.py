@@ -1,0 +1,5 @@
+"""`python -m navicache_cli`."""
+
+from .app import main
+
+main()

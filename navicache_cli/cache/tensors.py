@@ -1,0 +1,76 @@
+"""Small operations on the tensors of one call: distances, copies, sizes, and reading numbers back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import torch
+
+Tensors = tuple[torch.Tensor, ...]
+
+
+@torch.no_grad()
+def mean_abs(tensors: Tensors) -> torch.Tensor:
+    """‖a‖: the mean absolute value over all elements of all `tensors`, summed in float32; 0-dim."""
+    return _mean(a.abs() for a in tensors)
+
+
+@torch.no_grad()
+def mean_abs_difference(a: Tensors, b: Tensors) -> torch.Tensor:
+    """‖a − b‖ for tensors of the same shapes: subtracted in their own type, summed in float32; 0-dim."""
+    return _mean((u - v).abs_() for u, v in zip(a, b, strict=True))
+
+
+def _mean(magnitudes: Iterable[torch.Tensor]) -> torch.Tensor:
+    # sum() and not vector_norm(): on a CPU the latter adds one element after another, and a float32
+    # total of tens of millions of elements then stops growing a third short.
+    totals, counts = zip(*((a.sum(dtype=torch.float32), a.numel()) for a in magnitudes), strict=True)
+    total: torch.Tensor = sum(totals[1:], totals[0])
+    return total / sum(counts)
+
+
+def snapshot(tensors: Tensors) -> Tensors:
+    """Copies that later in-place changes do not reach.
+
+    Samplers update latents in place, and models write into their own buffers; a kept reference would
+    then show the new values, and the residual would be wrong without a word.
+    """
+    return tuple(a.detach().clone() for a in tensors)
+
+
+def same_layout(a: Tensors, b: Tensors) -> bool:
+    """Whether both hold as many tensors, pairwise of the same shape, type and device."""
+    return len(a) == len(b) and all(
+        u.shape == v.shape and u.dtype == v.dtype and u.device == v.device for u, v in zip(a, b, strict=True)
+    )
+
+
+def size_in_bytes(groups: Iterable[Tensors]) -> int:
+    """Bytes of all tensors in `groups`, each tensor counted once."""
+    return sum({id(a): a.nbytes for group in groups for a in group}.values())
+
+
+def reading_is_free(tensor: torch.Tensor) -> bool:
+    """Whether a value can be read without waiting for a device."""
+    return tensor.device.type == "cpu"
+
+
+def timestep_number(timestep: float | torch.Tensor) -> float | torch.Tensor:
+    """The one number `timestep` stands for; a 0-dim tensor where reading it would mean waiting.
+
+    A tensor may hold one number, one a sample, or one a token. The largest counts: where some frames
+    are given as a condition their timestep is 0 at every step, and only the others tell the step.
+    """
+    if not isinstance(timestep, torch.Tensor):
+        return float(timestep)
+    largest = timestep.detach() if timestep.dim() == 0 else timestep.detach().amax()
+    return float(largest.item()) if reading_is_free(timestep) else largest
+
+
+def read_numbers(scalars: Sequence[torch.Tensor]) -> list[float]:
+    """The values of 0-dim tensors, float32, fetched from their device in a single transfer."""
+    if not scalars:
+        return []
+    device = scalars[-1].device
+    values: list[float] = torch.stack([a.detach().to(device, torch.float32) for a in scalars]).tolist()
+    return values

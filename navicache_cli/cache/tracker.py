@@ -1,0 +1,51 @@
+"""Which step, and which generation, a call belongs to: known from the timestep alone."""
+
+from __future__ import annotations
+
+from enum import Enum
+
+
+class Arrival(Enum):
+    """What a call's timestep says about it."""
+
+    SAME_STEP = "same step"
+    NEW_STEP = "new step"
+    NEW_GENERATION = "new generation"
+
+
+class StepTracker:
+    """Counts steps by watching the timestep change.
+
+    Counting calls instead would break when guidance is off, batched, or has a third branch. Within a
+    generation timesteps only rise or only fall, so a turn is a new generation; so is a new timestep
+    after all steps have been seen. A generation cut short after its first step cannot be told from a
+    second branch of it: whoever restarts there says so with `Session.begin`.
+    """
+
+    def __init__(self) -> None:
+        self.begin(total_steps=0)
+
+    def begin(self, total_steps: int) -> None:
+        """Forget everything: a generation of `total_steps` steps starts."""
+        self.index = -1
+        self._total_steps = total_steps
+        self._timestep: float | None = None
+        self._rising: bool | None = None
+
+    def classify(self, timestep: float) -> Arrival:
+        """What a call at `timestep` is; changes nothing."""
+        if self._timestep is None:
+            return Arrival.NEW_STEP
+        if timestep == self._timestep:
+            return Arrival.SAME_STEP
+        turned = self._rising is not None and (timestep > self._timestep) != self._rising
+        if turned or self.index + 1 >= self._total_steps:
+            return Arrival.NEW_GENERATION
+        return Arrival.NEW_STEP
+
+    def advance(self, timestep: float) -> None:
+        """Go to the next step, at `timestep`."""
+        if self._timestep is not None:
+            self._rising = timestep > self._timestep
+        self.index += 1
+        self._timestep = timestep

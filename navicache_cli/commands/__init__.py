@@ -1,0 +1,1 @@
+"""Sub-commands of the `navicache` program, one module each."""

@@ -1,0 +1,211 @@
+"""`navicache generate`: from a plan to a video and its report."""
+
+from __future__ import annotations
+
+import json
+import sys
+from contextlib import nullcontext
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .. import __version__
+from ..errors import UsageError
+from ..plan import Layer, Plan, environment_layer, output_path, parse_assignments, resolve
+from ..presets import OFF, read_yaml
+
+if TYPE_CHECKING:
+    from backends.protocol import Backend, Pipeline
+
+    from ..report import Baseline, Report
+    from ..runner import Run
+
+
+def read_prompt(path: str) -> str:
+    """Read a prompt from a file, or from standard input for "-"; line breaks become spaces.
+
+    Raises:
+        UsageError: the file is missing, empty, or not UTF-8 text.
+    """
+    try:
+        raw = sys.stdin.buffer.read() if path == "-" else Path(path).expanduser().read_bytes()
+        prompt = " ".join(raw.decode("utf-8-sig").split())
+    except OSError as error:
+        raise UsageError(f"cannot read the prompt file {path}: {error.strerror}", "check the path") from None
+    except UnicodeDecodeError:
+        raise UsageError(f"the prompt file {path} is not UTF-8 text", "save it as UTF-8") from None
+    if not prompt:
+        raise UsageError(f"the prompt file {path} is empty", "write one prompt into it")
+    return prompt
+
+
+def build_plan(
+    flags: dict[str, Any], assignments: list[str], config: Path | None, environment: dict[str, str]
+) -> Plan:
+    """Merge all layers into a checked plan.
+
+    Args:
+        flags: options given as flags, None where not given.
+        assignments: `--set` items.
+        config: a YAML file of options.
+        environment: variables, such as `os.environ`.
+
+    Raises:
+        UsageError: see `plan.resolve`.
+    """
+    layers = []
+    if config is not None:
+        values = {key.replace("-", "_"): value for key, value in read_yaml(config).items()}
+        layers.append(Layer(f"config {config.name}", values))
+    layers.append(environment_layer(environment))
+    layers.append(Layer("--set {name}", parse_assignments(assignments)))
+    layers.append(Layer("--{name}", {key: value for key, value in flags.items() if value is not None}))
+    return resolve(layers)
+
+
+def generate(plan: Plan, *, quiet: bool = False, as_json: bool = False, dry_run: bool = False) -> Report | None:
+    """Run a plan and show the result; `dry_run` only shows the plan.
+
+    Raises:
+        NavicacheError: see the error classes; nothing is left half-written.
+    """
+    from .. import terminal
+
+    if dry_run:
+        _show_plan(plan, as_json)
+        return None
+
+    from backends.registry import get_backend
+
+    from ..runner import Clock
+    from ..video import check_writable
+
+    clock = Clock()
+    backend = get_backend(plan.model)
+    notes = _notes(backend, plan)
+    path = output_path(plan)
+    check_writable(path, plan.overwrite)
+    if not quiet:
+        for note in notes:
+            terminal.show_note(note)
+    # Rich output stops where a JSON document or silence was asked for.
+    silent = quiet or as_json
+    with nullcontext() if silent else terminal.stderr.status(f"loading {plan.model}"):
+        pipeline = backend.load(plan)
+    load_seconds = clock()
+    cached = _run(pipeline, plan, f"{plan.model} {plan.mode}", quiet)
+    uncached = None
+    if plan.baseline:
+        uncached = _run(pipeline, replace(plan, mode=OFF, method=OFF), "uncached", quiet)
+    report = _write(plan, pipeline, path, cached, uncached, (load_seconds, clock), notes)
+    if as_json:
+        print(json.dumps(report.to_json(), indent=1))
+    elif quiet:
+        print(report.output.path)
+    else:
+        terminal.stdout.print(terminal.summary_table(report))
+    return report
+
+
+def _show_plan(plan: Plan, as_json: bool) -> None:
+    from .. import terminal
+
+    if as_json:
+        print(json.dumps(_plan_document(plan), indent=1))
+    else:
+        terminal.stdout.print(terminal.plan_table(plan))
+
+
+def _plan_document(plan: Plan) -> dict[str, dict[str, Any]]:
+    return {key: {"value": value, "source": plan.provenance[key]} for key, value in plan.values().items()}
+
+
+def _notes(backend: Backend, plan: Plan) -> list[str]:
+    """Check the plan with its backend and collect what the user should know."""
+    notes = backend.check(plan)
+    if plan.method != OFF and plan.steps <= plan.align_steps + 1:
+        notes.append(
+            f"{plan.steps} steps leave nothing to skip: the first {plan.align_steps} and the last are always computed"
+        )
+    return notes
+
+
+def _run(pipeline: Pipeline, plan: Plan, title: str, quiet: bool) -> Run:
+    from ..runner import run
+    from ..terminal import StepProgress
+
+    with StepProgress(title, plan.steps, quiet) as progress:
+        return run(pipeline, plan, on_step=progress)
+
+
+def _write(
+    plan: Plan,
+    pipeline: Pipeline,
+    path: Path,
+    cached: Run,
+    uncached: Run | None,
+    timing: tuple[float, Any],
+    notes: list[str],
+) -> Report:
+    """Write video and report, and return the report."""
+    from ..report import Output, Report, Timings, machine_facts, write_report
+    from ..runner import Clock, step_reports, totals
+    from ..video import to_uint8, write_video
+
+    load_seconds, clock = timing
+    writing = Clock()
+    frames = to_uint8(cached.video)
+    info = write_video(
+        frames, path, plan.fps, metadata=_video_tags(plan, pipeline.identity.name), overwrite=plan.overwrite
+    )
+    write_seconds = writing()
+    report = Report(
+        plan=_plan_document(plan),
+        model=pipeline.identity,
+        machine=machine_facts(),
+        timings_s=Timings(
+            load=load_seconds,
+            text=cached.seconds["text"],
+            denoise=cached.seconds["denoise"],
+            decode=cached.seconds["decode"],
+            write=write_seconds,
+            total=clock(),
+        ),
+        steps=step_reports(cached.session),
+        totals=totals(cached.session),
+        output=Output(str(info.path), info.sha256, info.frames, info.width, info.height, info.fps),
+        baseline=None if uncached is None else _compare(cached, uncached),
+        notes=tuple(notes),
+    )
+    write_report(report, path.with_suffix(".json"))
+    return report
+
+
+def _compare(cached: Run, uncached: Run) -> Baseline:
+    from ..metrics import compare_videos
+    from ..report import Baseline
+    from ..video import to_uint8
+
+    fidelity = compare_videos(to_uint8(cached.video), to_uint8(uncached.video))
+    seconds = uncached.seconds["denoise"]
+    return Baseline(
+        denoise_s=seconds,
+        speedup=seconds / cached.seconds["denoise"],
+        psnr=fidelity.psnr,
+        ssim=fidelity.ssim,
+    )
+
+
+def _video_tags(plan: Plan, model: str) -> dict[str, str]:
+    """Tags for the MP4: that it is AI-generated, by what, and how to make it again."""
+    settings = {
+        "mode": plan.mode, "method": plan.method, "threshold": plan.threshold, "align_steps": plan.align_steps,
+        "estimator": plan.estimator, "steps": plan.steps, "seed": plan.seed, "guidance": plan.guidance,
+        "shift": plan.shift, "solver": plan.solver,
+    }  # fmt: skip
+    return {
+        "title": plan.prompt,
+        "comment": f"AI-generated video. Model: {model}. Cache: {plan.method} ({plan.mode}). Seed: {plan.seed}.",
+        "encoder_software": f"navicache {__version__}",
+        "navicache": json.dumps(settings),
+    }

@@ -1,0 +1,64 @@
+"""One error hierarchy; the command line turns each class into its exit code.
+
+Every message says what was expected and what was found; `hint` says what to type next.
+"""
+
+from __future__ import annotations
+
+
+class NavicacheError(Exception):
+    """Base of all errors a user can cause or mend.
+
+    Args:
+        message: one line: what was expected, what was found.
+        hint: one line: what to type or change next.
+    """
+
+    exit_code = 1
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+class UsageError(NavicacheError):
+    """An option, a config key or a prompt is wrong. Nothing was started."""
+
+    exit_code = 2
+
+
+class BackendError(NavicacheError):
+    """A model family, its official repository or a package it needs is not there."""
+
+    exit_code = 3
+
+
+class WeightsError(NavicacheError):
+    """Weights are missing, incomplete, or belong to another model."""
+
+    exit_code = 4
+
+
+class SiteError(NavicacheError):
+    """The cache cannot be attached to this module, or is attached already."""
+
+    exit_code = 5
+
+
+class OutputError(NavicacheError):
+    """A result cannot be written or read: path, permission, disk space, or format."""
+
+    exit_code = 6
+
+
+class OutOfMemoryError(NavicacheError):
+    """The device ran out of memory during generation."""
+
+    exit_code = 7
+
+
+class Interrupted(NavicacheError):
+    """The user stopped the run (Ctrl-C)."""
+
+    exit_code = 130

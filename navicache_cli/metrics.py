@@ -1,0 +1,123 @@
+"""How close one video is to another of the same prompt and seed: PSNR and SSIM, averaged over frames.
+
+The conventions are those of VideoSys (eval/pab/common_metrics), which the papers on caching report:
+a figure a frame, then the mean over frames.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from navicache_cli.errors import UsageError
+
+IDENTICAL_PSNR = 100.0  # dB, for frames without a difference (VideoSys, calculate_psnr.py)
+
+_RADIUS, _SIGMA = 5, 1.5  # an 11 x 11 Gaussian window, Wang et al. 2004, Section III-B
+_K1, _K2 = 0.01, 0.03  # same place
+
+
+@dataclass(frozen=True)
+class VideoFidelity:
+    """PSNR in dB and SSIM in [-1, 1]: means over frames, and each frame's."""
+
+    psnr: float
+    ssim: float
+    psnr_per_frame: tuple[float, ...]
+    ssim_per_frame: tuple[float, ...]
+
+
+def compare_videos(a: np.ndarray, b: np.ndarray, data_range: float | None = None) -> VideoFidelity:
+    """Compare two videos frame by frame.
+
+    Args:
+        a: [F, H, W, 3], uint8 or float.
+        b: the same shape.
+        data_range: distance from the least to the greatest possible value; 255 for uint8 if not given, and
+            to be given for floats: 1 for [0, 1], 2 for [-1, 1].
+
+    Raises:
+        UsageError: shapes differ or are not as above, frames are smaller than SSIM's 11 x 11 window, or the
+            range of floats is not given.
+    """
+    span = _check(a, b, data_range)
+    psnrs = tuple(_frame_psnr(x, y, span) for x, y in zip(a, b, strict=True))
+    ssims = tuple(_frame_ssim(x, y, span) for x, y in zip(a, b, strict=True))
+    return VideoFidelity(float(np.mean(psnrs)), float(np.mean(ssims)), psnrs, ssims)
+
+
+def psnr(a: np.ndarray, b: np.ndarray, data_range: float | None = None) -> float:
+    """Peak signal-to-noise ratio in dB, the mean over frames of 10 log10(range^2 / MSE).
+
+    As in VideoSys' calculate_psnr, a frame whose MSE is below 1e-10 of range^2 counts as 100 dB.
+
+    Args and errors: as `compare_videos`, but frames may be of any size.
+    """
+    span = _check(a, b, data_range, smallest=1)
+    return float(np.mean([_frame_psnr(x, y, span) for x, y in zip(a, b, strict=True)]))
+
+
+def ssim(a: np.ndarray, b: np.ndarray, data_range: float | None = None) -> float:
+    """Structural similarity (Wang et al. 2004), the mean over pixels, channels and frames.
+
+    Gaussian window of 11 x 11 pixels, sigma 1.5, each channel by itself. Only windows that lie wholly inside
+    the frame count, so the map is [H - 10, W - 10]: as in the paper's own program, in VideoSys, and in
+    scikit-image with gaussian_weights=True, sigma=1.5, use_sample_covariance=False.
+
+    Args and errors: as `compare_videos`.
+    """
+    span = _check(a, b, data_range)
+    return float(np.mean([_frame_ssim(x, y, span) for x, y in zip(a, b, strict=True)]))
+
+
+def _check(a: np.ndarray, b: np.ndarray, data_range: float | None, smallest: int = 2 * _RADIUS + 1) -> float:
+    if a.shape != b.shape:
+        raise UsageError(
+            f"expected two videos of one shape; found {list(a.shape)} and {list(b.shape)}",
+            "generate both with the same --size and --frames",
+        )
+    if a.ndim != 4 or a.shape[3] != 3 or 0 in a.shape:
+        raise UsageError(f"expected frames of shape [frames, height, width, 3]; found {list(a.shape)}")
+    if min(a.shape[1:3]) < smallest:
+        raise UsageError(
+            f"expected frames of at least {smallest}x{smallest}; found {a.shape[2]}x{a.shape[1]}"
+        )
+    if data_range is None and (a.dtype != np.uint8 or b.dtype != np.uint8):
+        raise UsageError(f"expected uint8 frames, or a data_range; found {a.dtype} and {b.dtype} without one")
+    span = 255.0 if data_range is None else float(data_range)
+    if not (span > 0 and math.isfinite(span)):
+        raise UsageError(f"expected a positive data_range; found {data_range}")
+    return span
+
+
+def _frame_psnr(a: np.ndarray, b: np.ndarray, span: float) -> float:
+    difference = (a.astype(np.float64) - b) / span
+    mse = float(np.mean(difference * difference))
+    return IDENTICAL_PSNR if mse < 1e-10 else -10 * math.log10(mse)
+
+
+def _frame_ssim(a: np.ndarray, b: np.ndarray, span: float) -> float:
+    """Mean SSIM of two [H, W, 3] frames, by Eq. 13 of the paper with values divided by the range."""
+    return float(np.mean([_plane_ssim(a[..., c] / span, b[..., c] / span) for c in range(3)]))
+
+
+def _plane_ssim(x: np.ndarray, y: np.ndarray) -> float:
+    """Mean SSIM of two [H, W] planes in float64: variances come as small differences of large numbers."""
+    x, y = x.astype(np.float64), y.astype(np.float64)
+    mean_x, mean_y = _blur(x), _blur(y)
+    both, power = mean_x * mean_y, mean_x * mean_x + mean_y * mean_y
+    covariance = _blur(x * y) - both
+    variances = _blur(x * x + y * y) - power
+    c1, c2 = _K1**2, _K2**2
+    return float(np.mean((2 * both + c1) * (2 * covariance + c2) / ((power + c1) * (variances + c2))))
+
+
+def _blur(plane: np.ndarray) -> np.ndarray:
+    """Gaussian means of [H, W] over the windows inside, [H - 10, W - 10]: down the rows, then along them."""
+    weights = np.exp(-0.5 * (np.arange(-_RADIUS, _RADIUS + 1) / _SIGMA) ** 2)
+    weights /= weights.sum()
+    height, width = plane.shape[0] - 2 * _RADIUS, plane.shape[1] - 2 * _RADIUS
+    plane = sum(w * plane[i : i + height] for i, w in enumerate(weights))
+    return sum(w * plane[:, i : i + width] for i, w in enumerate(weights))

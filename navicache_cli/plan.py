@@ -1,0 +1,292 @@
+"""From options to a plan: one value for each option, with where it came from.
+
+Later layers win: preset < configuration file < environment < flags. A plan is checked as far as it can be
+without loading a model, so that a typing error costs no waiting.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from .cache.factory import ESTIMATORS, METHODS
+from .errors import UsageError
+from .presets import OFF, Preset, preset_for, unknown
+
+MAX_PROMPT_CHARACTERS = 20_000
+SEED_LIMIT = 2**63
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything a generation needs to know, and the source of each value.
+
+    Attributes:
+        model, task, mode, method: what runs and how it is cached.
+        prompt, negative_prompt, image: what is asked for; `image` is a path or "".
+        size: `WIDTHxHEIGHT` in pixels.
+        frames, fps: length of the video and its frames a second.
+        steps, guidance, shift, solver, seed: the sampler's settings.
+        threshold, align_steps, estimator: the cache's settings (tau and A of the paper).
+        weights: a folder of other weights, or "" for the model's own.
+        output: the video's path, or "" to name it by prompt in `output_dir`.
+        overwrite, baseline: whether to replace `output`; whether to run uncached too.
+        provenance: option name to a description of the layer its value is from.
+    """
+
+    model: str
+    task: str
+    mode: str
+    method: str
+    prompt: str
+    negative_prompt: str
+    image: str
+    size: str
+    frames: int
+    fps: int
+    steps: int
+    seed: int
+    guidance: float
+    shift: float
+    solver: str
+    threshold: float
+    align_steps: int
+    estimator: str
+    weights: str
+    output: str
+    output_dir: str
+    overwrite: bool
+    baseline: bool
+    provenance: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def width(self) -> int:
+        """Pixels a row."""
+        return int(self.size.split("x")[0])
+
+    @property
+    def height(self) -> int:
+        """Pixels a column."""
+        return int(self.size.split("x")[1])
+
+    def values(self) -> dict[str, Any]:
+        """All options and their values, without provenance."""
+        return {key: value for key, value in asdict(self).items() if key != "provenance"}
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, (dict, list)):
+        raise ValueError("text")
+    return "" if value is None else str(value)
+
+
+def _integer(value: Any) -> int:
+    if isinstance(value, bool) or (isinstance(value, float) and value != int(value)):
+        raise ValueError("a whole number")
+    try:
+        return int(value)
+    except (TypeError, ValueError, OverflowError):
+        raise ValueError("a whole number") from None
+
+
+def _number(value: Any) -> float:
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        raise ValueError("a number") from None
+    if isinstance(value, bool) or not math.isfinite(number):
+        raise ValueError("a finite number")
+    return number
+
+
+def _switch(value: Any) -> bool:
+    if isinstance(value, bool):
+        return value
+    text = str(value).strip().lower()
+    if text in {"1", "true", "yes", "on"}:
+        return True
+    if text in {"0", "false", "no", "off", ""}:
+        return False
+    raise ValueError("true or false")
+
+
+def _size(value: Any) -> str:
+    match = re.fullmatch(r"(\d{1,5})\s*[x*X×]\s*(\d{1,5})", str(value).strip())
+    if not match:
+        raise ValueError("WIDTHxHEIGHT, such as 832x480")
+    return f"{int(match[1])}x{int(match[2])}"
+
+
+# Every option of a plan with how it is read from text or YAML; the order is the order of the plan's table.
+OPTIONS: dict[str, Callable[[Any], Any]] = {
+    "model": _text, "task": _text, "mode": _text, "method": _text,
+    "prompt": _text, "negative_prompt": _text, "image": _text,
+    "size": _size, "frames": _integer, "fps": _integer, "steps": _integer, "seed": _integer,
+    "guidance": _number, "shift": _number, "solver": _text,
+    "threshold": _number, "align_steps": _integer, "estimator": _text, "weights": _text,
+    "output": _text, "output_dir": _text, "overwrite": _switch, "baseline": _switch,
+}  # fmt: skip
+BUILT_IN = {
+    "model": "tiny", "mode": "fast", "method": "navicache", "image": "", "threshold": 0.0, "weights": "",
+    "output": "", "output_dir": "videos", "overwrite": False, "baseline": False,
+}  # fmt: skip
+ENVIRONMENT_ALIASES = {"NAVICACHE_THRESH": "threshold"}
+
+
+@dataclass(frozen=True)
+class Layer:
+    """Option values from one place. `label` names the place; `{name}` in it becomes the option's name."""
+
+    label: str
+    values: Mapping[str, Any]
+
+    def source(self, option: str) -> str:
+        """Describe where `option` of this layer comes from."""
+        return self.label.replace("{name}", option.replace("_", "-")).replace("{NAME}", option.upper())
+
+
+def environment_layer(environment: Mapping[str, str]) -> Layer:
+    """Collect `NAVICACHE_<OPTION>` variables, and the published `NAVICACHE_THRESH`."""
+    values: dict[str, Any] = {}
+    for option in OPTIONS:
+        if f"NAVICACHE_{option.upper()}" in environment:
+            values[option] = environment[f"NAVICACHE_{option.upper()}"]
+    for variable, option in ENVIRONMENT_ALIASES.items():
+        if variable in environment:
+            values.setdefault(option, environment[variable])
+    return Layer("environment NAVICACHE_{NAME}", values)
+
+
+def parse_assignments(assignments: list[str]) -> dict[str, str]:
+    """Parse `--set key=value` items.
+
+    Raises:
+        UsageError: an item has no `=`.
+    """
+    values = {}
+    for item in assignments:
+        key, equals, value = item.partition("=")
+        if not equals:
+            raise UsageError(f"--set expects key=value, found {item[:60]!r}", "write --set steps=30")
+        values[key.strip().replace("-", "_")] = value
+    return values
+
+
+def resolve(layers: list[Layer]) -> Plan:
+    """Merge layers, weakest first, over the preset they select, and check the result.
+
+    Raises:
+        UsageError: an unknown key, a value of the wrong kind, or one the model cannot do.
+    """
+    chosen: dict[str, Any] = dict(BUILT_IN)
+    sources: dict[str, str] = dict.fromkeys(BUILT_IN, "default")
+
+    def apply(layer: Layer) -> None:
+        for key, value in layer.values.items():
+            if key not in OPTIONS:
+                raise UsageError(f"{unknown('key', key, OPTIONS)} ({layer.source(key)})", "see --help")
+            try:
+                chosen[key] = OPTIONS[key](value)
+            except ValueError as error:
+                raise UsageError(
+                    f"{key.replace('_', '-')} expects {error}, found {str(value)[:60]!r} ({layer.source(key)})",
+                    f"set it with --{key.replace('_', '-')}",
+                ) from None
+            sources[key] = layer.source(key)
+
+    def pick(key: str, default: str) -> str:
+        picked = default
+        for layer in layers:
+            picked = _text(layer.values.get(key, picked))
+        return picked
+
+    preset = preset_for(pick("model", BUILT_IN["model"]))
+    task = pick("task", preset.defaults["task"])
+    if task not in preset.tasks:
+        raise UsageError(unknown(f"task of {preset.model}", task, preset.tasks), "`navicache models` lists them")
+    mode = pick("mode", BUILT_IN["mode"])
+    if mode not in (*preset.modes, OFF):
+        raise UsageError(unknown("mode", mode, [*preset.modes, OFF]), "`navicache presets` shows the modes")
+    label = f"preset {preset.model}"
+    apply(Layer(label, {"fps": preset.fps, **preset.defaults}))
+    apply(Layer(f"{label} {task}", {k: v for k, v in preset.tasks[task].items() if k != "sizes"}))
+    apply(Layer(f"{label} {mode}", preset.modes.get(mode, {"method": OFF})))
+    for layer in layers:
+        apply(layer)
+    if mode == OFF and chosen["method"] != OFF:
+        raise UsageError(
+            f"mode off computes every step, but method {chosen['method'][:40]!r} was asked for ({sources['method']})",
+            "drop --method, or choose --mode fast, mid or slow",
+        )
+    plan = Plan(**chosen, provenance={name: sources[name] for name in OPTIONS})
+    check(plan, preset)
+    return plan
+
+
+def check(plan: Plan, preset: Preset) -> None:
+    """Check a plan against its preset and against common sense.
+
+    Raises:
+        UsageError: naming the option, what was expected and what was found.
+    """
+
+    def expect(fine: bool, option: str, expected: str, hint: str = "") -> None:
+        if not fine:
+            name = option.replace("_", "-")
+            found = str(getattr(plan, option))[:60]
+            raise UsageError(
+                f"{name} expects {expected}, found {found!r} ({plan.provenance[option]})",
+                hint or f"set it with --{name}",
+            )
+
+    if plan.method not in METHODS:
+        raise UsageError(unknown("method", plan.method, METHODS), "set it with --method")
+    if plan.estimator not in ESTIMATORS:
+        raise UsageError(unknown("estimator", plan.estimator, ESTIMATORS), "set it with --estimator")
+    expect(len(plan.prompt) <= MAX_PROMPT_CHARACTERS, "prompt", f"at most {MAX_PROMPT_CHARACTERS} characters")
+    expect(bool(plan.prompt.strip()), "prompt", "some words")
+    expect(1 <= plan.steps <= 1000, "steps", "1 to 1000")
+    expect(-SEED_LIMIT <= plan.seed < SEED_LIMIT, "seed", "a 64-bit whole number")
+    expect(plan.frames >= 1, "frames", "1 or more")
+    if preset.frame_rule == "4n+1":
+        near = max(1, 4 * ((plan.frames - 1 + 2) // 4) + 1)
+        expect(plan.frames % 4 == 1, "frames", "4n+1 (1, 5, 9, 13, 17, …)", f"the nearest is --frames {near}")
+    expect(1 <= plan.fps <= 240, "fps", "1 to 240")
+    sizes = preset.tasks[plan.task]["sizes"]
+    expect(plan.size in sizes, "size", f"one of {', '.join(sizes)} for {plan.model} {plan.task}")
+    expect(plan.solver in preset.solvers, "solver", f"one of {', '.join(preset.solvers)} for {plan.model}")
+    expect(not plan.image, "image", f"nothing: {plan.model} {plan.task} takes no image", "drop --image")
+    expect(plan.guidance >= 0, "guidance", "0 or more")
+    expect(plan.shift > 0, "shift", "more than 0")
+    expect(plan.threshold >= 0, "threshold", "0 or more")
+    expect(plan.align_steps >= 0, "align_steps", "0 or more")
+
+
+def slug(text: str, limit: int = 48) -> str:
+    """Turn a prompt into the safe middle of a file name: lower case letters, digits and hyphens."""
+    words = re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
+    return words[:limit].rstrip("-") or "video"
+
+
+def output_path(plan: Plan) -> Path:
+    """Where the video goes: `--output`, or a free name by prompt, mode and seed in the output folder.
+
+    Raises:
+        UsageError: `--output` does not end in .mp4.
+    """
+    if plan.output:
+        path = Path(plan.output).expanduser()
+        if path.suffix.lower() != ".mp4":
+            raise UsageError(f"output expects a file ending in .mp4, found {plan.output[-60:]!r}", "--output video.mp4")
+        return path
+    folder = Path(plan.output_dir).expanduser()
+    stem = f"{plan.model}-{slug(plan.prompt)}-{plan.mode}-{plan.seed}"
+    path, number = folder / f"{stem}.mp4", 1
+    while path.exists() and not plan.overwrite:
+        number += 1
+        path = folder / f"{stem}-{number}.mp4"
+    return path

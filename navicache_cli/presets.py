@@ -1,0 +1,98 @@
+"""Presets: what is known of each model family before anything is loaded, read from `presets/*.yaml`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from .errors import UsageError
+
+OFF = "off"  # the mode that computes every step; every model has it
+
+
+@dataclass(frozen=True)
+class Preset:
+    """One model family's file.
+
+    Attributes:
+        model: name used with `--model`.
+        title: name for people.
+        repository: official source, or "" for a built-in model.
+        frame_rule: `4n+1` or `any`.
+        fps: frames a second of the finished video.
+        solvers: sampler names the model offers, its default first.
+        defaults: plan values before task and mode.
+        tasks: plan values a task changes, and `sizes`, the sizes it supports.
+        modes: plan values a mode changes; `off` is not listed.
+        sources: where the figures come from.
+    """
+
+    model: str
+    title: str
+    repository: str
+    frame_rule: str
+    fps: int
+    solvers: list[str]
+    defaults: dict[str, Any]
+    tasks: dict[str, dict[str, Any]]
+    modes: dict[str, dict[str, Any]]
+    sources: dict[str, str]
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Read a YAML mapping as plain values; `${…}` stays text, so that a file cannot read the environment.
+
+    Raises:
+        UsageError: the file is missing, not YAML, or not a mapping.
+    """
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+    from yaml import YAMLError
+
+    try:
+        data = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
+        raise UsageError(f"cannot read the configuration {path}: {reason}", "check the path") from None
+    except (YAMLError, OmegaConfBaseException) as error:
+        cause = " ".join(str(error).split())
+        raise UsageError(f"{path} is not valid YAML: {cause[:200]}", "see `navicache presets`") from None
+    if not isinstance(data, dict):
+        raise UsageError(f"{path} holds a list or a single value, a mapping was expected", "write `steps: 30`")
+    return {str(key): value for key, value in data.items()}
+
+
+@cache
+def load_presets() -> dict[str, Preset]:
+    """Read all presets, by model name; the built-in model first."""
+    found = {}
+    for entry in files("presets").iterdir():
+        if entry.name.endswith(".yaml"):
+            data = read_yaml(Path(str(entry)))
+            found[data["model"]] = Preset(**{"repository": "", **data})
+    return dict(sorted(found.items(), key=lambda item: (item[0] != "tiny", item[0])))
+
+
+def preset_for(model: str) -> Preset:
+    """Return the preset of a model.
+
+    Raises:
+        UsageError: there is no such model.
+    """
+    presets = load_presets()
+    if model not in presets:
+        raise UsageError(unknown("model", model, presets), "`navicache models` lists them")
+    return presets[model]
+
+
+def unknown(what: str, value: object, known: Any) -> str:
+    """Say that a name is not known, with the closest known one first."""
+    from difflib import get_close_matches
+
+    names = list(known)
+    close = get_close_matches(str(value), names, n=1)
+    guess = f"; did you mean {close[0]}?" if close else ""
+    return f"unknown {what} {str(value)[:60]!r}, expected one of: {', '.join(names)}{guess}"

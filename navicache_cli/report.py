@@ -1,0 +1,230 @@
+"""The report: one versioned JSON document a run. Dataclasses in, a shipped schema out.
+
+Every command that measures something writes it, every plot and table reads it. The schema is
+`report.schema.json` beside this file; `REPORT_VERSION` changes when a key changes its meaning.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from dataclasses import asdict, dataclass
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from .errors import OutputError
+
+REPORT_VERSION = 1
+
+
+@dataclass(frozen=True)
+class ModelIdentity:
+    """Which weights and code made the video.
+
+    Attributes:
+        name: model and task.
+        repository: where the code is from.
+        commit: its commit, or the package version of a built-in model.
+        weights_digest: `sha256:…` over the weight files.
+    """
+
+    name: str
+    repository: str
+    commit: str
+    weights_digest: str
+
+
+@dataclass(frozen=True)
+class StepReport:
+    """One denoising step: whether it was computed, and the numbers the decision was made on.
+
+    Attributes:
+        index, timestep: which step; the timestep as the model was given it.
+        computed, forced: whether the model ran; whether no other choice was open.
+        seconds: time inside the cached region, all branches.
+        ratio, variance: k and P after the last measurement before this step's decision.
+        innovation: measured ratio minus expected, if this step measured one.
+        predicted_change: relative output change expected for this step alone.
+        accumulated_error: E at the decision.
+    """
+
+    index: int
+    timestep: float
+    computed: bool
+    forced: bool
+    seconds: float | None
+    ratio: float | None
+    variance: float | None
+    innovation: float | None
+    predicted_change: float | None
+    accumulated_error: float | None
+
+
+@dataclass(frozen=True)
+class Totals:
+    """Sums over the steps.
+
+    `skip_ratio` is skipped_steps / steps; `speedup_bound` is what skipping alone could reach in denoising
+    time, steps / computed_steps. `cache_bytes` is the most the cache held at once.
+    """
+
+    steps: int
+    computed_steps: int
+    skipped_steps: int
+    skip_ratio: float
+    compute_ratio: float
+    transformer_calls: int
+    transformer_calls_saved: int
+    cache_bytes: int
+    peak_memory_bytes: int
+    speedup_bound: float
+
+
+@dataclass(frozen=True)
+class Timings:
+    """Wall-clock seconds of each stage."""
+
+    load: float
+    text: float
+    denoise: float
+    decode: float
+    write: float
+    total: float
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """The same generation without the cache, and how the cached one compares with it."""
+
+    denoise_s: float
+    speedup: float
+    psnr: float
+    ssim: float
+
+
+@dataclass(frozen=True)
+class Output:
+    """The video file."""
+
+    path: str
+    sha256: str
+    frames: int
+    width: int
+    height: int
+    fps: float
+
+
+@dataclass(frozen=True)
+class Report:
+    """Everything about one generation. `plan` maps each option to its value and its source."""
+
+    plan: dict[str, dict[str, Any]]
+    model: ModelIdentity
+    machine: dict[str, Any]
+    timings_s: Timings
+    steps: list[StepReport]
+    totals: Totals
+    output: Output
+    baseline: Baseline | None = None
+    notes: tuple[str, ...] = ()
+    version: int = REPORT_VERSION
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the document as plain JSON values; without a baseline the key is absent."""
+        document = asdict(self)
+        document["notes"] = list(self.notes)
+        if self.baseline is None:
+            del document["baseline"]
+        return document
+
+
+@cache
+def schema() -> dict[str, Any]:
+    """Return the shipped JSON schema."""
+    loaded: dict[str, Any] = json.loads(files("navicache_cli").joinpath("report.schema.json").read_text("utf-8"))
+    return loaded
+
+
+def validate(document: Any) -> None:
+    """Check a document against the schema.
+
+    Raises:
+        OutputError: naming the first key that does not fit.
+    """
+    from jsonschema import Draft202012Validator
+
+    error = next(iter(Draft202012Validator(schema()).iter_errors(document)), None)
+    if error is not None:
+        place = "/".join(str(part) for part in error.absolute_path) or "the document"
+        raise OutputError(f"not a navicache report: {place}: {error.message[:160]}", "run `navicache generate` again")
+
+
+def write_report(report: Report, path: Path) -> None:
+    """Validate a report and write it in one move, so that no reader ever sees half of it.
+
+    Raises:
+        OutputError: the folder cannot be written, or the report does not fit its schema.
+    """
+    document = report.to_json()
+    validate(document)
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with part.open("w", encoding="utf-8") as file:
+            json.dump(document, file, indent=1, allow_nan=False)
+            file.write("\n")
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    except OSError as error:
+        raise OutputError(f"cannot write {path}: {error.strerror}", "free some space or choose --output-dir") from None
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def read_report(path: Path) -> dict[str, Any]:
+    """Read and validate a report.
+
+    Raises:
+        OutputError: the file is missing, not JSON, or not a report.
+    """
+    try:
+        document = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or "it is not JSON"
+        raise OutputError(f"cannot read the report {path}: {reason}", "check the path") from None
+    validate(document)
+    found: dict[str, Any] = document
+    return found
+
+
+def machine_facts() -> dict[str, Any]:
+    """Describe the machine as far as it explains a timing: no host or user names."""
+    import torch
+
+    cuda = torch.cuda.is_available()
+    return {
+        "platform": platform.platform(terse=True),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "device": torch.cuda.get_device_name() if cuda else (platform.processor() or platform.machine()),
+        "accelerator": cuda,
+        "cpus": os.cpu_count() or 1,
+        "threads": torch.get_num_threads(),
+    }
+
+
+def peak_memory_bytes() -> int:
+    """Return the most memory used so far: of the GPU when there is one, else of this process; 0 if unknown."""
+    import torch
+
+    if torch.cuda.is_available():
+        return int(torch.cuda.max_memory_allocated())
+    try:
+        import resource
+    except ImportError:  # Windows
+        return 0
+    unit = 1 if platform.system() == "Darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

@@ -1,0 +1,120 @@
+"""Runs one plan on a loaded pipeline under a cache session, and sums up what happened."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from .errors import OutOfMemoryError
+from .report import StepReport, Totals, peak_memory_bytes
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from backends.protocol import Pipeline
+
+    from .cache import Session, StepRecord
+    from .plan import Plan
+
+
+@dataclass(frozen=True)
+class Run:
+    """One finished generation.
+
+    Attributes:
+        video: [3, F, H, W] float in [-1, 1], on the CPU.
+        session: the session that accompanied it, its tensors dropped, its records complete.
+        seconds: wall-clock seconds of the stages `text`, `denoise` and `decode`.
+    """
+
+    video: Tensor
+    session: Session
+    seconds: dict[str, float]
+
+
+def run(pipeline: Pipeline, plan: Plan, on_step: Callable[[StepRecord], None] | None = None) -> Run:
+    """Generate the video of a plan.
+
+    Args:
+        pipeline: the loaded model.
+        plan: what to generate and how to cache.
+        on_step: called with the record of each finished step.
+
+    Raises:
+        OutOfMemoryError: the GPU's memory did not suffice.
+        SiteError: the cache does not fit the model.
+    """
+    import torch
+
+    from backends.protocol import Stages
+
+    from .cache import Session, attach, make_policy
+
+    policy = make_policy(
+        plan.method, threshold=plan.threshold, align_steps=plan.align_steps, estimator=plan.estimator
+    )
+    session = Session(policy, plan.steps, on_step=on_step)
+    stages = Stages()
+    try:
+        with attach(pipeline.site(), session):
+            video = pipeline.generate(plan, stages)
+    except torch.OutOfMemoryError as error:
+        raise OutOfMemoryError(
+            f"the GPU ran out of memory: {str(error).splitlines()[0][:160]}", "try a smaller --size or fewer --frames"
+        ) from error
+    return Run(video, session, stages.seconds)
+
+
+def step_reports(session: Session) -> list[StepReport]:
+    """Copy a session's records into the report's form; numbers that are not finite become null."""
+
+    def finite(value: float | None) -> float | None:
+        return value if value is not None and math.isfinite(value) else None
+
+    return [
+        StepReport(
+            index=record.index,
+            timestep=record.timestep,
+            computed=record.computed,
+            forced=record.forced,
+            seconds=finite(record.seconds),
+            ratio=finite(record.ratio),
+            variance=finite(record.variance),
+            innovation=finite(record.innovation),
+            predicted_change=finite(record.predicted_change),
+            accumulated_error=finite(record.accumulated_error),
+        )
+        for record in session.records
+    ]
+
+
+def totals(session: Session) -> Totals:
+    """Sum up a finished session."""
+    steps = len(session.records)
+    computed = sum(record.computed for record in session.records)
+    return Totals(
+        steps=steps,
+        computed_steps=computed,
+        skipped_steps=steps - computed,
+        skip_ratio=(steps - computed) / steps,
+        compute_ratio=computed / steps,
+        transformer_calls=session.transformer_calls,
+        transformer_calls_saved=session.transformer_calls_saved,
+        cache_bytes=session.peak_cache_bytes,
+        peak_memory_bytes=peak_memory_bytes(),
+        speedup_bound=steps / max(computed, 1),
+    )
+
+
+class Clock:
+    """Seconds since it was made."""
+
+    def __init__(self) -> None:
+        self._start = time.perf_counter()
+
+    def __call__(self) -> float:
+        """Return the seconds passed."""
+        return time.perf_counter() - self._start

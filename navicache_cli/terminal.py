@@ -1,0 +1,116 @@
+"""What the user sees: progress while steps run, the strip of steps, tables, and errors.
+
+Progress and errors go to standard error, results to standard output, so that output can be piped.
+"""
+
+from __future__ import annotations
+
+import sys
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+from .errors import NavicacheError
+from .plan import Plan
+
+if TYPE_CHECKING:
+    from .cache import StepRecord
+    from .report import Report
+
+stdout = Console(highlight=False)
+stderr = Console(stderr=True, highlight=False)
+
+
+def strip(computed: list[bool], console: Console) -> Text:
+    """Draw steps as a row of cells: full where the model ran, light where its output was predicted."""
+    full, light = ("█", "░") if console.encoding.lower().startswith("utf") else ("#", ".")
+    text = Text()
+    for ran in computed:
+        text.append(full if ran else light, style="cyan" if ran else "dim")
+    return text
+
+
+class StepProgress:
+    """A progress bar of one generation: step, skips, time left, and the strip of steps so far.
+
+    Without a terminal it prints a line at each tenth of the way instead.
+    """
+
+    def __init__(self, title: str, steps: int, quiet: bool) -> None:
+        self._title, self._steps, self._quiet = title, steps, quiet
+        self._computed: list[bool] = []
+        columns = (
+            TextColumn("{task.description}"), BarColumn(bar_width=20),
+            TextColumn("step {task.completed}/{task.total}  {task.fields[skips]} skipped"),
+            TimeRemainingColumn(), TextColumn("{task.fields[strip]}"),
+        )  # fmt: skip
+        self._bar = Progress(*columns, console=stderr, disable=quiet or not stderr.is_terminal, transient=True)
+        self._task = self._bar.add_task(title, total=steps, skips=0, strip=Text())
+
+    def __enter__(self) -> StepProgress:
+        self._bar.start()
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._bar.stop()
+
+    def __call__(self, record: StepRecord) -> None:
+        """Show one more finished step."""
+        self._computed.append(record.computed)
+        done, skips = len(self._computed), self._computed.count(False)
+        if not self._bar.disable:
+            cells = strip(self._computed, stderr)
+            self._bar.update(self._task, completed=done, skips=skips, strip=cells)
+        elif not self._quiet and (done == self._steps or done % max(1, self._steps // 10) == 0):
+            print(f"{self._title}: step {done}/{self._steps}, {skips} skipped", file=sys.stderr, flush=True)
+
+
+def plan_table(plan: Plan) -> Table:
+    """Tabulate a plan: option, value, and where the value came from."""
+    table = Table(title="plan", title_justify="left", box=None, pad_edge=False, header_style="bold")
+    table.add_column("option", no_wrap=True)
+    table.add_column("value", overflow="fold")
+    table.add_column("from", style="dim", overflow="fold")
+    for option, value in plan.values().items():
+        shown = {True: "yes", False: "no", "": "-"}.get(value, value) if not isinstance(value, int | float) or isinstance(value, bool) else value
+        table.add_row(option.replace("_", "-"), Text(str(shown)), Text(plan.provenance[option]))
+    return table
+
+
+def summary_table(report: Report) -> Table:
+    """Sum up a finished generation in a few rows."""
+    totals, times = report.totals, report.timings_s
+    table = Table(show_header=False, box=None, pad_edge=False)
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    table.add_row("steps", strip([step.computed for step in report.steps], stdout))
+    table.add_row(
+        "skipped",
+        f"{totals.skipped_steps} of {totals.steps} ({totals.skip_ratio:.0%}), at most {totals.speedup_bound:.2f}x faster",
+    )
+    table.add_row("denoising", f"{times.denoise:.2f} s of {times.total:.2f} s in all")
+    if report.baseline:
+        base = report.baseline
+        table.add_row(
+            "uncached", f"{base.denoise_s:.2f} s: {base.speedup:.2f}x faster, PSNR {base.psnr:.2f} dB, SSIM {base.ssim:.4f}"
+        )
+    table.add_row("cache", f"{totals.cache_bytes / 2**20:.2f} MiB")
+    table.add_row("video", Text(report.output.path))
+    return table
+
+
+def show_error(error: NavicacheError) -> None:
+    """Print an error as a cause and a next step."""
+    stderr.print(f"[bold red]error:[/] {escape(error.message)}", soft_wrap=True)
+    if error.hint:
+        stderr.print(f"[bold]try:[/] {escape(error.hint)}", soft_wrap=True)
+
+
+def show_note(note: str) -> None:
+    """Print something worth knowing that is not an error."""
+    stderr.print(f"[yellow]note:[/] {escape(note)}", soft_wrap=True)
