@@ -39,7 +39,7 @@ class _Call:
     """A call whose original forward is running. The tensors are empty where nothing is to be kept."""
 
     timer: CallTimer
-    shapes: list[torch.Size]
+    shapes: list[tuple[int, ...]]
     inputs: Tensors = ()
     previous_outputs: Tensors = ()
     input_span: torch.Tensor | None = None
@@ -62,6 +62,7 @@ class Session:
         on_step: called with each step's record when that step is over.
 
     Attributes:
+        attached: a site runs under this session now.
         transformer_calls: how often the original forward ran in this generation.
         transformer_calls_saved: how often its output was predicted.
         peak_cache_bytes: the most `cache_bytes` has been in this generation.
@@ -79,6 +80,7 @@ class Session:
     ) -> None:
         self.policy = policy
         self.predictor = predictor or ResidualReuse()
+        self.attached = False
         self._on_step = on_step
         self._tracker = StepTracker()
         self.begin(total_steps)
@@ -158,6 +160,7 @@ class Session:
         kept = self._branches[self._branch]
         outputs = self.predictor.predict(inputs, kept.inputs, kept.outputs)
         if self._branch == 0:
+            self._previous = ()
             self._previous = snapshot(inputs)
         self.transformer_calls_saved += 1
         self._close_call(timer)
@@ -233,12 +236,12 @@ class Session:
         if not decision.compute and 0 not in self._branches:
             # Nothing to predict from, whatever the policy says.
             decision = replace(decision, compute=True)
-        features = Features(input_change)
-        self._log.start(StepRecord.start(self._tracker.index, timestep, decision, features))
+        record = StepRecord.start(self._tracker.index, timestep, decision, Features(input_change))
+        self._log.start(record)
 
     def _open_call(self, timer: CallTimer, inputs: Tensors) -> None:
         """Prepare to compute: free what this branch will not need, keep what it will."""
-        self._call = call = _Call(timer, [a.shape for a in inputs])
+        self._call = call = _Call(timer, [tuple(a.shape) for a in inputs])
         if not self.policy.caches:
             return
         kept = self._branches.pop(self._branch, None)
@@ -257,16 +260,16 @@ class Session:
 
     def _keep(self, call: _Call, outputs: Tensors) -> None:
         """Measure on the first branch, then keep what predictions need."""
-        shapes = [a.shape for a in outputs]
+        shapes = [tuple(a.shape) for a in outputs]
         if shapes != call.shapes:
             raise SiteError(
-                f"expected outputs of the inputs' shapes, {_spell(call.shapes)}, to reuse their difference; "
-                f"found {_spell(shapes)}",
+                f"expected outputs of the inputs' shapes, {call.shapes}, to reuse their difference; "
+                f"found {shapes}",
                 hint="attach to the stack of blocks inside this model, or use the method 'off'",
             )
         if self._branch == 0:
             self._pending = [mean_abs(outputs)]
-            if call.input_span is not None and same_layout(outputs, call.previous_outputs):
+            if call.input_span is not None:
                 span = mean_abs_difference(outputs, call.previous_outputs)
                 self._pending = [call.input_span, span, *self._pending]
             self._computed_step = self._tracker.index
@@ -295,7 +298,3 @@ class Session:
 
     def _is_last_step(self) -> bool:
         return self._tracker.index == self.total_steps - 1
-
-
-def _spell(shapes: list[torch.Size]) -> str:
-    return ", ".join(str(tuple(shape)) for shape in shapes)

@@ -44,7 +44,8 @@ def attach(site: Site, session: Session) -> Iterator[Session]:
     records are completed (unless an exception passes) and its tensors are dropped.
 
     Raises:
-        SiteError: a session is attached here already, or the site does not fit its module.
+        SiteError: a session is attached here already, this one is attached elsewhere, or the site does
+            not fit its module.
     """
     bindings = site.bindings(session)
     for module, _ in bindings:
@@ -53,8 +54,14 @@ def attach(site: Site, session: Session) -> Iterator[Session]:
                 f"expected {type(module).__name__} without a cache, found a session attached to it",
                 hint="leave the first attach(...) block before entering another",
             )
+    if session.attached:
+        raise SiteError(
+            "expected a session that is free, found it attached to another site",
+            hint="make a session of its own for each site",
+        )
     before = [(module, module.__dict__.get("forward", _ABSENT)) for module, _ in bindings]
     try:
+        session.attached = True
         for module, forward in bindings:
             update_wrapper(forward, module.forward)
             setattr(forward, _MARK, session)
@@ -68,6 +75,7 @@ def attach(site: Site, session: Session) -> Iterator[Session]:
             else:
                 module.__dict__["forward"] = forward
         session.clear()
+        session.attached = False
 
 
 class ForwardSite:

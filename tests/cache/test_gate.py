@@ -136,7 +136,9 @@ def test_forced_steps_and_the_error_bound(method, estimator, data, tau, align, s
     ratio=positive,
     align=st.integers(0, 5),
 )
-def test_larger_threshold_computes_no_more_at_a_constant_ratio(method, estimator, changes, taus, ratio, align):
+def test_larger_threshold_computes_no_more_at_a_constant_ratio(
+    method, estimator, changes, taus, ratio, align
+):
     def computed(tau):
         policy = policy_of(method, estimator, tau, align)
         policy.begin(len(changes))
@@ -162,6 +164,25 @@ def test_accumulated_error_starts_afresh_after_a_computed_step():
         decision = policy.decide(i, 0.4)
         errors.append((decision.compute, round(decision.accumulated_error, 6)))
     assert errors == [(False, 0.2), (False, 0.4), (True, 0.6), (False, 0.2), (False, 0.4), (True, 0.6)]
+
+
+def test_an_error_equal_to_the_threshold_computes():
+    policy = EasyCache(0.0, 0)
+    policy.begin(10)
+    policy.observe(0, None, None, 1.0)
+    policy.observe(1, 1.0, 1.0, 1.0)
+    decision = policy.decide(2, 0.0)
+    assert (decision.compute, decision.forced, decision.accumulated_error) == (True, False, 0.0)
+
+
+def test_accumulated_error_starts_afresh_after_a_forced_step():
+    policy = EasyCache(0.5, 0)
+    policy.begin(10)
+    policy.observe(0, None, None, 1.0)
+    policy.observe(1, 1.0, 1.0, 1.0)
+    assert policy.decide(2, 0.4).accumulated_error == pytest.approx(0.4)
+    assert policy.decide(3, math.nan).forced
+    assert policy.decide(4, 0.4).accumulated_error == pytest.approx(0.4)
 
 
 def test_zero_alignment_waits_for_a_measurement():

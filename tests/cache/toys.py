@@ -28,9 +28,7 @@ def combine(ys):
 
 def plain_model(x, t, branch):
     """The twin of `Tiny` on a flat list: a saturating map plus the element before."""
-    return [
-        0.6 * math.tanh(1.3 * value + t - 0.2 * branch) + 0.3 * x[j - 1] * t for j, value in enumerate(x)
-    ]
+    return [0.6 * math.tanh(1.3 * value + t - 0.2 * branch) + 0.3 * x[j - 1] * t for j, value in enumerate(x)]
 
 
 @dataclass
@@ -122,8 +120,6 @@ class Stack(nn.Module):
         hidden = 1.5 * x
         condition = timestep.reshape(-1)[0] - 0.1 * context
         for block in self.in_order():
-            if self.keyword:
-                hidden = block(condition=condition, hidden=hidden)
-            else:
-                hidden = block(hidden, condition)
+            args, kwargs = ((), {"hidden": hidden}) if self.keyword else ((hidden,), {})
+            hidden = block(*args, condition=condition, **kwargs)
         return torch.cat([0.4 * hidden, hidden], dim=-1)

@@ -1,0 +1,73 @@
+"""The drawn world, and the judge that looks only at pixels: it must be right where the truth is known."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from backends.tiny import world
+from backends.tiny.judge import Wanted, judge
+from backends.tiny.text import COLOURS, SHAPES, tokenize
+
+
+def wanted(scene: world.Scene) -> Wanted:
+    objects = tuple((thing.colour, thing.motion) for thing in scene.things)
+    return Wanted(objects, scene.ground.tone, scene.ground.texture)
+
+
+@pytest.fixture(scope="module")
+def drawn() -> list[tuple[world.Scene, np.ndarray]]:
+    rng = np.random.default_rng(7)
+    scenes = [world.sample_scene(rng) for _ in range(60)]
+    return [(scene, world.render(scene)) for scene in scenes]
+
+
+def test_judge_agrees_with_the_truth(drawn):
+    verdicts = [judge(frames, wanted(scene)) for scene, frames in drawn]
+    for part in ("colour", "motion", "background"):
+        assert np.mean([getattr(v, part) for v in verdicts]) >= 0.98, part
+
+
+def test_judge_disagrees_with_another_prompt(drawn):
+    others = [wanted(scene) for scene, _ in drawn[1:]] + [wanted(drawn[0][0])]
+    verdicts = [judge(frames, other) for (_, frames), other in zip(drawn, others, strict=True)]
+    for part in ("colour", "motion", "background"):
+        assert np.mean([getattr(v, part) for v in verdicts]) <= 0.4, part
+
+
+def test_judge_of_an_empty_picture():
+    verdict = judge(np.full((17, 64, 64, 3), 128, np.uint8), Wanted((("red", "still"),), "dark", "striped"))
+    assert not verdict.motion
+    assert not verdict.background
+
+
+def test_every_description_can_be_read(drawn):
+    rng = np.random.default_rng(0)
+    for scene, _ in drawn:
+        assert not tokenize(world.describe(scene)).unknown
+        assert not tokenize(world.describe(scene, rng)).unknown
+
+
+def test_same_seed_same_scene():
+    first, second = (world.render(world.sample_scene(np.random.default_rng(5))) for _ in range(2))
+    assert (first == second).all()
+    assert first.shape == (17, 64, 64, 3)
+
+
+def test_held_out_objects_are_few_and_never_drawn_for_training():
+    held_out = {
+        (c, s, m) for c in COLOURS for s in SHAPES for m in world.MOTIONS if world.is_held_out(c, s, m)
+    }
+    assert 5 <= len(held_out) <= 25
+    rng = np.random.default_rng(1)
+    trained = [(t.colour, t.shape, t.motion) for _ in range(300) for t in world.sample_scene(rng).things]
+    assert not held_out & set(trained)
+    tested = [
+        (t.colour, t.shape, t.motion) for _ in range(30) for t in world.sample_scene(rng, held_out=True).things
+    ]
+    assert set(tested) <= held_out
+
+
+def test_unknown_shape_and_texture():
+    with pytest.raises(ValueError, match="shape"):
+        world.shape_distance("blob", np.zeros(1), np.zeros(1), np.ones(1))
