@@ -33,7 +33,7 @@ from .text import TEXT_LEN, TextEncoder, tokenize
 
 SEED = 2026
 CODEC = {"steps": 1800, "batch": 10, "rate": 2e-3, "videos": 3000, "latent_noise": 0.1}
-DENOISER = {"steps": 6000, "batch": 64, "rate": 1.2e-3, "videos": 24000, "prompt_dropout": 0.1}
+DENOISER = {"steps": 5400, "batch": 64, "rate": 1.2e-3, "videos": 24000, "prompt_dropout": 0.1}
 EMA_DECAY = 0.999
 TRAINING_SHIFT = 2.0  # noise levels: logit-normal, then sigma -> 2 sigma / (1 + sigma)
 CHECKPOINT_SECONDS = 120.0
