@@ -5,18 +5,18 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from . import __version__
-from .errors import Interrupted, NavicacheError, OutputError
+from .errors import InterruptedRunError, NavicacheError, OutputError
 
 app = typer.Typer(
     name="navicache",
     help="Video diffusion made faster without training: steps whose output hardly changes are skipped.",
-    epilog="Exit codes: 0 done, 2 wrong option or prompt, 3 model family not available, 4 weights, 5 cache does "
-    "not fit the model, 6 output or report file, 7 out of GPU memory, 130 interrupted.",
+    epilog="Exit codes: 0 done, 2 wrong option or prompt, 3 model family not available, 4 weights, "
+    "5 cache does not fit the model, 6 output or report file, 7 out of GPU memory, 130 interrupted.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -43,39 +43,61 @@ def _root(
 
 _debug = False
 WHAT, SAMPLER, CACHE, OUTPUT = "What to generate", "Sampler", "Cache", "Output"
+# Values stay text here: the plan parses flags, environment and files alike, with the same messages.
+Text = str | None
+Switch = bool | None
+
+
+def opt(panel: str, text: str, metavar: str | None = None, *names: str) -> Any:
+    """Describe an option of `generate`; without `names` it is called like its parameter."""
+    return typer.Option(*names, help=text, metavar=metavar, rich_help_panel=panel)
 
 
 @app.command("generate")
 def _generate(
-    model: Annotated[str | None, typer.Option(help="Model family: tiny, wan, hunyuan, opensora.", rich_help_panel=WHAT)] = None,
-    task: Annotated[str | None, typer.Option(help="Task of the model, such as t2v-1.3B.", rich_help_panel=WHAT)] = None,
-    prompt: Annotated[str | None, typer.Option(help="What the video shows.  [default: the preset's example]", rich_help_panel=WHAT)] = None,
-    prompt_file: Annotated[str | None, typer.Option(help="Read the prompt from a file; - is standard input.", metavar="FILE", rich_help_panel=WHAT)] = None,
-    negative_prompt: Annotated[str | None, typer.Option(help="What the video should not show.", rich_help_panel=WHAT)] = None,
-    image: Annotated[str | None, typer.Option(help="First frame, for image-to-video tasks.", metavar="FILE", rich_help_panel=WHAT)] = None,
-    size: Annotated[str | None, typer.Option(help="Width x height in pixels.", metavar="WxH", rich_help_panel=WHAT)] = None,
-    frames: Annotated[str | None, typer.Option(help="Number of frames.", metavar="N", rich_help_panel=WHAT)] = None,
-    steps: Annotated[str | None, typer.Option(help="Denoising steps.", metavar="N", rich_help_panel=SAMPLER)] = None,
-    seed: Annotated[str | None, typer.Option(help="Seed of the noise: same seed, same video.", metavar="N", rich_help_panel=SAMPLER)] = None,
-    guidance: Annotated[str | None, typer.Option(help="Classifier-free guidance scale; 1 turns it off.", metavar="X", rich_help_panel=SAMPLER)] = None,
-    shift: Annotated[str | None, typer.Option(help="Noise schedule shift.", metavar="X", rich_help_panel=SAMPLER)] = None,
-    solver: Annotated[str | None, typer.Option(help="Sampler of the model: unipc or dpm++ for tiny and wan.", rich_help_panel=SAMPLER)] = None,
-    weights: Annotated[str | None, typer.Option(help="Folder of weights, instead of the model's own.", metavar="DIR", rich_help_panel=SAMPLER)] = None,
-    mode: Annotated[str | None, typer.Option(help="fast, mid or slow skip fewer and fewer steps; off computes all.  [default: fast]", rich_help_panel=CACHE)] = None,
-    method: Annotated[str | None, typer.Option(help="Caching method: navicache, easycache or off.", rich_help_panel=CACHE)] = None,
-    threshold: Annotated[str | None, typer.Option(help="Predicted relative error to stay under; larger skips more.", metavar="X", rich_help_panel=CACHE)] = None,
-    align_steps: Annotated[str | None, typer.Option(help="First steps that are always computed.", metavar="N", rich_help_panel=CACHE)] = None,
-    estimator: Annotated[str | None, typer.Option(help="Filter of the ratio: scalar or dual.", rich_help_panel=CACHE)] = None,
-    output: Annotated[str | None, typer.Option("--output", "-o", help="Path of the video (.mp4); the report goes beside it (.json).", metavar="FILE", rich_help_panel=OUTPUT)] = None,
-    output_dir: Annotated[str | None, typer.Option(help="Folder for a video named by its prompt.  [default: videos]", metavar="DIR", rich_help_panel=OUTPUT)] = None,
-    overwrite: Annotated[bool | None, typer.Option("--overwrite", help="Replace an existing video.", rich_help_panel=OUTPUT)] = None,
-    baseline: Annotated[bool | None, typer.Option("--baseline", help="Also run uncached with the same seed; report speedup, PSNR and SSIM.", rich_help_panel=OUTPUT)] = None,
-    config: Annotated[Path | None, typer.Option(help="YAML file of options.", metavar="FILE", rich_help_panel=OUTPUT)] = None,
-    assignments: Annotated[list[str] | None, typer.Option("--set", help="Any option as key=value; may be repeated.", metavar="KEY=VALUE", rich_help_panel=OUTPUT)] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the resolved plan and stop.", rich_help_panel=OUTPUT)] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON, nothing else.", rich_help_panel=OUTPUT)] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print the video's path, nothing else.", rich_help_panel=OUTPUT)] = False,
-) -> None:  # fmt: skip
+    model: Annotated[Text, opt(WHAT, "Model family: tiny, wan, hunyuan, opensora.  [default: tiny]")] = None,
+    task: Annotated[Text, opt(WHAT, "Task of the model, such as t2v-1.3B.")] = None,
+    prompt: Annotated[Text, opt(WHAT, "What the video shows.  [default: the preset's example]")] = None,
+    prompt_file: Annotated[
+        Text, opt(WHAT, "Read the prompt from a file; - is standard input.", "FILE")
+    ] = None,
+    negative_prompt: Annotated[Text, opt(WHAT, "What the video should not show.")] = None,
+    image: Annotated[Text, opt(WHAT, "First frame, for image-to-video tasks.", "FILE")] = None,
+    size: Annotated[Text, opt(WHAT, "Width x height in pixels.", "WxH")] = None,
+    frames: Annotated[Text, opt(WHAT, "Number of frames.", "N")] = None,
+    steps: Annotated[Text, opt(SAMPLER, "Denoising steps.", "N")] = None,
+    seed: Annotated[Text, opt(SAMPLER, "Seed of the noise: same seed, same video.", "N")] = None,
+    guidance: Annotated[Text, opt(SAMPLER, "Classifier-free guidance scale; 1 turns it off.", "X")] = None,
+    shift: Annotated[Text, opt(SAMPLER, "Noise schedule shift.", "X")] = None,
+    solver: Annotated[Text, opt(SAMPLER, "The model's sampler: unipc or dpm++ for tiny and wan.")] = None,
+    weights: Annotated[Text, opt(SAMPLER, "Folder of weights, instead of the model's own.", "DIR")] = None,
+    mode: Annotated[Text, opt(CACHE, "fast, mid or slow (fewer skips), off (none).  [default: fast]")] = None,
+    method: Annotated[Text, opt(CACHE, "Caching method: navicache, easycache or off.")] = None,
+    threshold: Annotated[
+        Text, opt(CACHE, "Predicted relative error to stay under; more skips more.", "X")
+    ] = None,
+    align_steps: Annotated[Text, opt(CACHE, "First steps that are always computed.", "N")] = None,
+    estimator: Annotated[Text, opt(CACHE, "Filter of the feature-change ratio: scalar or dual.")] = None,
+    output: Annotated[
+        Text, opt(OUTPUT, "The video (.mp4); its report goes beside it (.json).", "FILE", "--output", "-o")
+    ] = None,
+    output_dir: Annotated[
+        Text, opt(OUTPUT, "Folder of videos named by prompt.  [default: videos]", "DIR")
+    ] = None,
+    overwrite: Annotated[Switch, opt(OUTPUT, "Replace an existing video.", None, "--overwrite")] = None,
+    baseline: Annotated[
+        Switch, opt(OUTPUT, "Also run uncached; report speedup, PSNR, SSIM.", None, "--baseline")
+    ] = None,
+    config: Annotated[Path | None, opt(OUTPUT, "YAML file of options.", "FILE")] = None,
+    assignments: Annotated[
+        list[str] | None, opt(OUTPUT, "Any option; may be repeated.", "KEY=VALUE", "--set")
+    ] = None,
+    dry_run: Annotated[bool, opt(OUTPUT, "Show the resolved plan and stop.", None, "--dry-run")] = False,
+    as_json: Annotated[bool, opt(OUTPUT, "Print the report as JSON, nothing else.", None, "--json")] = False,
+    quiet: Annotated[
+        bool, opt(OUTPUT, "Print the video's path, nothing else.", None, "--quiet", "-q")
+    ] = False,
+) -> None:
     """Generate a video and a report of what was skipped.
 
     Every option has a default: preset < --config < environment NAVICACHE_<OPTION> < flags.
@@ -88,7 +110,9 @@ def _generate(
 
     if prompt_file is not None:
         if prompt is not None:
-            raise UsageError("both --prompt and --prompt-file were given, one was expected", "drop one of them")
+            raise UsageError(
+                "both --prompt and --prompt-file were given, one was expected", "drop one of them"
+            )
         flags["prompt"] = read_prompt(prompt_file)
     plan = build_plan(flags, assignments or [], config, dict(os.environ))
     generate(plan, quiet=quiet, as_json=as_json, dry_run=dry_run)
@@ -119,12 +143,11 @@ def main() -> None:
         code = app(standalone_mode=False)
     except NavicacheError as error:
         sys.exit(_fail(error))
-    except KeyboardInterrupt:
-        sys.exit(_fail(Interrupted("stopped before the video was finished; nothing was written", "run it again")))
+    except (KeyboardInterrupt, typer.Abort):  # click turns the first into the second
+        stopped = "stopped before the video was finished; nothing was written"
+        sys.exit(_fail(InterruptedRunError(stopped, "run it again: the same seed gives the same video")))
     except BrokenPipeError:
         sys.exit(_fail(OutputError("the reader of standard output went away", "")))
-    except typer.Abort:
-        sys.exit(Interrupted.exit_code)
     except Exception as error:
         # Click's own errors (a wrong flag) know how to show themselves and which code to exit with.
         show = getattr(error, "show", None)

@@ -58,7 +58,7 @@ class OutOfMemoryError(NavicacheError):
     exit_code = 7
 
 
-class Interrupted(NavicacheError):
+class InterruptedRunError(NavicacheError):
     """The user stopped the run (Ctrl-C)."""
 
     exit_code = 130

@@ -192,9 +192,10 @@ def resolve(layers: list[Layer]) -> Plan:
             try:
                 chosen[key] = OPTIONS[key](value)
             except ValueError as error:
+                name = key.replace("_", "-")
                 raise UsageError(
-                    f"{key.replace('_', '-')} expects {error}, found {str(value)[:60]!r} ({layer.source(key)})",
-                    f"set it with --{key.replace('_', '-')}",
+                    f"{name} expects {error}, found {str(value)[:60]!r} ({layer.source(key)})",
+                    f"set it with --{name}",
                 ) from None
             sources[key] = layer.source(key)
 
@@ -207,7 +208,9 @@ def resolve(layers: list[Layer]) -> Plan:
     preset = preset_for(pick("model", BUILT_IN["model"]))
     task = pick("task", preset.defaults["task"])
     if task not in preset.tasks:
-        raise UsageError(unknown(f"task of {preset.model}", task, preset.tasks), "`navicache models` lists them")
+        raise UsageError(
+            unknown(f"task of {preset.model}", task, preset.tasks), "`navicache models` lists them"
+        )
     mode = pick("mode", BUILT_IN["mode"])
     if mode not in (*preset.modes, OFF):
         raise UsageError(unknown("mode", mode, [*preset.modes, OFF]), "`navicache presets` shows the modes")
@@ -219,7 +222,8 @@ def resolve(layers: list[Layer]) -> Plan:
         apply(layer)
     if mode == OFF and chosen["method"] != OFF:
         raise UsageError(
-            f"mode off computes every step, but method {chosen['method'][:40]!r} was asked for ({sources['method']})",
+            "mode off computes every step, "
+            f"but method {chosen['method'][:40]!r} was asked for ({sources['method']})",
             "drop --method, or choose --mode fast, mid or slow",
         )
     plan = Plan(**chosen, provenance={name: sources[name] for name in OPTIONS})
@@ -281,7 +285,9 @@ def output_path(plan: Plan) -> Path:
     if plan.output:
         path = Path(plan.output).expanduser()
         if path.suffix.lower() != ".mp4":
-            raise UsageError(f"output expects a file ending in .mp4, found {plan.output[-60:]!r}", "--output video.mp4")
+            raise UsageError(
+                f"output expects a file ending in .mp4, found {plan.output[-60:]!r}", "--output video.mp4"
+            )
         return path
     folder = Path(plan.output_dir).expanduser()
     stem = f"{plan.model}-{slug(plan.prompt)}-{plan.mode}-{plan.seed}"

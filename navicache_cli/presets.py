@@ -61,7 +61,9 @@ def read_yaml(path: Path) -> dict[str, Any]:
         cause = " ".join(str(error).split())
         raise UsageError(f"{path} is not valid YAML: {cause[:200]}", "see `navicache presets`") from None
     if not isinstance(data, dict):
-        raise UsageError(f"{path} holds a list or a single value, a mapping was expected", "write `steps: 30`")
+        raise UsageError(
+            f"{path} holds a list or a single value, a mapping was expected", "write `steps: 30`"
+        )
     return {str(key): value for key, value in data.items()}
 
 

@@ -144,7 +144,9 @@ class Report:
 @cache
 def schema() -> dict[str, Any]:
     """Return the shipped JSON schema."""
-    loaded: dict[str, Any] = json.loads(files("navicache_cli").joinpath("report.schema.json").read_text("utf-8"))
+    loaded: dict[str, Any] = json.loads(
+        files("navicache_cli").joinpath("report.schema.json").read_text("utf-8")
+    )
     return loaded
 
 
@@ -159,7 +161,9 @@ def validate(document: Any) -> None:
     error = next(iter(Draft202012Validator(schema()).iter_errors(document)), None)
     if error is not None:
         place = "/".join(str(part) for part in error.absolute_path) or "the document"
-        raise OutputError(f"not a navicache report: {place}: {error.message[:160]}", "run `navicache generate` again")
+        raise OutputError(
+            f"not a navicache report: {place}: {error.message[:160]}", "run `navicache generate` again"
+        )
 
 
 def write_report(report: Report, path: Path) -> None:
@@ -179,7 +183,9 @@ def write_report(report: Report, path: Path) -> None:
             os.fsync(file.fileno())
         part.replace(path)
     except OSError as error:
-        raise OutputError(f"cannot write {path}: {error.strerror}", "free some space or choose --output-dir") from None
+        raise OutputError(
+            f"cannot write {path}: {error.strerror}", "free some space or choose --output-dir"
+        ) from None
     finally:
         part.unlink(missing_ok=True)
 
@@ -217,7 +223,7 @@ def machine_facts() -> dict[str, Any]:
 
 
 def peak_memory_bytes() -> int:
-    """Return the most memory used so far: of the GPU when there is one, else of this process; 0 if unknown."""
+    """Return the most memory used so far: the GPU's when there is one, else this process's; 0 if unknown."""
     import torch
 
     if torch.cuda.is_available():

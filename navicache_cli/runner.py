@@ -63,7 +63,8 @@ def run(pipeline: Pipeline, plan: Plan, on_step: Callable[[StepRecord], None] | 
             video = pipeline.generate(plan, stages)
     except torch.OutOfMemoryError as error:
         raise OutOfMemoryError(
-            f"the GPU ran out of memory: {str(error).splitlines()[0][:160]}", "try a smaller --size or fewer --frames"
+            f"the GPU ran out of memory: {str(error).splitlines()[0][:160]}",
+            "try a smaller --size or fewer --frames",
         ) from error
     return Run(video, session, stages.seconds)
 

@@ -49,7 +49,9 @@ class StepProgress:
             TextColumn("step {task.completed}/{task.total}  {task.fields[skips]} skipped"),
             TimeRemainingColumn(), TextColumn("{task.fields[strip]}"),
         )  # fmt: skip
-        self._bar = Progress(*columns, console=stderr, disable=quiet or not stderr.is_terminal, transient=True)
+        self._bar = Progress(
+            *columns, console=stderr, disable=quiet or not stderr.is_terminal, transient=True
+        )
         self._task = self._bar.add_task(title, total=steps, skips=0, strip=Text())
 
     def __enter__(self) -> StepProgress:
@@ -77,13 +79,18 @@ def plan_table(plan: Plan) -> Table:
     table.add_column("value", overflow="fold")
     table.add_column("from", style="dim", overflow="fold")
     for option, value in plan.values().items():
-        shown = {True: "yes", False: "no", "": "-"}.get(value, value) if not isinstance(value, int | float) or isinstance(value, bool) else value
-        table.add_row(option.replace("_", "-"), Text(str(shown)), Text(plan.provenance[option]))
+        shown = ("yes" if value else "no") if isinstance(value, bool) else str(value) or "-"
+        table.add_row(option.replace("_", "-"), Text(shown), Text(plan.provenance[option]))
     return table
 
 
-def summary_table(report: Report) -> Table:
-    """Sum up a finished generation in a few rows."""
+def show_summary(report: Report) -> None:
+    """Sum up a finished generation in a few rows; the path comes last, unbroken, to be copied."""
+    stdout.print(_summary_table(report))
+    stdout.print(Text(report.output.path), soft_wrap=True)
+
+
+def _summary_table(report: Report) -> Table:
     totals, times = report.totals, report.timings_s
     table = Table(show_header=False, box=None, pad_edge=False)
     table.add_column(style="bold", no_wrap=True)
@@ -91,16 +98,18 @@ def summary_table(report: Report) -> Table:
     table.add_row("steps", strip([step.computed for step in report.steps], stdout))
     table.add_row(
         "skipped",
-        f"{totals.skipped_steps} of {totals.steps} ({totals.skip_ratio:.0%}), at most {totals.speedup_bound:.2f}x faster",
+        f"{totals.skipped_steps} of {totals.steps} ({totals.skip_ratio:.0%}), "
+        f"at most {totals.speedup_bound:.2f}x faster",
     )
     table.add_row("denoising", f"{times.denoise:.2f} s of {times.total:.2f} s in all")
     if report.baseline:
         base = report.baseline
         table.add_row(
-            "uncached", f"{base.denoise_s:.2f} s: {base.speedup:.2f}x faster, PSNR {base.psnr:.2f} dB, SSIM {base.ssim:.4f}"
+            "uncached",
+            f"{base.denoise_s:.2f} s of denoising: {base.speedup:.2f}x faster, "
+            f"PSNR {base.psnr:.2f} dB, SSIM {base.ssim:.4f}",
         )
     table.add_row("cache", f"{totals.cache_bytes / 2**20:.2f} MiB")
-    table.add_row("video", Text(report.output.path))
     return table
 
 

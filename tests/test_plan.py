@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -185,7 +187,7 @@ def test_output_names(tmp_path):
     path.touch()
     assert output_path(plan).name == "tiny-etc-passwd-rm-rf-red-fast-0-2.mp4"
     assert output_path(plan_of(prompt=plan.prompt, output_dir=str(tmp_path), overwrite=True)) == path
-    with pytest.raises(UsageError, match="ending in .mp4"):
+    with pytest.raises(UsageError, match=r"ending in \.mp4"):
         output_path(plan_of(output="video.avi"))
 
 
@@ -196,9 +198,11 @@ def test_slugs_are_safe_file_names(text):
     assert set(name) <= set("abcdefghijklmnopqrstuvwxyz0123456789-")
 
 
-@given(st.dictionaries(st.sampled_from(list(OPTIONS)), st.one_of(st.text(), st.integers(), st.floats(), st.none())))
+@given(
+    st.dictionaries(
+        st.sampled_from(list(OPTIONS)), st.one_of(st.text(), st.integers(), st.floats(), st.none())
+    )
+)
 def test_any_values_give_a_plan_or_a_usage_error(values):
-    try:
-        resolve([Layer("--{name}", values)])
-    except UsageError as error:
-        assert error.message
+    with contextlib.suppress(UsageError):
+        assert resolve([Layer("--{name}", values)]).steps >= 1

@@ -109,7 +109,8 @@ class TinyBackend:
     def problem(self) -> str:
         """See `Backend.problem`."""
         folder = shipped_weights()
-        missing = [n for n in (*(f"{p}.safetensors" for p in PARTS), "config.json") if not (folder / n).is_file()]
+        needed = [*(f"{part}.safetensors" for part in PARTS), "config.json"]
+        missing = [name for name in needed if not (folder / name).is_file()]
         return f"weights missing: {', '.join(missing)}" if missing else ""
 
     def check(self, plan: Plan) -> list[str]:
@@ -156,7 +157,8 @@ def _load_part(module: nn.Module, path: Path) -> bytes:
         module.load_state_dict(state)
     except (SafetensorError, RuntimeError) as error:
         cause = str(error).splitlines()[0]
-        raise WeightsError(f"{path} does not hold weights of tiny's {path.stem}: {cause[:120]}", _MEND) from None
+        message = f"{path} does not hold weights of tiny's {path.stem}: {cause[:120]}"
+        raise WeightsError(message, _MEND) from None
     return hashlib.sha256(data).digest()
 
 

@@ -29,7 +29,7 @@ class ResidualBlock(nn.Module):
 
 
 class Codec(nn.Module):
-    """Encoder and decoder between video [B, 3, F, H, W] in [-1, 1] and latents [B, 16, (F-1)/4+1, H/8, W/8]."""
+    """Encoder and decoder: video [B, 3, F, H, W] in [-1, 1], latents [B, 16, (F-1)/4+1, H/8, W/8]."""
 
     def __init__(self, wide: int = 128, fine: int = 96) -> None:
         super().__init__()

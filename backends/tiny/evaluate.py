@@ -93,11 +93,14 @@ def main() -> None:
             wrong.append({"prompt": prompts[index], "seed": index, **asdict(verdict)})
         if index < arguments.paths:
             path_psnr.append(psnr(generate(pipeline, replace(plan, steps=plan.steps // 2)), frames))
-    rates = {part: float(np.mean([getattr(v, part) for v in verdicts])) for part in ("colour", "motion", "background")}
+    parts = ("colour", "motion", "background")
     result = {
-        "prompts": len(prompts), "agreement": rates, "wrong": wrong,
-        "half_the_steps_psnr": {"mean": float(np.mean(path_psnr)), "worst": float(np.min(path_psnr))} if path_psnr else None,
-    }  # fmt: skip
+        "prompts": len(prompts),
+        "agreement": {part: float(np.mean([getattr(v, part) for v in verdicts])) for part in parts},
+        "wrong": wrong,
+    }
+    if path_psnr:
+        result["half_the_steps_psnr"] = {"mean": float(np.mean(path_psnr)), "worst": float(np.min(path_psnr))}
     print(json.dumps(result, indent=1))
     if arguments.sheet:
         count = arguments.sheet_count

@@ -34,7 +34,7 @@ class Verdict:
 
 
 def hue_classes(frames: np.ndarray) -> np.ndarray:
-    """Name the colour of each pixel: frames [F, H, W, 3] uint8 -> [F, H, W] index in COLOURS, or -1 for grey."""
+    """Name each pixel's colour: frames [F, H, W, 3] uint8 -> [F, H, W] index in COLOURS, -1 for grey."""
     rgb = frames.astype(np.float32) / 255
     high, low = rgb.max(-1), rgb.min(-1)
     chroma = high - low

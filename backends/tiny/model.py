@@ -25,7 +25,7 @@ def sinusoidal_embedding(dim: int, position: Tensor) -> Tensor:
 
 
 def rotary_angles(head_dim: int, grid: tuple[int, int, int]) -> Tensor:
-    """Angles [F*H*W, head_dim/2] (float64) of 3-D rotary embeddings; time takes what height and width leave."""
+    """Angles [F*H*W, head_dim/2] (float64) of 3-D rotary embeddings; time gets what height, width leave."""
     spatial = 2 * (head_dim // 6)
     axes = []
     for size, dim in zip(grid, (head_dim - 2 * spatial, spatial, spatial), strict=True):
@@ -68,7 +68,7 @@ class Attention(nn.Module):
         self.norm_q, self.norm_k = RMSNorm(dim, eps), RMSNorm(dim, eps)
 
     def forward(self, x: Tensor, source: Tensor, rotary: tuple[Tensor, Tensor] | None = None) -> Tensor:
-        """Attend from x [B, L, C] to source [B, S, C]; `rotary` holds cos and sin, [L, 1, head_dim/2] each."""
+        """Attend from x [B, L, C] to source [B, S, C]; `rotary` is cos and sin, [L, 1, head_dim/2] each."""
         b, length, c = x.shape
         q = self.norm_q(self.q(x)).view(b, length, self.heads, -1)
         k = self.norm_k(self.k(source)).view(b, source.shape[1], self.heads, -1)
@@ -94,7 +94,9 @@ class Block(nn.Module):
         self.norm3 = nn.LayerNorm(dim, eps)
         self.cross_attn = Attention(dim, heads, eps)
         self.norm2 = nn.LayerNorm(dim, eps, elementwise_affine=False)
-        self.ffn = nn.Sequential(nn.Linear(dim, ffn_dim), nn.GELU(approximate="tanh"), nn.Linear(ffn_dim, dim))
+        self.ffn = nn.Sequential(
+            nn.Linear(dim, ffn_dim), nn.GELU(approximate="tanh"), nn.Linear(ffn_dim, dim)
+        )
         self.modulation = nn.Parameter(torch.randn(1, 6, dim) / dim**0.5)
 
     def forward(self, x: Tensor, e: Tensor, rotary: tuple[Tensor, Tensor], context: Tensor) -> Tensor:

@@ -44,7 +44,9 @@ SYNONYMS = {
     "stripes": "striped", "stripy": "striped", "checkerboard": "checkered", "checked": "checkered",
     "dots": "dotted", "clouds": "cloudy", "simple": "plain", "pans": "panning",
 }  # fmt: skip
-IGNORED = frozenset("a an the on is are with of to in towards at over it its , .".split())
+IGNORED = frozenset(
+    {"a", "an", "the", "on", "is", "are", "with", "of", "to", "in", "towards", "at", "over", "it", "its"}
+)
 
 # Index 0 is the end-of-prompt token; it stands alone for the empty (unconditional) prompt.
 TOKENS = ("<end>", *(word for words in VOCABULARY.values() for word in words))
@@ -125,7 +127,7 @@ class TextEncoder(nn.Module):
         self.norm = nn.LayerNorm(dim)
 
     def encode_batch(self, indices: Tensor) -> Tensor:
-        """Encode padded prompts: [B, TEXT_LEN] token indices, -1 for padding -> [B, TEXT_LEN, dim], 0 there."""
+        """Encode prompts padded with -1: [B, TEXT_LEN] token indices -> [B, TEXT_LEN, dim], 0 at padding."""
         padding = indices < 0
         x = self.word(indices.clamp(min=0)) + self.position[: indices.shape[1]]
         for layer in self.layers:

@@ -16,6 +16,7 @@ import multiprocessing
 import shutil
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,13 +28,27 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from . import world
-from .codec import Codec, from_groups, to_groups
+from .codec import Codec, to_groups
 from .model import TinyWan
 from .text import TEXT_LEN, TextEncoder, tokenize
 
 SEED = 2026
-CODEC = {"steps": 1800, "batch": 10, "rate": 2e-3, "videos": 3000, "latent_noise": 0.1}
-DENOISER = {"steps": 5400, "batch": 64, "rate": 1.2e-3, "videos": 24000, "prompt_dropout": 0.1}
+
+
+@dataclass(frozen=True)
+class StageSettings:
+    """Length of a stage, videos a batch, peak learning rate, and videos the batches are drawn from."""
+
+    steps: int
+    batch: int
+    rate: float
+    videos: int
+
+
+CODEC = StageSettings(steps=1800, batch=10, rate=2e-3, videos=3_000)
+DENOISER = StageSettings(steps=5400, batch=64, rate=1.2e-3, videos=24_000)
+LATENT_NOISE = 0.1  # added to latents while the codec learns
+PROMPT_DROPOUT = 0.1  # share of training prompts replaced by the empty one
 EMA_DECAY = 0.999
 TRAINING_SHIFT = 2.0  # noise levels: logit-normal, then sigma -> 2 sigma / (1 + sigma)
 CHECKPOINT_SECONDS = 120.0
@@ -73,7 +88,7 @@ def train(
     steps: int,
     rate: float,
 ) -> None:
-    """Run one stage to its end, from its checkpoint if there is one; leaves the averaged weights in `modules`.
+    """Run one stage to its end, from its checkpoint if there is one; `modules` ends with averaged weights.
 
     Args:
         name: stage name, of the checkpoint `{name}.pt` and of the loss log `{name}.csv`.
@@ -86,7 +101,9 @@ def train(
         rate: peak learning rate.
     """
     modules.to(device).train()
-    optimizer = torch.optim.AdamW(modules.parameters(), lr=rate, betas=(0.9, 0.98), weight_decay=0.01, fused=True)
+    optimizer = torch.optim.AdamW(
+        modules.parameters(), lr=rate, betas=(0.9, 0.98), weight_decay=0.01, fused=True
+    )
     ema = Ema(modules)
     checkpoint, log = out / f"{name}.pt", out / f"{name}.csv"
     start, seconds = 0, 0.0
@@ -161,39 +178,39 @@ def to_unit(frames: np.ndarray) -> Tensor:
 
 
 def train_codec(out: Path, device: torch.device) -> Codec:
-    """Learn the codec on drawn videos: absolute plus squared error, latents disturbed so that decoding is smooth."""
+    """Learn the codec on drawn videos: absolute plus squared error, under noise on the latents."""
     torch.manual_seed(SEED)
-    modules = nn.ModuleDict({"codec": Codec()})
-    codec = modules["codec"].to(memory_format=torch.channels_last)
+    codec = Codec().to(memory_format=torch.channels_last)
+    modules = nn.ModuleDict({"codec": codec})
     cache = out / "codec_videos.npy"
     if not cache.exists():
-        np.save(cache, np.concatenate([frames for frames, _ in draw_in_parallel(CODEC["videos"], 50)]))
+        np.save(cache, np.concatenate([frames for frames, _ in draw_in_parallel(CODEC.videos, 50)]))
     videos = np.load(cache)
 
     def batches(step: int) -> Tensor:
-        chosen = np.random.default_rng((SEED, step)).integers(0, len(videos), CODEC["batch"])
+        chosen = np.random.default_rng((SEED, step)).integers(0, len(videos), CODEC.batch)
         return to_groups(to_unit(videos[chosen]).to(device)).contiguous(memory_format=torch.channels_last)
 
     def loss_of(groups: Tensor) -> Tensor:
         latents = codec.encode_groups(groups)
-        latents = latents + CODEC["latent_noise"] * torch.randn_like(latents)
+        latents = latents + LATENT_NOISE * torch.randn_like(latents)
         error = codec.decode_groups(latents).float() - groups
         return error.abs().mean() + 4 * error.pow(2).mean()
 
-    train("codec", modules, loss_of, batches, out, device, steps=CODEC["steps"], rate=CODEC["rate"])
+    train("codec", modules, loss_of, batches, out, device, steps=CODEC.steps, rate=CODEC.rate)
     codec.scale.momentum = None
     return codec
 
 
 @torch.no_grad()
 def encode_world(codec: Codec, out: Path, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Draw and encode the denoiser's training set: latents [N, 16, f, h, w] float16 and tokens [N, TEXT_LEN]."""
+    """Draw and encode the denoiser's training set: latents [N, 16, f, h, w] float16, tokens [N, TEXT_LEN]."""
     cache = out / "latents.pt"
     if not cache.exists():
         latents, tokens = [], []
         codec = codec.eval().to(device)
-        drawn = draw_in_parallel(DENOISER["videos"], chunk=50)
-        for frames, prompts in track(drawn, "latents", total=math.ceil(DENOISER["videos"] / 50)):
+        drawn = draw_in_parallel(DENOISER.videos, chunk=50)
+        for frames, prompts in track(drawn, "latents", total=math.ceil(DENOISER.videos / 50)):
             latents.append(codec.encode(to_unit(frames).to(device)).half().cpu())
             for prompt in prompts:
                 indices = tokenize(prompt).indices
@@ -203,18 +220,20 @@ def encode_world(codec: Codec, out: Path, device: torch.device) -> tuple[Tensor,
     return data["latents"], data["tokens"]
 
 
-def train_denoiser(latents: Tensor, tokens: Tensor, out: Path, device: torch.device) -> nn.ModuleDict:
+def train_denoiser(
+    latents: Tensor, tokens: Tensor, out: Path, device: torch.device
+) -> tuple[TinyWan, TextEncoder]:
     """Learn text encoder and transformer together by rectified flow: predict noise - latent."""
     torch.manual_seed(SEED)
-    modules = nn.ModuleDict({"transformer": TinyWan(), "text": TextEncoder()})
-    transformer, text = modules["transformer"], modules["text"]
+    transformer, text = TinyWan(), TextEncoder()
+    modules = nn.ModuleDict({"transformer": transformer, "text": text})
     empty = torch.full((TEXT_LEN,), -1)
     empty[0] = 0
 
     def batches(step: int) -> tuple[Tensor, Tensor]:
         rng = np.random.default_rng((SEED, step))
-        chosen = torch.from_numpy(rng.integers(0, len(latents), DENOISER["batch"]))
-        dropped = torch.from_numpy(rng.random(DENOISER["batch"]) < DENOISER["prompt_dropout"])
+        chosen = torch.from_numpy(rng.integers(0, len(latents), DENOISER.batch))
+        dropped = torch.from_numpy(rng.random(DENOISER.batch) < PROMPT_DROPOUT)
         prompts = torch.where(dropped[:, None], empty, tokens[chosen])
         return latents[chosen].to(device).float(), prompts.to(device)
 
@@ -235,21 +254,21 @@ def train_denoiser(latents: Tensor, tokens: Tensor, out: Path, device: torch.dev
         flow = predict(noisy, 1000 * sigma, prompts)
         return F.mse_loss(flow, noise - clean)
 
-    train("denoiser", modules, loss_of, batches, out, device, steps=DENOISER["steps"], rate=DENOISER["rate"])
-    return modules
+    train("denoiser", modules, loss_of, batches, out, device, steps=DENOISER.steps, rate=DENOISER.rate)
+    return transformer, text
 
 
-def export(codec: Codec, modules: nn.ModuleDict, out: Path) -> None:
+def export(codec: Codec, transformer: TinyWan, text: TextEncoder, out: Path) -> None:
     """Write the weights as float16 safetensors with the transformer's config.json."""
     folder = out / "weights"
     folder.mkdir(exist_ok=True)
-    parts = {"codec": codec, "transformer": modules["transformer"], "text_encoder": modules["text"]}
+    parts: dict[str, nn.Module] = {"codec": codec, "transformer": transformer, "text_encoder": text}
     for name, module in parts.items():
         state = {
             k: v.half().contiguous().cpu() for k, v in module.state_dict().items() if v.is_floating_point()
         }
         save_file(state, folder / f"{name}.safetensors", metadata={"format": "pt"})
-    (folder / "config.json").write_text(json.dumps(modules["transformer"].config, indent=2) + "\n")
+    (folder / "config.json").write_text(json.dumps(transformer.config, indent=2) + "\n")
 
 
 def plot_losses(out: Path) -> None:
@@ -288,8 +307,8 @@ def main() -> None:
     latents, tokens = encode_world(codec, arguments.out, device)
     if arguments.until == "latents":
         return
-    modules = train_denoiser(latents, tokens, arguments.out, device)
-    export(codec, modules, arguments.out)
+    transformer, text = train_denoiser(latents, tokens, arguments.out, device)
+    export(codec, transformer, text, arguments.out)
     plot_losses(arguments.out)
 
 

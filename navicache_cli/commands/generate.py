@@ -63,7 +63,9 @@ def build_plan(
     return resolve(layers)
 
 
-def generate(plan: Plan, *, quiet: bool = False, as_json: bool = False, dry_run: bool = False) -> Report | None:
+def generate(
+    plan: Plan, *, quiet: bool = False, as_json: bool = False, dry_run: bool = False
+) -> Report | None:
     """Run a plan and show the result; `dry_run` only shows the plan.
 
     Raises:
@@ -103,7 +105,7 @@ def generate(plan: Plan, *, quiet: bool = False, as_json: bool = False, dry_run:
     elif quiet:
         print(report.output.path)
     else:
-        terminal.stdout.print(terminal.summary_table(report))
+        terminal.show_summary(report)
     return report
 
 
@@ -125,7 +127,8 @@ def _notes(backend: Backend, plan: Plan) -> list[str]:
     notes = backend.check(plan)
     if plan.method != OFF and plan.steps <= plan.align_steps + 1:
         notes.append(
-            f"{plan.steps} steps leave nothing to skip: the first {plan.align_steps} and the last are always computed"
+            f"{plan.steps} steps leave nothing to skip: "
+            f"the first {plan.align_steps} and the last are always computed"
         )
     return notes
 
@@ -198,14 +201,24 @@ def _compare(cached: Run, uncached: Run) -> Baseline:
 
 def _video_tags(plan: Plan, model: str) -> dict[str, str]:
     """Tags for the MP4: that it is AI-generated, by what, and how to make it again."""
-    settings = {
-        "mode": plan.mode, "method": plan.method, "threshold": plan.threshold, "align_steps": plan.align_steps,
-        "estimator": plan.estimator, "steps": plan.steps, "seed": plan.seed, "guidance": plan.guidance,
-        "shift": plan.shift, "solver": plan.solver,
-    }  # fmt: skip
+    names = [
+        "mode",
+        "method",
+        "threshold",
+        "align_steps",
+        "estimator",
+        "steps",
+        "seed",
+        "guidance",
+        "shift",
+        "solver",
+    ]
+    settings = {name: getattr(plan, name) for name in names}
     return {
         "title": plan.prompt,
-        "comment": f"AI-generated video. Model: {model}. Cache: {plan.method} ({plan.mode}). Seed: {plan.seed}.",
+        "comment": (
+            f"AI-generated video. Model: {model}. Cache: {plan.method} ({plan.mode}). Seed: {plan.seed}."
+        ),
         "encoder_software": f"navicache {__version__}",
         "navicache": json.dumps(settings),
     }

@@ -85,7 +85,7 @@ def test_equals_the_official_class(tiny, inputs, t, monkeypatch):
 
 
 def load_official_model(repository: Path, monkeypatch):
-    """Import wan/modules/model.py alone (the package itself wants a GPU), with flash-attn's part done by torch."""
+    """Import wan/modules/model.py alone (the package wants a GPU), with torch in flash-attn's place."""
     import importlib.util
     import types
 
@@ -128,7 +128,11 @@ def test_training_attention_equals_inference_attention():
 def test_latents_of_different_shapes_are_refused():
     model = TinyWan(dim=48, ffn_dim=96, num_heads=2, num_layers=1)
     with pytest.raises(ValueError, match="one shape"):
-        model([torch.zeros(16, 2, 4, 4), torch.zeros(16, 1, 4, 4)], torch.tensor([1, 1]), [torch.zeros(1, 128)] * 2)
+        model(
+            [torch.zeros(16, 2, 4, 4), torch.zeros(16, 1, 4, 4)],
+            torch.tensor([1, 1]),
+            [torch.zeros(1, 128)] * 2,
+        )
 
 
 def test_weights_are_small_enough_to_ship():

@@ -63,7 +63,9 @@ def test_held_out_objects_are_few_and_never_drawn_for_training():
     trained = [(t.colour, t.shape, t.motion) for _ in range(300) for t in world.sample_scene(rng).things]
     assert not held_out & set(trained)
     tested = [
-        (t.colour, t.shape, t.motion) for _ in range(30) for t in world.sample_scene(rng, held_out=True).things
+        (t.colour, t.shape, t.motion)
+        for _ in range(30)
+        for t in world.sample_scene(rng, held_out=True).things
     ]
     assert set(tested) <= held_out
 
