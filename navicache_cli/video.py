@@ -69,7 +69,7 @@ def to_uint8(video: Tensor) -> np.ndarray:
         raise OutputError(f"expected a video of shape [3, frames, height, width]; found {list(video.shape)}")
     broken = int((~video.isfinite()).sum())
     if broken:
-        hint = "try another dtype (--dtype float32), or generate without the cache to compare"
+        hint = "generate with --mode off to see whether the model itself makes them"
         raise OutputError(f"expected finite pixels; {broken} of {video.numel()} are NaN or infinite", hint)
     pixels = video.float().add(1).mul_(127.5).round_().clamp_(0, 255)
     return pixels.byte().permute(1, 2, 3, 0).contiguous().cpu().numpy()
@@ -194,7 +194,7 @@ def _check_video(frames: np.ndarray, fps: float) -> Fraction:
     # NTSC rates are ratios over 1001; everything else in use is a short decimal.
     rate = Fraction(fps).limit_denominator(1001) if math.isfinite(fps) else Fraction(0)
     if rate <= 0:
-        raise OutputError(f"expected a positive number of frames a second; found {fps}", "--fps 16")
+        raise OutputError(f"expected a positive number of frames a second; found {fps}", "--set fps=16")
     return rate
 
 

@@ -1,0 +1,129 @@
+"""The cache on the real miniature: equations, residuals, bit-identity, and no trace left behind."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+
+import pytest
+import torch
+
+from backends.protocol import Stages
+from backends.tiny.backend import TinyPipeline, shipped_weights
+from navicache_cli.plan import Layer, Plan, resolve
+from navicache_cli.runner import run, step_reports, totals
+from tests.cache import oracle
+
+
+@pytest.fixture(scope="module")
+def pipeline() -> TinyPipeline:
+    return TinyPipeline(shipped_weights())
+
+
+def plan_of(**changes) -> Plan:
+    return resolve([Layer("test", {"steps": 24, "align_steps": 5, "threshold": 0.1, "seed": 3, **changes})])
+
+
+def norm(tensor: torch.Tensor) -> float:
+    return float(tensor.abs().mean())
+
+
+@pytest.mark.parametrize(
+    ("changes", "estimator"),
+    [
+        ({}, "scalar"),
+        ({"estimator": "dual"}, "dual"),
+        ({"method": "easycache"}, "hold"),
+        ({"solver": "dpm++", "threshold": 0.2}, "scalar"),
+        ({"guidance": 1.0}, "scalar"),
+    ],
+)
+def test_a_real_generation_follows_the_equations(pipeline, changes, estimator):
+    """Watch every call from outside, and compute all norms and decisions again in float64."""
+    calls: list[tuple[torch.Tensor, torch.Tensor]] = []
+    watch = pipeline.transformer.register_forward_hook(lambda _, args, out: calls.append((args[0][0], out[0])))
+    plan = plan_of(**changes)
+    try:
+        records = run(pipeline, plan).session.records
+    finally:
+        watch.remove()
+    branches = 1 if plan.guidance == 1 else 2
+    assert len(calls) == branches * plan.steps
+    gate = oracle.Gate(plan.threshold, plan.align_steps, plan.steps, estimator)
+    kept: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
+    previous = None
+    for i, record in enumerate(records):
+        x, y = (u.double() for u in calls[branches * i])
+        row = gate.decide(i, None if previous is None else norm(x - previous))
+        assert row.forced or abs(row.error - plan.threshold) > 1e-6, "too near to call; choose another seed"
+        assert (record.computed, record.forced) == (row.compute, row.forced)
+        assert record.accumulated_error == pytest.approx(row.error, rel=1e-4)
+        assert record.ratio == (None if row.k is None else pytest.approx(row.k, rel=1e-4))
+        if row.compute:
+            spans = (norm(x - kept[0][0].double()), norm(y - kept[0][1].double())) if kept else (None, None)
+            innovation = gate.measure(i, *spans, norm(y))
+            assert record.innovation == (None if innovation is None else pytest.approx(innovation, abs=1e-4))
+        for branch in range(branches):
+            x_i, y_i = calls[branches * i + branch]
+            if row.compute:
+                kept[branch] = (x_i, y_i)
+            else:
+                x_c, y_c = kept[branch]
+                assert torch.equal(y_i, x_i + (y_c - x_c))
+        previous = x
+    assert 3 <= sum(not record.computed for record in records) <= plan.steps - plan.align_steps - 1
+
+
+def test_off_is_bit_identical_to_the_bare_model(pipeline):
+    plan = plan_of(mode="off", method="off")
+    bare = pipeline.generate(plan, Stages())
+    result = run(pipeline, plan)
+    assert torch.equal(result.video, bare)
+    assert result.session.peak_cache_bytes == 0
+    assert totals(result.session).transformer_calls == 2 * plan.steps
+
+
+def test_generations_do_not_know_of_each_other(pipeline):
+    plan = plan_of()
+    first = run(pipeline, plan)
+    other = run(pipeline, replace(plan, seed=9, steps=11, guidance=1.0))
+    again = run(pipeline, plan)
+    assert torch.equal(first.video, again.video)
+    assert len(other.session.records) == 11
+
+    def untimed(result):
+        return [{**asdict(step), "seconds": None} for step in step_reports(result.session)]
+
+    assert untimed(first) == untimed(again)
+
+
+def test_an_aborted_generation_leaves_no_trace(pipeline):
+    before = dict(pipeline.transformer.__dict__)
+
+    def stop(record):
+        if record.index == 12:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(pipeline, plan_of(), on_step=stop)
+    assert pipeline.transformer.__dict__ == before
+    assert torch.equal(run(pipeline, plan_of()).video, run(pipeline, plan_of()).video)
+
+
+def test_skipped_steps_call_no_block(pipeline):
+    called = []
+    watch = pipeline.transformer.blocks[0].register_forward_hook(lambda *_: called.append(1))
+    try:
+        session = run(pipeline, plan_of()).session
+    finally:
+        watch.remove()
+    sums = totals(session)
+    assert len(called) == sums.transformer_calls == 2 * sums.computed_steps
+    assert sums.transformer_calls_saved == 2 * sums.skipped_steps > 0
+    assert session.cache_bytes == 0
+
+
+def test_stages_are_timed(pipeline):
+    seconds = run(pipeline, plan_of()).seconds
+    assert set(seconds) == {"text", "denoise", "decode"}
+    assert seconds["denoise"] > seconds["decode"]
+    assert seconds["denoise"] > seconds["text"]
