@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from . import __version__
-from .errors import InterruptedRunError, NavicacheError, OutputError
+from .errors import InterruptedRunError, NavicacheError, OutputError, UsageError
 
 app = typer.Typer(
     name="navicache",
@@ -106,7 +106,6 @@ def _generate(
     for name in ("prompt_file", "config", "assignments", "dry_run", "as_json", "quiet"):
         del flags[name]
     from .commands.generate import build_plan, generate, read_prompt
-    from .errors import UsageError
 
     if prompt_file is not None:
         if prompt is not None:
@@ -140,22 +139,25 @@ def _models(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")]
 def main() -> None:
     """Run the program; every error becomes one line, a next step and an exit code."""
     try:
-        code = app(standalone_mode=False)
+        # Typer turns a KeyboardInterrupt into this code; any other way out is an exception.
+        code = app(standalone_mode=False) or 0
+        if code == InterruptedRunError.exit_code:
+            raise InterruptedRunError(
+                "stopped before the video was finished; nothing was written",
+                "run it again: the same seed gives the same video",
+            )
     except NavicacheError as error:
-        sys.exit(_fail(error))
-    except (KeyboardInterrupt, typer.Abort):  # click turns the first into the second
-        stopped = "stopped before the video was finished; nothing was written"
-        sys.exit(_fail(InterruptedRunError(stopped, "run it again: the same seed gives the same video")))
+        code = _fail(error)
     except BrokenPipeError:
-        sys.exit(_fail(OutputError("the reader of standard output went away", "")))
+        code = _fail(OutputError("the reader of standard output went away"))
     except Exception as error:
         # Click's own errors (a wrong flag) know how to show themselves and which code to exit with.
         show = getattr(error, "show", None)
         if show is None:
             raise
         show()
-        sys.exit(getattr(error, "exit_code", 2))
-    sys.exit(code if isinstance(code, int) else 0)
+        code = getattr(error, "exit_code", UsageError.exit_code)
+    sys.exit(code)
 
 
 def _fail(error: NavicacheError) -> int:
