@@ -42,7 +42,7 @@ def _root(
 
 
 _debug = False
-WHAT, SAMPLER, CACHE, OUTPUT = "What to generate", "Sampler", "Cache", "Output"
+WHAT, SAMPLER, MODEL, CACHE, OUTPUT = "What to generate", "Sampler", "Model", "Cache", "Output"
 
 
 @app.command("generate")
@@ -53,6 +53,7 @@ def _generate(
     prompt_file: Annotated[str | None, typer.Option(help="Read the prompt from a file; - is standard input.", metavar="FILE", rich_help_panel=WHAT)] = None,
     negative_prompt: Annotated[str | None, typer.Option(help="What the video should not show.", rich_help_panel=WHAT)] = None,
     image: Annotated[str | None, typer.Option(help="First frame, for image-to-video tasks.", metavar="FILE", rich_help_panel=WHAT)] = None,
+    last_image: Annotated[str | None, typer.Option(help="Last frame, for first-and-last-frame tasks.", metavar="FILE", rich_help_panel=WHAT)] = None,
     size: Annotated[str | None, typer.Option(help="Width x height in pixels.", metavar="WxH", rich_help_panel=WHAT)] = None,
     frames: Annotated[str | None, typer.Option(help="Number of frames.", metavar="N", rich_help_panel=WHAT)] = None,
     steps: Annotated[str | None, typer.Option(help="Denoising steps.", metavar="N", rich_help_panel=SAMPLER)] = None,
@@ -60,7 +61,10 @@ def _generate(
     guidance: Annotated[str | None, typer.Option(help="Classifier-free guidance scale; 1 turns it off.", metavar="X", rich_help_panel=SAMPLER)] = None,
     shift: Annotated[str | None, typer.Option(help="Noise schedule shift.", metavar="X", rich_help_panel=SAMPLER)] = None,
     solver: Annotated[str | None, typer.Option(help="Sampler of the model: unipc or dpm++ for tiny and wan.", rich_help_panel=SAMPLER)] = None,
-    weights: Annotated[str | None, typer.Option(help="Folder of weights, instead of the model's own.", metavar="DIR", rich_help_panel=SAMPLER)] = None,
+    weights: Annotated[str | None, typer.Option(help="Folder of weights, instead of the model's own; wan also takes random and random-small.", metavar="DIR", rich_help_panel=MODEL)] = None,
+    repo: Annotated[str | None, typer.Option(help="Checkout of the model's official repository.", metavar="DIR", rich_help_panel=MODEL)] = None,
+    offload: Annotated[bool | None, typer.Option("--offload/--no-offload", help="Move parts that are idle off the GPU.", rich_help_panel=MODEL)] = None,
+    t5_cpu: Annotated[bool | None, typer.Option("--t5-cpu/--no-t5-cpu", help="Run the T5 text encoder on the CPU.", rich_help_panel=MODEL)] = None,
     mode: Annotated[str | None, typer.Option(help="fast, mid or slow skip fewer and fewer steps; off computes all.  [default: fast]", rich_help_panel=CACHE)] = None,
     method: Annotated[str | None, typer.Option(help="Caching method: navicache, easycache or off.", rich_help_panel=CACHE)] = None,
     threshold: Annotated[str | None, typer.Option(help="Predicted relative error to stay under; larger skips more.", metavar="X", rich_help_panel=CACHE)] = None,
