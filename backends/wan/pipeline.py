@@ -80,7 +80,7 @@ class WanPipeline:
 
     @contextmanager
     def _timed(self, stages: Stages) -> Iterator[None]:
-        """Tell `stages` when, inside one official call, the transformer is first called and the VAE decodes."""
+        """Tell `stages` when, in one official call, the transformer is first called and the VAE decodes."""
         vae, decode = self.official.vae, self.official.vae.decode
 
         def start(stage: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import sys
 from types import ModuleType
@@ -15,8 +16,8 @@ def put_torchvision_in_place() -> None:
 
     After diffusers and transformers, which look for torchvision when imported and would use the real one.
     """
-    import transformers.models.auto.tokenization_auto  # noqa: F401
-
+    for name in ("diffusers.models.modeling_utils", "transformers.models.auto.tokenization_auto"):
+        importlib.import_module(name)
     if "torchvision" in sys.modules or importlib.util.find_spec("torchvision") is not None:
         return
 

@@ -301,7 +301,7 @@ def test_a_renamed_parameter_is_found_when_attaching(load):
 
 
 def test_saved_weights_come_back_through_the_official_loader(load, plan_of, tmp_path, monkeypatch):
-    """`from_pretrained`, the checks of the folder, and the official constructor, on what `save_pretrained` wrote."""
+    """`from_pretrained`, the folder checks and the official constructor, on what `save_pretrained` wrote."""
     import wan
 
     from backends.wan import loading, random_parts
