@@ -23,7 +23,7 @@ def reference(q, k, v, q_lens=None, k_lens=None, scale=None, q_scale=1.0, causal
     out = torch.zeros(batch, q_size, heads, v.shape[3], dtype=torch.float64)
     for b in range(batch):
         nq = q_size if q_lens is None else int(q_lens[b])
-        nk = k_size if k_lens is None else int(k_lens[b])
+        nk = k_size if k_lens is None else min(int(k_lens[b]), k_size)
         for head in range(heads):
             for i in range(nq):
                 at = i + nk - nq
