@@ -139,7 +139,7 @@ OPTIONS: dict[str, Callable[[Any], Any]] = {
     "repo": _text, "offload": _switch, "t5_cpu": _switch,
     "output": _text, "output_dir": _text, "overwrite": _switch, "baseline": _switch,
 }  # fmt: skip
-BUILT_IN = {
+BUILT_IN: dict[str, Any] = {
     "model": "tiny", "mode": "fast", "method": "navicache", "image": "", "last_image": "", "threshold": 0.0,
     "weights": "", "repo": "", "offload": False, "t5_cpu": False,
     "output": "", "output_dir": "videos", "overwrite": False, "baseline": False,

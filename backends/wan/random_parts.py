@@ -111,7 +111,7 @@ class RandomCLIP:
     """In the place of the official CLIPModel: a random linear map of a picture's 16×16 patches."""
 
     def __init__(self, device: Any = "cpu", **_: Any) -> None:
-        self.model = nn.Identity()
+        self.model: Any = nn.Identity()
         generator = torch.Generator().manual_seed(2)
         self.to_features = torch.randn(3, CLIP_CHANNELS, generator=generator).to(device)
 

@@ -47,14 +47,6 @@ class WanT2V:
         noise = torch.randn(shape, device=self.device, generator=generator)
         arguments = {"seq_len": shape[1] * shape[2] * shape[3] // 4}
         return denoise(
-            self,
-            tqdm,
-            noise,
-            contexts,
-            arguments,
-            sample_solver,
-            sampling_steps,
-            shift,
-            guide_scale,
+            self, tqdm, noise, contexts, arguments, sample_solver, sampling_steps, shift, guide_scale,
             offload_model,
-        )
+        )  # fmt: skip
