@@ -74,12 +74,17 @@ class RandomTextEncoder:
         return torch.randn(words, TEXT_CHANNELS, generator=torch.Generator().manual_seed(seed))
 
 
+class _VAEModel(nn.Identity):
+    """What the official code reads of the VAE's network."""
+
+    z_dim = LATENT_CHANNELS
+
+
 class RandomVAE:
     """In the place of the official WanVAE: a random linear map a latent cell, 4×8×8 pixels to 16 channels."""
 
     def __init__(self, vae_pth: str = "", device: Any = "cpu", **_: Any) -> None:
-        self.model: Any = nn.Identity()
-        self.model.z_dim = LATENT_CHANNELS
+        self.model = _VAEModel()
         generator = torch.Generator().manual_seed(1)
         self.to_pixels = (
             torch.randn(3, LATENT_CHANNELS, generator=generator).to(device) / LATENT_CHANNELS**0.5

@@ -38,8 +38,8 @@ class WanT2V:
         self.model.to(self.device)
 
     def generate(
-        self, input_prompt, size=(1280, 720), frame_num=81, shift=5.0, sample_solver="unipc", sampling_steps=50,
-        guide_scale=5.0, n_prompt="", seed=-1, offload_model=True,
+        self, input_prompt, size=(1280, 720), frame_num=81, shift=5.0, sample_solver="unipc",
+        sampling_steps=50, guide_scale=5.0, n_prompt="", seed=-1, offload_model=True,
     ):  # fmt: skip
         contexts = encode(self, input_prompt, n_prompt, offload_model)
         shape = (self.vae.model.z_dim, (frame_num - 1) // 4 + 1, size[1] // 8, size[0] // 8)
