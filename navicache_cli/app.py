@@ -54,6 +54,7 @@ def _generate(
     negative_prompt: Annotated[str | None, typer.Option(help="What the video should not show.", rich_help_panel=WHAT)] = None,
     image: Annotated[str | None, typer.Option(help="First frame, for image-to-video tasks.", metavar="FILE", rich_help_panel=WHAT)] = None,
     last_image: Annotated[str | None, typer.Option(help="Last frame, for first-and-last-frame tasks.", metavar="FILE", rich_help_panel=WHAT)] = None,
+    reference_images: Annotated[str | None, typer.Option(help="Pictures of what the video shows, for reference tasks.", metavar="FILE,FILE", rich_help_panel=WHAT)] = None,
     size: Annotated[str | None, typer.Option(help="Width x height in pixels.", metavar="WxH", rich_help_panel=WHAT)] = None,
     frames: Annotated[str | None, typer.Option(help="Number of frames.", metavar="N", rich_help_panel=WHAT)] = None,
     steps: Annotated[str | None, typer.Option(help="Denoising steps.", metavar="N", rich_help_panel=SAMPLER)] = None,

@@ -30,6 +30,7 @@ class Plan:
         model, task, mode, method: what runs and how it is cached.
         prompt, negative_prompt: what is asked for.
         image, last_image: paths of the first and last frame, or "".
+        reference_images: paths of pictures of what the video shows, with commas between, or "".
         size: `WIDTHxHEIGHT` in pixels.
         frames, fps: length of the video and its frames a second.
         steps, guidance, shift, solver, seed: the sampler's settings.
@@ -50,6 +51,7 @@ class Plan:
     negative_prompt: str
     image: str
     last_image: str
+    reference_images: str
     size: str
     frames: int
     fps: int
@@ -133,6 +135,7 @@ def _size(value: Any) -> str:
 OPTIONS: dict[str, Callable[[Any], Any]] = {
     "model": _text, "task": _text, "mode": _text, "method": _text,
     "prompt": _text, "negative_prompt": _text, "image": _text, "last_image": _text,
+    "reference_images": _text,
     "size": _size, "frames": _integer, "fps": _integer, "steps": _integer, "seed": _integer,
     "guidance": _number, "shift": _number, "solver": _text,
     "threshold": _number, "align_steps": _integer, "estimator": _text, "weights": _text,
@@ -140,12 +143,14 @@ OPTIONS: dict[str, Callable[[Any], Any]] = {
     "output": _text, "output_dir": _text, "overwrite": _switch, "baseline": _switch,
 }  # fmt: skip
 BUILT_IN: dict[str, Any] = {
-    "model": "tiny", "mode": "fast", "method": "navicache", "image": "", "last_image": "", "threshold": 0.0,
+    "model": "tiny", "mode": "fast", "method": "navicache", "image": "", "last_image": "", "reference_images": "",
+    "threshold": 0.0,
     "weights": "", "repo": "", "offload": False, "t5_cpu": False,
     "output": "", "output_dir": "videos", "overwrite": False, "baseline": False,
 }  # fmt: skip
 # Keys of a preset's task that are no plan values; see `presets.Preset.tasks`.
 TASK_FACTS = ("sizes", "inputs", "by_size")
+PICTURES = {"image": "a picture's path", "last_image": "a picture's path", "reference_images": "pictures' paths"}
 ENVIRONMENT_ALIASES = {"NAVICACHE_THRESH": "threshold"}
 
 
@@ -276,10 +281,10 @@ def check(plan: Plan, preset: Preset) -> None:
     sizes = task["sizes"]
     expect(plan.size in sizes, "size", f"one of {', '.join(sizes)} for {plan.model} {plan.task}")
     expect(plan.solver in preset.solvers, "solver", f"one of {', '.join(preset.solvers)} for {plan.model}")
-    for option in ("image", "last_image"):
+    for option, expected in PICTURES.items():
         name, given = option.replace("_", "-"), bool(getattr(plan, option))
         if option in task.get("inputs", []):
-            expect(given, option, f"a picture's path for {plan.model} {plan.task}", f"--{name} picture.png")
+            expect(given, option, f"{expected} for {plan.model} {plan.task}", f"--{name} picture.png")
         else:
             expect(not given, option, f"nothing: {plan.model} {plan.task} takes no {name}", f"drop --{name}")
     expect(plan.guidance >= 0, "guidance", "0 or more")

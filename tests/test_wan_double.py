@@ -153,6 +153,8 @@ def test_official_defaults(picture):
     assert plan("i2v-14B", size="480*832") == (40, 3.0, 81, "480x832", True)
     assert plan("i2v-14B", size="480x832", shift="4") == (40, 4.0, 81, "480x832", True)
     assert plan("flf2v-14B") == (50, 16.0, 81, "1280x720", True)
+    assert plan("vace-1.3B") == (50, 16.0, 81, "832x480", True)
+    assert plan("vace-14B") == (50, 16.0, 81, "1280x720", True)
     assert plan("t2i-14B", offload="no") == (50, 5.0, 1, "1024x1024", False)
 
 
@@ -200,6 +202,11 @@ def test_a_changed_forward(wan, tmp_path):
         (("--task", "i2v-14B"), "image expects a picture's path for wan i2v-14B, found ''"),
         (("--task", "flf2v-14B", "--image", "x.png"), "last-image expects a picture's path"),
         (("--image", "x.png"), "takes no image"),
+        (("--task", "vace-1.3B"), "reference-images expects pictures' paths for wan vace-1.3B"),
+        (
+            ("--task", "vace-1.3B", "--reference-images", "absent.png,b.png"),
+            "cannot read the image absent.png",
+        ),
         (("--task", "i2v-14B", "--image", "absent.png"), "cannot read the image absent.png: No such file"),
         (("--size", "1280x720"), "size expects one of 832x480, 480x832 for wan t2v-1.3B"),
         (("--task", "t2i-14B", "--frames", "5"), "frames expects 1 for wan t2i-14B, found 5"),
@@ -395,24 +402,20 @@ def tqdm(iterable):
 
 
 class Stub:
-    """What `WanPipeline.generate` touches of an official pipeline. It logs what it does, as its `VAE` does."""
+    """What `WanPipeline.generate` touches of an official pipeline; it logs what happens."""
 
     def __init__(self, fault=""):
         import torch
 
-        class Model(torch.nn.Module):
-            def forward(_, x):
-                self.log.append("transformer")
-                return x
+        self.log = log = []
 
         class VAE:
-            def decode(_, latents):
-                self.log.append("vae")
+            def decode(self, latents):
+                log.append("vae")
                 assert not fault, fault
                 return [latents[0][:3]]
 
-        self.log = []
-        self.device, self.model, self.vae = torch.device("cpu"), Model(), VAE()
+        self.device, self.model, self.vae = torch.device("cpu"), torch.nn.Identity(), VAE()
 
     def start(self, stage):
         """As `Stages.start`."""
@@ -426,6 +429,7 @@ class Stub:
         x = torch.zeros(16, frame_num, size[1], size[0])
         for _ in tqdm(range(3)):
             x = self.model(x)
+            self.log.append("transformer")
         return self.vae.decode([x])[0]
 
 

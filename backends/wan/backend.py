@@ -8,7 +8,7 @@ from backends.repositories import describe_checkout, resolve_repository
 from navicache_cli.errors import BackendError, UsageError
 from navicache_cli.presets import OFF
 
-from .pictures import read_picture
+from .pictures import picture_paths, read_picture
 from .tasks import RANDOM, SMALL, TASKS, WAN, repeated_timesteps
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class WanBackend:
-    """Wan2.1: text to video, image to video, first and last frame to video, text to image."""
+    """Wan2.1: text, image, first and last frame, and reference pictures to video; text to image."""
 
     name = "wan"
 
@@ -90,7 +90,8 @@ def check_plan(plan: Plan) -> None:
             "lower --steps or --shift, or choose --mode off",
         )
     for option in task.pictures:
-        read_picture(getattr(plan, option))
+        for path in picture_paths(getattr(plan, option), option):
+            read_picture(path)
 
 
 def choose_device(plan: Plan) -> torch.device:

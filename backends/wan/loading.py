@@ -22,8 +22,6 @@ from .pipeline import WanPipeline, out_of_memory_hints, quiet
 from .tasks import RANDOM, SMALL, TASKS, WAN
 from .weights import check_weights, digest_weights, find_weights
 
-TRANSFORMER_NAME = "WanModel"
-
 
 def load_pipeline(plan: Plan, device: torch.device) -> WanPipeline:
     """Import the official code, check and load the weights, and return the pipeline.
@@ -100,19 +98,19 @@ def _build_random(kind: type, config: Any, plan: Plan, device: torch.device) -> 
     if plan.weights == SMALL:
         config = deepcopy(config)
         config.update(random_parts.SMALL_CONFIG)
-    transformer = getattr(sys.modules[kind.__module__], TRANSFORMER_NAME, None)
+    transformer = getattr(sys.modules[kind.__module__], task.transformer, None)
     if transformer is None:
         raise BackendError(
-            f"expected {TRANSFORMER_NAME} in {kind.__module__}, found none",
+            f"expected {task.transformer} in {kind.__module__}, found none",
             f"check out {WAN.tested_commit[:7]}",
         )
     arguments = random_parts.transformer_arguments(task, config)
     parts: dict[str, Any] = {
-        TRANSFORMER_NAME: random_parts.RandomTransformer(transformer, arguments, device),
+        task.transformer: random_parts.RandomTransformer(transformer, arguments, device),
         "T5EncoderModel": random_parts.RandomTextEncoder,
         "WanVAE": random_parts.RandomVAE,
     }
-    if task.pictures:
+    if "clip_checkpoint" in config:
         parts["CLIPModel"] = random_parts.RandomCLIP
     return _construct(kind, config, "", plan, device, parts)
 

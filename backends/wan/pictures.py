@@ -1,4 +1,4 @@
-"""Pictures that image-to-video tasks start from."""
+"""Pictures that a video starts from or refers to."""
 
 from __future__ import annotations
 
@@ -9,6 +9,11 @@ from navicache_cli.errors import UsageError
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+
+
+def picture_paths(value: str, option: str) -> list[str]:
+    """Return the paths in a plan's option; only `reference_images` holds several, with commas between."""
+    return [path.strip() for path in value.split(",")] if option == "reference_images" else [value]
 
 
 def read_picture(path: str) -> Image:

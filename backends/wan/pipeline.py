@@ -14,8 +14,8 @@ from backends.names import replaced
 from navicache_cli.cache import ForwardSite
 from navicache_cli.errors import OutOfMemoryError
 
-from .pictures import read_picture
-from .tasks import Task
+from .pictures import picture_paths, read_picture
+from .tasks import REFERENCES, Task
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -29,7 +29,7 @@ LESS_MEMORY = "try --offload, --t5-cpu, a smaller --size, fewer --frames, or --t
 
 
 class WanPipeline:
-    """An official `WanT2V`, `WanI2V` or `WanFLF2V`, driven by its own `generate`.
+    """An official `WanT2V`, `WanI2V`, `WanFLF2V` or `WanVace`, driven by its own `generate`.
 
     Args:
         official: the official pipeline object.
@@ -58,11 +58,10 @@ class WanPipeline:
         Raises:
             OutOfMemoryError: the GPU's memory did not suffice.
         """
-        pictures = [read_picture(getattr(plan, option)) for option in self.task.pictures]
-        area = {"max_area": plan.width * plan.height} if pictures else {"size": (plan.width, plan.height)}
         on_gpu = self.official.device.type == "cuda"
         module = sys.modules[type(self.official).__module__]
         with quiet(), replaced(module, tqdm=_no_progress), self._timed(stages), out_of_memory_hints():
+            pictures, area = self._inputs(plan)
             video: Tensor = self.official.generate(
                 plan.prompt,
                 *pictures,
@@ -77,6 +76,19 @@ class WanPipeline:
                 offload_model=plan.offload and on_gpu,
             )
             return video.float().cpu()
+
+    def _inputs(self, plan: Plan) -> tuple[list[Any], dict[str, Any]]:
+        """What the official `generate` takes between prompt and frames: pictures, and the size in its way."""
+        size = (plan.width, plan.height)
+        if self.task.pictures == REFERENCES:
+            paths = picture_paths(plan.reference_images, "reference_images")
+            # No source video and no mask: all frames are to be made.
+            sources = self.official.prepare_source(
+                [None], [None], [paths], plan.frames, size, self.official.device
+            )
+            return list(sources), {"size": size}
+        pictures = [read_picture(getattr(plan, option)) for option in self.task.pictures]
+        return pictures, {"max_area": plan.width * plan.height} if pictures else {"size": size}
 
     @contextmanager
     def _timed(self, stages: Stages) -> Iterator[None]:

@@ -21,6 +21,7 @@ WAN = Official(
 
 # Words for --weights: random ones in the official size, or in a transformer small enough for tests and a CPU.
 RANDOM, SMALL = "random", "random-small"
+REFERENCES = ("reference_images",)
 
 
 @dataclass(frozen=True)
@@ -31,9 +32,10 @@ class Task:
         pipeline: the official class.
         model_type: of its transformer, as in the weights' config.json.
         in_channels: of the transformer: 16 of latents, and for pictures 4 of mask and 16 of latents more.
-        pictures: plan options with the pictures `generate` takes after the prompt.
+        pictures: plan options with the pictures it needs.
         weights: name of the weights at huggingface.co/Wan-AI; `{height}` is 480P or 720P.
         frames: the only number of frames it can do, or 0 for any.
+        transformer: the official class, as named in the pipeline's module.
     """
 
     pipeline: str
@@ -42,6 +44,7 @@ class Task:
     pictures: tuple[str, ...]
     weights: str
     frames: int = 0
+    transformer: str = "WanModel"
 
     def weights_name(self, size: str) -> str:
         """Return the name of the weights for a size `WIDTHxHEIGHT`."""
@@ -55,6 +58,8 @@ TASKS = {
     "i2v-14B": Task("WanI2V", "i2v", 36, ("image",), "Wan2.1-I2V-14B-{height}"),
     # Its mask is written for 81 frames: wan/first_last_frame2video.py.
     "flf2v-14B": Task("WanFLF2V", "flf2v", 36, ("image", "last_image"), "Wan2.1-FLF2V-14B-720P", frames=81),
+    "vace-1.3B": Task("WanVace", "vace", 16, REFERENCES, "Wan2.1-VACE-1.3B", transformer="VaceWanModel"),
+    "vace-14B": Task("WanVace", "vace", 16, REFERENCES, "Wan2.1-VACE-14B", transformer="VaceWanModel"),
 }
 
 
