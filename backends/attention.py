@@ -72,25 +72,25 @@ def flash_attention(
     if k.shape[1] != q.shape[1]:
         k, v = (x.repeat_interleave(q.shape[1] // k.shape[1], dim=1) for x in (k, v))
 
-    sizes = list(zip(_lengths(q_lens, batch, q_size), _lengths(k_lens, batch, k_size), strict=True))
-    out = q.new_zeros(batch, q.shape[1], q_size, v.shape[3])
-    # Samples of the same lengths go together: one call when nothing is ragged, and then no mask either.
-    edges = [0, *(i for i in range(1, batch) if sizes[i] != sizes[i - 1]), batch]
-    for start, end in pairwise(edges):
-        nq, nk = sizes[start]
-        if nq == 0 or nk == 0:
-            continue
+    def attend(samples: slice, nq: int, nk: int) -> Tensor:
         mask = _mask(nq, nk, causal, window_size, q.device)
         y = scaled_dot_product_attention(
-            q[start:end, :, :nq], k[start:end, :, :nk], v[start:end, :, :nk],
+            q[samples, :, :nq], k[samples, :, :nk], v[samples, :, :nk],
             attn_mask=mask, dropout_p=dropout_p, scale=softmax_scale,
         )  # fmt: skip
-        if mask is not None:
-            y = y.where(mask.any(dim=1)[:, None], 0)
-        if (start, end, nq) == (0, batch, q_size):
-            out = y
-        else:
-            out[start:end, :, :nq] = y
+        return y if mask is None else y.where(mask.any(dim=1)[:, None], 0)
+
+    # Samples of the same lengths go together: one call when nothing is ragged, and then no padding either.
+    sizes = list(zip(_lengths(q_lens, batch, q_size), _lengths(k_lens, batch, k_size), strict=True))
+    edges = [0, *(i for i in range(1, batch) if sizes[i] != sizes[i - 1]), batch]
+    if len(edges) == 2 and sizes[0][0] == q_size and sizes[0][1] > 0:
+        out = attend(slice(None), *sizes[0])
+    else:
+        out = q.new_zeros(batch, q.shape[1], q_size, v.shape[3])
+        for start, end in pairwise(edges):
+            nq, nk = sizes[start]
+            if nq > 0 and nk > 0:
+                out[start:end, :, :nq] = attend(slice(start, end), nq, nk)
     return out.transpose(1, 2).to(out_type)
 
 

@@ -184,15 +184,28 @@ def test_a_checkout_without_the_class(wan, picture):
     )
 
 
-def test_a_changed_forward(wan, tmp_path):
-    shutil.copytree(DOUBLE, tmp_path / "changed", ignore=shutil.ignore_patterns("__pycache__"))
-    path = tmp_path / "changed/wan/modules/model.py"
+def changed_double(folder, words):
+    """A copy of the double with words of its model.py replaced."""
+    shutil.copytree(DOUBLE, folder, ignore=shutil.ignore_patterns("__pycache__"))
+    path = folder / "wan/modules/model.py"
     text = path.read_text()
-    for old, new in (("self, x, t,", "self, z, t,"), ("zip(x, y", "zip(z, y"), ("(u,) = x", "(u,) = z")):
+    for old, new in words:
         assert old in text
         text = text.replace(old, new)
     path.write_text(text)
-    done = wan(*QUICK, *SMALL, repo=tmp_path / "changed")
+    return folder
+
+
+def test_out_of_gpu_memory(wan, tmp_path):
+    words = [("(u,) = x", "raise torch.OutOfMemoryError('CUDA out of memory. Tried to allocate 9 GiB.')")]
+    done = wan(*QUICK, *SMALL, repo=changed_double(tmp_path / "changed", words=words))
+    assert_refused(done, 7, "Tried to allocate 9 GiB", "--offload", "--t5-cpu", "--size", "--frames")
+    assert not list((tmp_path / "work").rglob("*.mp4"))
+
+
+def test_a_changed_forward(wan, tmp_path):
+    words = [("self, x, t,", "self, z, t,"), ("zip(x, y", "zip(z, y"), ("(u,) = x", "(u,) = z")]
+    done = wan(*QUICK, *SMALL, repo=changed_double(tmp_path / "changed", words=words))
     assert_refused(done, 5, "expected a parameter 'x', found (z, t, context, seq_len")
 
 
@@ -345,7 +358,16 @@ def test_incomplete_weights(folder, file, damage):
     with pytest.raises(WeightsError, match="incomplete") as caught:
         checked(folder)
     assert Path(file).parts[0] in caught.value.message
-    assert "huggingface-cli download Wan-AI/Wan2.1-T2V-1.3B" in caught.value.hint
+    assert "hf download Wan-AI/Wan2.1-T2V-1.3B" in caught.value.hint
+
+
+def test_old_pytorch_files_pass(folder):
+    import torch
+
+    torch.save({"w": torch.arange(50.0)}, folder / "vae.pth", _use_new_zipfile_serialization=False)
+    before = checked(folder)
+    torch.save({"w": torch.arange(50.0) + 1}, folder / "vae.pth", _use_new_zipfile_serialization=False)
+    assert checked(folder) != before
 
 
 @pytest.mark.parametrize("other", [{"model_type": "i2v"}, {"dim": 5120}, {"num_layers": 40}])

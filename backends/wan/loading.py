@@ -88,7 +88,7 @@ def _build(kind: type, config: Any, plan: Plan, device: torch.device, checkout: 
         cause = (str(error).splitlines() or [type(error).__name__])[0]
         raise WeightsError(
             f"the weights {name} in {folder} cannot be loaded: {cause[:160]}",
-            f"huggingface-cli download Wan-AI/{name} --local-dir {folder} --force-download",
+            f"hf download Wan-AI/{name} --local-dir {folder} --force-download",
         ) from error
 
 

@@ -74,7 +74,7 @@ def check_weights(folder: Path, name: str, task: Task, config: Any) -> None:
         elif path.suffix == ".safetensors":
             fault = "" if _safetensors_size(path) == path.stat().st_size else "is cut short or damaged"
         elif path.suffix == ".pth":
-            fault = "" if zipfile.is_zipfile(path) else "is cut short or damaged"
+            fault = "" if _is_whole_pth(path) else "is cut short or damaged"
         else:
             fault = "" if path.is_dir() and any(path.iterdir()) else "is empty"
         if fault:
@@ -97,8 +97,9 @@ def weight_files(folder: Path, name: str, config: Any) -> list[Path]:
 def digest_weights(folder: Path, name: str, config: Any) -> str:
     """Name the content of the weights without reading all of it.
 
-    The digest is over the names and sizes of the weight files, and from each: of a safetensors file the
-    header and 64 samples of 4 KiB at even distances; of a PyTorch file the members' names, sizes and CRC-32.
+    The digest is over config.json, the names and sizes of the weight files, and from each: the header of a
+    safetensors file, the members' names, sizes and CRC-32 of a PyTorch file, and of both 64 samples of 4 KiB
+    at even distances.
 
     Returns:
         `sha256-sampled:…`, so that nobody takes it for a digest over all bytes.
@@ -109,18 +110,23 @@ def digest_weights(folder: Path, name: str, config: Any) -> str:
             continue
         size = path.stat().st_size
         digest.update(f"{path.relative_to(folder)} {size}\n".encode())
-        if path.suffix == ".safetensors":
-            with path.open("rb") as file:
-                (header,) = struct.unpack("<Q", file.read(8))
-                digest.update(file.read(header))
-                for sample in range(64):
-                    file.seek(8 + header + (size - 8 - header) * sample // 64)
-                    digest.update(file.read(4096))
-        else:
+        with path.open("rb") as file:
+            if path.suffix == ".safetensors":
+                digest.update(file.read(struct.unpack("<Q", file.read(8))[0]))
+            for sample in range(64):
+                file.seek(size * sample // 64)
+                digest.update(file.read(4096))
+        if zipfile.is_zipfile(path):
             with zipfile.ZipFile(path) as archive:
                 for member in archive.infolist():
                     digest.update(f"{member.filename} {member.file_size} {member.CRC:08x}\n".encode())
     return f"sha256-sampled:{digest.hexdigest()}"
+
+
+def _is_whole_pth(path: Path) -> bool:
+    """Whether a PyTorch file has its end, where a zip archive has its list; an old one, a bare pickle, passes."""
+    with path.open("rb") as file:
+        return file.read(1) == b"\x80" or zipfile.is_zipfile(path)
 
 
 def _safetensors_size(path: Path) -> int:
@@ -162,4 +168,4 @@ def _listed(values: dict[str, Any]) -> str:
 
 
 def _download(name: str, folder: Path) -> str:
-    return f"huggingface-cli download Wan-AI/{name} --local-dir {folder}"
+    return f"hf download Wan-AI/{name} --local-dir {folder}"
