@@ -124,7 +124,7 @@ def digest_weights(folder: Path, name: str, config: Any) -> str:
 
 
 def _is_whole_pth(path: Path) -> bool:
-    """Whether a PyTorch file has its end, where a zip archive has its list; an old one, a bare pickle, passes."""
+    """Whether a PyTorch file has its end, where a zip archive has its list; old ones, bare pickles, pass."""
     with path.open("rb") as file:
         return file.read(1) == b"\x80" or zipfile.is_zipfile(path)
 

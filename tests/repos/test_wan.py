@@ -5,13 +5,17 @@ Enabled by NAVICACHE_WAN_REPO=<a checkout of https://github.com/Wan-Video/Wan2.1
 
 from __future__ import annotations
 
+import json
 import os
+import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 
+from backends.repositories import read_commit
 from backends.wan import WanBackend
 from backends.wan.tasks import TASKS, repeated_timesteps
 from navicache_cli.cache import ForwardSite, Session, attach, make_policy
@@ -19,6 +23,7 @@ from navicache_cli.commands.generate import build_plan
 from navicache_cli.errors import SiteError
 from navicache_cli.runner import run
 from tests.cache import oracle
+from tests.conftest import clean_environment
 
 REPOSITORY = os.environ.get("NAVICACHE_WAN_REPO", "")
 pytestmark = [
@@ -332,6 +337,34 @@ def test_saved_weights_come_back_through_the_official_loader(load, plan_of, tmp_
     assert loaded.identity.weights_digest.startswith("sha256-sampled:")
 
 
+def test_the_program_on_the_official_code(tmp_path):
+    """The real command line at an official size, and nothing on the screen that is not ours."""
+    program = (
+        "import backends.registry as r, navicache_cli.app as a\n"
+        "from backends.wan import WanBackend\n"
+        "from tests.doubles.standins import put_torchvision_in_place\n"
+        "put_torchvision_in_place()\n"
+        "r.get_backend = lambda name: WanBackend()\n"
+        "a.main()"
+    )
+    options = ["--model", "wan", "--weights", "random-small", "--frames", "1", "--steps", "12", "--json"]
+    options += ["--align-steps", "3", "--threshold", "0.2", "--repo", REPOSITORY]
+    root = Path(__file__).parents[2]
+    environment = clean_environment(CUDA_VISIBLE_DEVICES="", PYTHONPATH=str(root))
+    done = subprocess.run(
+        [sys.executable, "-c", program, "generate", *options],
+        cwd=tmp_path, env=environment, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    assert (report["output"]["width"], report["output"]["height"]) == (832, 480)
+    assert report["totals"]["skipped_steps"] > 0
+    assert report["model"]["repository"] == "https://github.com/Wan-Video/Wan2.1"
+    assert report["model"]["commit"] == read_commit(Path(REPOSITORY).resolve())
+    for word in ("Warning", "it/s", "%|"):
+        assert word not in done.stderr
+
+
 def tiny_folder(kind, tmp_path):
     """Weights of `tiny`: those that ship, or random ones."""
     from backends.tiny.backend import shipped_weights
@@ -340,7 +373,6 @@ def tiny_folder(kind, tmp_path):
         if not (shipped_weights() / "transformer.safetensors").is_file():
             pytest.skip("backends/tiny/weights is not there: train it with python -m backends.tiny.train")
         return shipped_weights()
-    import json
 
     from safetensors.torch import save_file
 
