@@ -42,7 +42,7 @@ def _root(
 
 
 _debug = False
-WHAT, SAMPLER, CACHE, OUTPUT = "What to generate", "Sampler", "Cache", "Output"
+WHAT, SAMPLER, MODEL, CACHE, OUTPUT = "What to generate", "Sampler", "Model", "Cache", "Output"
 # Values stay text here: the plan parses flags, environment and files alike, with the same messages.
 Text = str | None
 Switch = bool | None
@@ -63,6 +63,10 @@ def _generate(
     ] = None,
     negative_prompt: Annotated[Text, opt(WHAT, "What the video should not show.")] = None,
     image: Annotated[Text, opt(WHAT, "First frame, for image-to-video tasks.", "FILE")] = None,
+    last_image: Annotated[Text, opt(WHAT, "Last frame, for first-and-last-frame tasks.", "FILE")] = None,
+    reference_images: Annotated[
+        Text, opt(WHAT, "Pictures of what the video shows, for reference tasks.", "FILE,FILE")
+    ] = None,
     size: Annotated[Text, opt(WHAT, "Width x height in pixels.", "WxH")] = None,
     frames: Annotated[Text, opt(WHAT, "Number of frames.", "N")] = None,
     steps: Annotated[Text, opt(SAMPLER, "Denoising steps.", "N")] = None,
@@ -70,7 +74,16 @@ def _generate(
     guidance: Annotated[Text, opt(SAMPLER, "Classifier-free guidance scale; 1 turns it off.", "X")] = None,
     shift: Annotated[Text, opt(SAMPLER, "Noise schedule shift.", "X")] = None,
     solver: Annotated[Text, opt(SAMPLER, "The model's sampler: unipc or dpm++ for tiny and wan.")] = None,
-    weights: Annotated[Text, opt(SAMPLER, "Folder of weights, instead of the model's own.", "DIR")] = None,
+    weights: Annotated[
+        Text, opt(MODEL, "Folder of weights; for wan also random and random-small.", "DIR")
+    ] = None,
+    repo: Annotated[Text, opt(MODEL, "Checkout of the model's official repository.", "DIR")] = None,
+    offload: Annotated[
+        Switch, opt(MODEL, "Move parts that are idle off the GPU.", None, "--offload/--no-offload")
+    ] = None,
+    t5_cpu: Annotated[
+        Switch, opt(MODEL, "Run the T5 text encoder on the CPU.", None, "--t5-cpu/--no-t5-cpu")
+    ] = None,
     mode: Annotated[Text, opt(CACHE, "fast, mid or slow (fewer skips), off (none).  [default: fast]")] = None,
     method: Annotated[Text, opt(CACHE, "Caching method: navicache, easycache or off.")] = None,
     threshold: Annotated[

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,12 +28,16 @@ class Plan:
 
     Attributes:
         model, task, mode, method: what runs and how it is cached.
-        prompt, negative_prompt, image: what is asked for; `image` is a path or "".
+        prompt, negative_prompt: what is asked for.
+        image, last_image: paths of the first and last frame, or "".
+        reference_images: paths of pictures of what the video shows, with commas between, or "".
         size: `WIDTHxHEIGHT` in pixels.
         frames, fps: length of the video and its frames a second.
         steps, guidance, shift, solver, seed: the sampler's settings.
         threshold, align_steps, estimator: the cache's settings (tau and A of the paper).
-        weights: a folder of other weights, or "" for the model's own.
+        weights: a folder of other weights, "" for the model's own, or a word the model knows, such as "random".
+        repo: the official repository's checkout, or "" to look for it.
+        offload, t5_cpu: whether parts that are idle leave the GPU; whether the text encoder runs on the CPU.
         output: the video's path, or "" to name it by prompt in `output_dir`.
         overwrite, baseline: whether to replace `output`; whether to run uncached too.
         provenance: option name to a description of the layer its value is from.
@@ -45,6 +50,8 @@ class Plan:
     prompt: str
     negative_prompt: str
     image: str
+    last_image: str
+    reference_images: str
     size: str
     frames: int
     fps: int
@@ -57,6 +64,9 @@ class Plan:
     align_steps: int
     estimator: str
     weights: str
+    repo: str
+    offload: bool
+    t5_cpu: bool
     output: str
     output_dir: str
     overwrite: bool
@@ -124,16 +134,27 @@ def _size(value: Any) -> str:
 # Every option of a plan with how it is read from text or YAML; the order is the order of the plan's table.
 OPTIONS: dict[str, Callable[[Any], Any]] = {
     "model": _text, "task": _text, "mode": _text, "method": _text,
-    "prompt": _text, "negative_prompt": _text, "image": _text,
+    "prompt": _text, "negative_prompt": _text, "image": _text, "last_image": _text,
+    "reference_images": _text,
     "size": _size, "frames": _integer, "fps": _integer, "steps": _integer, "seed": _integer,
     "guidance": _number, "shift": _number, "solver": _text,
     "threshold": _number, "align_steps": _integer, "estimator": _text, "weights": _text,
+    "repo": _text, "offload": _switch, "t5_cpu": _switch,
     "output": _text, "output_dir": _text, "overwrite": _switch, "baseline": _switch,
 }  # fmt: skip
-BUILT_IN = {
-    "model": "tiny", "mode": "fast", "method": "navicache", "image": "", "threshold": 0.0, "weights": "",
+BUILT_IN: dict[str, Any] = {
+    "model": "tiny", "mode": "fast", "method": "navicache", "image": "", "last_image": "", "reference_images": "",
+    "threshold": 0.0,
+    "weights": "", "repo": "", "offload": False, "t5_cpu": False,
     "output": "", "output_dir": "videos", "overwrite": False, "baseline": False,
 }  # fmt: skip
+# Keys of a preset's task that are no plan values; see `presets.Preset.tasks`.
+TASK_FACTS = ("sizes", "inputs", "by_size")
+PICTURES = {
+    "image": "a picture's path",
+    "last_image": "a picture's path",
+    "reference_images": "pictures' paths",
+}
 ENVIRONMENT_ALIASES = {"NAVICACHE_THRESH": "threshold"}
 
 
@@ -216,7 +237,11 @@ def resolve(layers: list[Layer]) -> Plan:
         raise UsageError(unknown("mode", mode, [*preset.modes, OFF]), "`navicache presets` shows the modes")
     label = f"preset {preset.model}"
     apply(Layer(label, {"fps": preset.fps, **preset.defaults}))
-    apply(Layer(f"{label} {task}", {k: v for k, v in preset.tasks[task].items() if k != "sizes"}))
+    spec = preset.tasks[task]
+    apply(Layer(f"{label} {task}", {k: v for k, v in spec.items() if k not in TASK_FACTS}))
+    with suppress(ValueError):  # A size that cannot be read is reported below, with its source.
+        size = _size(pick("size", spec.get("size", preset.defaults.get("size", ""))))
+        apply(Layer(f"{label} {task} {size}", spec.get("by_size", {}).get(size, {})))
     apply(Layer(f"{label} {mode}", preset.modes.get(mode, {"method": OFF})))
     for layer in layers:
         apply(layer)
@@ -260,10 +285,16 @@ def check(plan: Plan, preset: Preset) -> None:
         near = max(1, 4 * ((plan.frames - 1 + 2) // 4) + 1)
         expect(plan.frames % 4 == 1, "frames", "4n+1 (1, 5, 9, 13, 17, …)", f"the nearest is --frames {near}")
     expect(1 <= plan.fps <= 240, "fps", "1 to 240")
-    sizes = preset.tasks[plan.task]["sizes"]
+    task = preset.tasks[plan.task]
+    sizes = task["sizes"]
     expect(plan.size in sizes, "size", f"one of {', '.join(sizes)} for {plan.model} {plan.task}")
     expect(plan.solver in preset.solvers, "solver", f"one of {', '.join(preset.solvers)} for {plan.model}")
-    expect(not plan.image, "image", f"nothing: {plan.model} {plan.task} takes no image", "drop --image")
+    for option, expected in PICTURES.items():
+        name, given = option.replace("_", "-"), bool(getattr(plan, option))
+        if option in task.get("inputs", []):
+            expect(given, option, f"{expected} for {plan.model} {plan.task}", f"--{name} picture.png")
+        else:
+            expect(not given, option, f"nothing: {plan.model} {plan.task} takes no {name}", f"drop --{name}")
     expect(plan.guidance >= 0, "guidance", "0 or more")
     expect(plan.shift > 0, "shift", "more than 0")
     expect(plan.threshold >= 0, "threshold", "0 or more")

@@ -25,7 +25,8 @@ class Preset:
         fps: frames a second of the finished video.
         solvers: sampler names the model offers, its default first.
         defaults: plan values before task and mode.
-        tasks: plan values a task changes, and `sizes`, the sizes it supports.
+        tasks: plan values a task changes; `sizes` it supports; `inputs`, the pictures it needs (options of
+            the plan); `by_size`, plan values a size changes.
         modes: plan values a mode changes; `off` is not listed.
         sources: where the figures come from.
     """

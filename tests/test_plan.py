@@ -46,7 +46,8 @@ def test_every_task_and_mode_of_every_preset_resolves(model):
     preset = load_presets()[model]
     for task in preset.tasks:
         for mode in (*preset.modes, "off"):
-            plan = plan_of(model=model, task=task, mode=mode)
+            pictures = dict.fromkeys(preset.tasks[task].get("inputs", []), "picture.png")
+            plan = plan_of(model=model, task=task, mode=mode, **pictures)
             assert (plan.method == "off") == (mode == "off")
 
 

@@ -40,7 +40,9 @@ def norm(tensor: torch.Tensor) -> float:
 def test_a_real_generation_follows_the_equations(pipeline, changes, estimator):
     """Watch every call from outside, and compute all norms and decisions again in float64."""
     calls: list[tuple[torch.Tensor, torch.Tensor]] = []
-    watch = pipeline.transformer.register_forward_hook(lambda _, args, out: calls.append((args[0][0], out[0])))
+    watch = pipeline.transformer.register_forward_hook(
+        lambda _, args, out: calls.append((args[0][0], out[0]))
+    )
     plan = plan_of(**changes)
     try:
         records = run(pipeline, plan).session.records

@@ -1,0 +1,201 @@
+"""Finds the checkout of an official repository, and imports its package without touching `sys.path`.
+
+A checkout is looked for at, in this order: the `--repo` option, the environment variable, the managed place,
+the current directory, and an importable package. The first two are the user's word: what they name must fit,
+and so must a managed checkout that is there. The last two are taken only if they fit.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.util import find_spec, module_from_spec, spec_from_file_location
+from pathlib import Path
+from types import ModuleType
+
+from navicache_cli.errors import BackendError
+
+UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True)
+class Official:
+    """What is known of an official repository.
+
+    Attributes:
+        name: the model family, as used with `--model`.
+        title: name for people.
+        url: where it is cloned from.
+        package: the import package at its root.
+        files: paths that tell it from other repositories, older and newer ones of the same makers included.
+        tested_commit: the full hash this program was tested with.
+    """
+
+    name: str
+    title: str
+    url: str
+    package: str
+    files: tuple[str, ...]
+    tested_commit: str
+
+    @property
+    def variable(self) -> str:
+        """The environment variable that may point at a checkout."""
+        return f"NAVICACHE_{self.name.upper()}_REPO"
+
+
+@dataclass(frozen=True)
+class Checkout:
+    """A checkout that fits.
+
+    Attributes:
+        path: its root, absolute.
+        found_by: for people, such as `--repo` or `environment NAVICACHE_WAN_REPO`.
+        commit: full hash, or "unknown" (not a git checkout, or no git).
+    """
+
+    path: Path
+    found_by: str
+    commit: str
+
+
+def managed_path(name: str) -> Path:
+    """Return where `navicache setup` keeps the checkout `name`, honouring XDG_CACHE_HOME."""
+    cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return Path(cache).expanduser() / "navicache" / "repos" / name
+
+
+def resolve_repository(official: Official, flag: str = "") -> Checkout:
+    """Find the checkout to use.
+
+    Args:
+        official: which repository.
+        flag: the value of `--repo`, or "".
+
+    Raises:
+        BackendError: there is none, or a named directory is not it.
+    """
+    for place, found_by, named in _places(official, flag):
+        missing = [name for name in official.files if not (place / name).is_file()]
+        if not missing:
+            path = place.resolve()
+            return Checkout(path, found_by, read_commit(path))
+        if named:
+            raise BackendError(
+                f"expected {official.title}'s repository at {place} ({found_by}) with {', '.join(missing)}; "
+                f"found {_describe(place)}",
+                f"git clone {official.url}, and point {found_by.split()[-1]} at the clone"
+                if found_by != "managed checkout"
+                else f"remove {place} and clone {official.url} there",
+            )
+    raise BackendError(
+        f"{official.title} needs its official repository; looked at --repo, {official.variable}, "
+        f"{managed_path(official.name)}, the current directory and the importable package "
+        f"{official.package!r}, and found none",
+        f"git clone {official.url}, and pass --repo or set {official.variable}",
+    )
+
+
+def _places(official: Official, flag: str) -> Iterator[tuple[Path, str, bool]]:
+    """All places to look at: path, description, and whether it must fit."""
+    if flag:
+        yield Path(flag).expanduser(), "--repo", True
+    if os.environ.get(official.variable):
+        yield Path(os.environ[official.variable]).expanduser(), f"environment {official.variable}", True
+    managed = managed_path(official.name)
+    if managed.exists():
+        yield managed, "managed checkout", True
+    yield Path.cwd(), "current directory", False
+    try:
+        spec = find_spec(official.package)
+    except ValueError:  # Something without a spec is in sys.modules under that name.
+        spec = None
+    if spec is not None and spec.origin is not None:
+        yield Path(spec.origin).parent.parent, f"importable package {official.package}", False
+
+
+def _describe(place: Path) -> str:
+    """What is at a path, in a few words."""
+    if not place.is_dir():
+        return "a file" if place.exists() else "nothing"
+    try:
+        names = sorted(entry.name for entry in place.iterdir() if not entry.name.startswith("."))
+    except OSError as error:
+        return f"a directory that cannot be read: {error.strerror}"
+    return (
+        f"a directory with {', '.join(names[:6])}{', …' if len(names) > 6 else ''}"
+        if names
+        else "an empty directory"
+    )
+
+
+def read_commit(path: Path) -> str:
+    """Return the commit checked out at `path`, or "unknown" if `path` is not the root of a git checkout."""
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")}
+    command = ["git", "-C", str(path), "rev-parse", "--show-toplevel", "HEAD"]
+    try:
+        done = subprocess.run(
+            command, env=environment, capture_output=True, text=True, timeout=20, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return UNKNOWN
+    # An export inside somebody else's checkout would otherwise get that one's commit.
+    lines = done.stdout.splitlines()
+    inside = done.returncode == 0 and len(lines) == 2 and Path(lines[0]).resolve() == path.resolve()
+    return lines[1] if inside else UNKNOWN
+
+
+def describe_checkout(official: Official, checkout: Checkout) -> list[str]:
+    """Return notes for the user: which checkout was taken, and whether its commit is the tested one."""
+    home, path = Path.home(), checkout.path
+    shown = f"~/{path.relative_to(home)}" if path.is_relative_to(home) else str(path)
+    notes = [f"{official.title} from {shown} ({checkout.found_by}), commit {checkout.commit[:7]}"]
+    if checkout.commit != official.tested_commit:
+        tested = official.tested_commit[:7]
+        notes.append(
+            f"commit {checkout.commit[:7]} of {official.title} is untested; tested: {tested} "
+            f"(git -C {shown} checkout {tested})"
+        )
+    return notes
+
+
+def import_package(official: Official, checkout: Checkout) -> ModuleType:
+    """Import the package of a checkout under its own name.
+
+    `sys.path` stays as it is: an official root also holds folders such as `tests` that would hide others.
+
+    Raises:
+        BackendError: another checkout's package is loaded already, or a package it needs is missing.
+    """
+    name, root = official.package, checkout.path / official.package
+    loaded = sys.modules.get(name)
+    if loaded is not None:
+        place = Path(loaded.__file__ or "").resolve().parent
+        if place != root:
+            raise BackendError(
+                f"expected the package {name!r} of {root}, found the one of {place} loaded already",
+                "use one checkout in one process",
+            )
+        return loaded
+    spec = spec_from_file_location(name, root / "__init__.py", submodule_search_locations=[str(root)])
+    assert spec is not None, "a file location always gives a spec"
+    assert spec.loader is not None, "a file location always gives a loader"
+    module = module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except BaseException as error:
+        for key in [key for key in sys.modules if key == name or key.startswith(f"{name}.")]:
+            del sys.modules[key]
+        if isinstance(error, ImportError):
+            raise BackendError(
+                f"{official.title} at {checkout.path} cannot be imported: {error}",
+                f"pip install -r {checkout.path / 'requirements.txt'}"
+                if error.name is None or error.name.partition(".")[0] != name
+                else f"check out {official.tested_commit[:7]}, the tested commit",
+            ) from error
+        raise
+    return module

@@ -1,0 +1,112 @@
+"""The Wan2.1 model family: what can be said before the official code is loaded."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from backends.repositories import describe_checkout, resolve_repository
+from navicache_cli.errors import BackendError, UsageError
+from navicache_cli.presets import OFF
+
+from .pictures import picture_paths, read_picture
+from .tasks import RANDOM, SMALL, TASKS, WAN, repeated_timesteps
+
+if TYPE_CHECKING:
+    import torch
+
+    from navicache_cli.plan import Plan
+
+    from .pipeline import WanPipeline
+
+
+class WanBackend:
+    """Wan2.1: text, image, first and last frame, and reference pictures to video; text to image."""
+
+    name = "wan"
+
+    def problem(self) -> str:
+        """See `Backend.problem`."""
+        try:
+            resolve_repository(WAN)
+        except BackendError as error:
+            return error.message
+        return ""
+
+    def check(self, plan: Plan) -> list[str]:
+        """See `Backend.check`; the notes say which official code was taken.
+
+        Raises:
+            BackendError: no official repository, or no GPU.
+            UsageError: see `check_plan`.
+        """
+        check_plan(plan)
+        notes = describe_checkout(WAN, resolve_repository(WAN, plan.repo))
+        choose_device(plan)
+        if plan.weights in (RANDOM, SMALL):
+            size = ", in a small transformer of the official architecture" if plan.weights == SMALL else ""
+            notes.insert(
+                0, f"RANDOM WEIGHTS{size}: THE PICTURE IS NOISE and shows nothing of Wan2.1's quality"
+            )
+            notes.insert(
+                1,
+                "text encoder, VAE and CLIP are stand-ins: only the transformer's time and memory count",
+            )
+        return notes
+
+    def load(self, plan: Plan) -> WanPipeline:
+        """See `Backend.load` and `loading.load_pipeline`."""
+        from .loading import load_pipeline
+
+        return load_pipeline(plan, choose_device(plan))
+
+
+def check_plan(plan: Plan) -> None:
+    """Check what the presets cannot say.
+
+    Raises:
+        UsageError: the number of frames does not fit the task, the seed is negative (the official code would
+            draw another one each time), steps share timesteps, or a picture cannot be read.
+    """
+    task = TASKS.get(plan.task)
+    if task is None:
+        raise UsageError(
+            f"wan expects a task of {', '.join(TASKS)}, found {plan.task!r}", "set it with --task"
+        )
+    if task.frames and plan.frames != task.frames:
+        raise UsageError(
+            f"frames expects {task.frames} for wan {plan.task}, found {plan.frames} "
+            f"({plan.provenance['frames']})",
+            f"--frames {task.frames}",
+        )
+    if plan.seed < 0:
+        raise UsageError(
+            f"seed expects 0 or more for wan, found {plan.seed} ({plan.provenance['seed']})", "--seed 0"
+        )
+    repeated = repeated_timesteps(plan.steps, plan.shift, plan.solver)
+    if repeated and plan.method != OFF:
+        raise UsageError(
+            f"{plan.steps} steps at shift {plan.shift:g} make Wan2.1's {plan.solver} give {repeated} of them "
+            "the timestep of the one before; the cache expects one timestep a step",
+            "lower --steps or --shift, or choose --mode off",
+        )
+    for option in task.pictures:
+        for path in picture_paths(getattr(plan, option), option):
+            read_picture(path)
+
+
+def choose_device(plan: Plan) -> torch.device:
+    """Return the GPU to use, or the CPU for the small random model.
+
+    Raises:
+        BackendError: there is no GPU, which the official code names outright.
+    """
+    import torch
+
+    if torch.cuda.is_available():
+        return torch.device("cuda", torch.cuda.current_device())
+    if plan.weights == SMALL:
+        return torch.device("cpu")
+    raise BackendError(
+        f"Wan2.1 expects an NVIDIA GPU, found none (torch {torch.__version__})",
+        f"use --model tiny, or try the official code on this machine with --weights {SMALL} --frames 5",
+    )

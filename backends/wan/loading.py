@@ -1,0 +1,130 @@
+"""Builds the official pipeline object by its own constructor, from weights or from random parts."""
+
+from __future__ import annotations
+
+import pickle
+import sys
+from copy import deepcopy
+from types import ModuleType
+from typing import Any
+
+import torch
+
+from backends.attention import bind_attention
+from backends.names import replaced
+from backends.repositories import Checkout, import_package, resolve_repository
+from navicache_cli.errors import BackendError, WeightsError
+from navicache_cli.plan import Plan
+from navicache_cli.report import ModelIdentity
+
+from . import random_parts
+from .pipeline import WanPipeline, out_of_memory_hints, quiet
+from .tasks import RANDOM, SMALL, TASKS, WAN
+from .weights import check_weights, digest_weights, find_weights
+
+
+def load_pipeline(plan: Plan, device: torch.device) -> WanPipeline:
+    """Import the official code, check and load the weights, and return the pipeline.
+
+    Args:
+        plan: names task, weights and repository.
+        device: the GPU; or the CPU, of use with small random weights.
+
+    Raises:
+        BackendError: the official code is not there, cannot be imported, or is not as expected.
+        OutOfMemoryError: the GPU's memory does not suffice.
+        WeightsError: weights are missing, incomplete or of another task.
+    """
+    task, checkout = TASKS[plan.task], resolve_repository(WAN, plan.repo)
+    with quiet(), out_of_memory_hints():
+        package = import_wan(checkout)
+        bind_attention(WAN.package, f"{WAN.package}.modules.attention")
+        kind, config = _official(package, plan.task)
+        if plan.weights in (RANDOM, SMALL):
+            official, digest = _build_random(kind, config, plan, device), f"none: {plan.weights} weights"
+        else:
+            official, digest = _build(kind, config, plan, device, checkout)
+    identity = ModelIdentity(f"{WAN.title} {plan.task}", WAN.url, checkout.commit, digest)
+    return WanPipeline(official, task, identity)
+
+
+def import_wan(checkout: Checkout) -> ModuleType:
+    """Import the official package.
+
+    Raises:
+        BackendError: see `import_package`.
+    """
+    if torch.cuda.is_available():
+        return import_package(WAN, checkout)
+    # wan/modules/t5.py asks for the current GPU in a default argument that nobody uses.
+    with replaced(torch.cuda, current_device=lambda: 0):
+        return import_package(WAN, checkout)
+
+
+def _official(package: ModuleType, task: str) -> tuple[type, Any]:
+    """The official class and config of a task."""
+    kind = getattr(package, TASKS[task].pipeline, None)
+    config = package.configs.WAN_CONFIGS.get(task)
+    if kind is None or config is None:
+        raise BackendError(
+            f"expected wan.{TASKS[task].pipeline} and a config for {task}, found a checkout without them",
+            f"check out {WAN.tested_commit[:7]}, the tested commit",
+        )
+    return kind, config
+
+
+def _build(kind: type, config: Any, plan: Plan, device: torch.device, checkout: Checkout) -> tuple[Any, str]:
+    """The official pipeline with the weights in a folder, and their digest."""
+    task = TASKS[plan.task]
+    name = task.weights_name(plan.size)
+    folder = find_weights(plan.weights, name, checkout)
+    check_weights(folder, name, task, config)
+    digest = digest_weights(folder, name, config)
+    try:
+        return _construct(kind, config, str(folder), plan, device), digest
+    except torch.OutOfMemoryError:
+        raise
+    except (OSError, RuntimeError, ValueError, KeyError, EOFError, pickle.UnpicklingError) as error:
+        cause = (str(error).splitlines() or [type(error).__name__])[0]
+        raise WeightsError(
+            f"the weights {name} in {folder} cannot be loaded: {cause[:160]}",
+            f"hf download Wan-AI/{name} --local-dir {folder} --force-download",
+        ) from error
+
+
+def _build_random(kind: type, config: Any, plan: Plan, device: torch.device) -> Any:
+    """The official pipeline around random parts."""
+    task = TASKS[plan.task]
+    if plan.weights == SMALL:
+        config = deepcopy(config)
+        config.update(random_parts.SMALL_CONFIG)
+    transformer = getattr(sys.modules[kind.__module__], task.transformer, None)
+    if transformer is None:
+        raise BackendError(
+            f"expected {task.transformer} in {kind.__module__}, found none",
+            f"check out {WAN.tested_commit[:7]}",
+        )
+    arguments = random_parts.transformer_arguments(task, config)
+    parts: dict[str, Any] = {
+        task.transformer: random_parts.RandomTransformer(transformer, arguments, device),
+        "T5EncoderModel": random_parts.RandomTextEncoder,
+        "WanVAE": random_parts.RandomVAE,
+    }
+    if "clip_checkpoint" in config:
+        parts["CLIPModel"] = random_parts.RandomCLIP
+    return _construct(kind, config, "", plan, device, parts)
+
+
+def _construct(
+    kind: type,
+    config: Any,
+    folder: str,
+    plan: Plan,
+    device: torch.device,
+    parts: dict[str, Any] | None = None,
+) -> Any:
+    """Call the official constructor, with `parts` in the place of names in its module."""
+    if device.type == "cpu":
+        parts = {**(parts or {}), "torch": random_parts.TorchWithoutCuda()}
+    with replaced(sys.modules[kind.__module__], **(parts or {})):
+        return kind(config=config, checkpoint_dir=folder, device_id=device.index or 0, t5_cpu=plan.t5_cpu)

@@ -1,0 +1,142 @@
+"""The loaded official pipeline: where the cache attaches, and how one generation is timed."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from backends.names import replaced
+from navicache_cli.cache import ForwardSite
+from navicache_cli.errors import OutOfMemoryError
+
+from .pictures import picture_paths, read_picture
+from .tasks import REFERENCES, Task
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from backends.protocol import Stages
+    from navicache_cli.cache.site import Site
+    from navicache_cli.plan import Plan
+    from navicache_cli.report import ModelIdentity
+
+LESS_MEMORY = "try --offload, --t5-cpu, a smaller --size, fewer --frames, or --task t2v-1.3B"
+
+
+class WanPipeline:
+    """An official `WanT2V`, `WanI2V`, `WanFLF2V` or `WanVace`, driven by its own `generate`.
+
+    Args:
+        official: the official pipeline object.
+        task: what it does.
+        identity: which code and weights it is.
+    """
+
+    def __init__(self, official: Any, task: Task, identity: ModelIdentity) -> None:
+        self.official = official
+        self.task = task
+        self.identity = identity
+
+    def site(self) -> Site:
+        """Return the whole transformer forward: `x` is a list of latents [16, F, H, W], `t` has shape [1].
+
+        The picture of image-to-video goes beside x, in `y`; the forward joins them inside, so that x and the
+        output have the same shape.
+        """
+        return ForwardSite(self.official.model, timestep="t", inputs="x")
+
+    def generate(self, plan: Plan, stages: Stages) -> Tensor:
+        """Call the official `generate`. See `Pipeline.generate`.
+
+        Guidance 1 saves no forward here: the official sampler always runs both branches.
+
+        Raises:
+            OutOfMemoryError: the GPU's memory did not suffice.
+        """
+        on_gpu = self.official.device.type == "cuda"
+        module = sys.modules[type(self.official).__module__]
+        with quiet(), replaced(module, tqdm=_no_progress), self._timed(stages), out_of_memory_hints():
+            pictures, area = self._inputs(plan)
+            video: Tensor = self.official.generate(
+                plan.prompt,
+                *pictures,
+                **area,
+                frame_num=plan.frames,
+                shift=plan.shift,
+                sample_solver=plan.solver,
+                sampling_steps=plan.steps,
+                guide_scale=plan.guidance,
+                n_prompt=plan.negative_prompt,
+                seed=plan.seed,
+                offload_model=plan.offload and on_gpu,
+            )
+            return video.float().cpu()
+
+    def _inputs(self, plan: Plan) -> tuple[list[Any], dict[str, Any]]:
+        """What the official `generate` takes between prompt and frames: pictures, and the size in its way."""
+        size = (plan.width, plan.height)
+        if self.task.pictures == REFERENCES:
+            paths = picture_paths(plan.reference_images, "reference_images")
+            # No source video and no mask: all frames are to be made.
+            sources = self.official.prepare_source(
+                [None], [None], [paths], plan.frames, size, self.official.device
+            )
+            return list(sources), {"size": size}
+        pictures = [read_picture(getattr(plan, option)) for option in self.task.pictures]
+        return pictures, {"max_area": plan.width * plan.height} if pictures else {"size": size}
+
+    @contextmanager
+    def _timed(self, stages: Stages) -> Iterator[None]:
+        """Tell `stages` when, in one official call, the transformer is first called and the VAE decodes."""
+        vae, decode = self.official.vae, self.official.vae.decode
+
+        def start(stage: str) -> None:
+            if self.official.device.type == "cuda":
+                torch.cuda.synchronize(self.official.device)
+            stages.start(stage)
+
+        def before_transformer(module: nn.Module, arguments: Any) -> None:
+            hook.remove()
+            start("denoise")
+
+        def timed_decode(*arguments: Any, **keywords: Any) -> Any:
+            start("decode")
+            return decode(*arguments, **keywords)
+
+        hook = self.official.model.register_forward_pre_hook(before_transformer)
+        stages.start("text")
+        try:
+            with replaced(vae, decode=timed_decode):
+                yield
+        finally:
+            hook.remove()
+            start("")
+
+
+def _no_progress(iterable: Iterable[Any], **_: Any) -> Iterable[Any]:
+    """In the place of tqdm: the program has a progress bar of its own."""
+    return iterable
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Silence what the official code is warned of, as its own generate.py does: old names of autocast."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", category=FutureWarning)
+        warnings.filterwarnings("ignore", message=".*CUDA is not available.*", category=UserWarning)
+        yield
+
+
+@contextmanager
+def out_of_memory_hints() -> Iterator[None]:
+    """Turn torch's error into one that names the options which lower Wan2.1's memory."""
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        cause = str(error).splitlines()[0][:160]
+        raise OutOfMemoryError(f"the GPU ran out of memory: {cause}", LESS_MEMORY) from error

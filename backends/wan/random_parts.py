@@ -1,0 +1,142 @@
+"""Stand-ins for Wan2.1's weights: `--weights random` runs the official code without a download.
+
+The transformer is the official class with random weights, its zeroed layers made random too. Text encoder,
+VAE and CLIP are replaced by small random maps of the same interface and shapes, so their time and memory say
+nothing about the real ones. Everything is a function of the input and a fixed seed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from .tasks import Task
+
+# The official architecture at a size for tests and CPUs; 24 channels a head are 3 equal parts for rotation.
+SMALL_CONFIG = {"dim": 96, "ffn_dim": 192, "num_heads": 4, "num_layers": 3}
+TEXT_CHANNELS, CLIP_CHANNELS, LATENT_CHANNELS = 4096, 1280, 16
+
+
+@dataclass(frozen=True)
+class RandomTransformer:
+    """Takes the place of the official transformer class where it is asked for `from_pretrained`.
+
+    Args:
+        kind: the official class.
+        arguments: of its constructor.
+        device: where to make the weights.
+    """
+
+    kind: type[nn.Module]
+    arguments: dict[str, Any]
+    device: torch.device
+
+    def from_pretrained(self, folder: str) -> nn.Module:
+        """Build the model with seeded random weights; `folder` is ignored."""
+        devices = [self.device] if self.device.type == "cuda" else []
+        with torch.random.fork_rng(devices=devices), self.device:
+            torch.manual_seed(0)
+            model = self.kind(**self.arguments)
+            for name, parameter in model.named_parameters():
+                if name.endswith("weight") and parameter.ndim == 2 and not parameter.any():
+                    nn.init.xavier_uniform_(parameter)
+        return model
+
+
+def transformer_arguments(task: Task, config: Any) -> dict[str, Any]:
+    """Return the official transformer's constructor arguments for a task's official config."""
+    sizes = {key: config[key] for key in ("dim", "ffn_dim", "freq_dim", "num_heads", "num_layers")}
+    # VACE's layers are the class's default; its input is two times 16 latents and 64 of mask: wan/vace.py.
+    more = {"vace_in_dim": 2 * LATENT_CHANNELS + 64} if task.model_type == "vace" else {}
+    kind = {"model_type": task.model_type, "in_dim": task.in_channels, "text_len": config.text_len}
+    return {**sizes, **kind, **more}
+
+
+class RandomTextEncoder:
+    """In the place of the official T5EncoderModel: noise that depends on the text, one token a word."""
+
+    def __init__(self, text_len: int, dtype: torch.dtype, **_: Any) -> None:
+        self.text_len = text_len
+        self.dtype = dtype
+        self.model = nn.Identity()
+
+    def __call__(self, texts: list[str], device: torch.device) -> list[Tensor]:
+        """Return for each text [words, 4096]."""
+        # On a CPU the official autocast is off, and float32 weights want float32 input.
+        dtype = self.dtype if device.type == "cuda" else torch.float32
+        return [self._encode(text).to(device, dtype) for text in texts]
+
+    def _encode(self, text: str) -> Tensor:
+        seed = int.from_bytes(hashlib.sha256(text.encode()).digest()[:7], "big")
+        words = min(max(len(text.split()), 1), self.text_len)
+        return torch.randn(words, TEXT_CHANNELS, generator=torch.Generator().manual_seed(seed))
+
+
+class _VAEModel(nn.Identity):
+    """What the official code reads of the VAE's network."""
+
+    z_dim = LATENT_CHANNELS
+
+
+class RandomVAE:
+    """In the place of the official WanVAE: a random linear map a latent cell, 4×8×8 pixels to 16 channels."""
+
+    def __init__(self, vae_pth: str = "", device: Any = "cpu", **_: Any) -> None:
+        self.model = _VAEModel()
+        generator = torch.Generator().manual_seed(1)
+        self.to_pixels = (
+            torch.randn(3, LATENT_CHANNELS, generator=generator).to(device) / LATENT_CHANNELS**0.5
+        )
+        self.to_latents = torch.randn(LATENT_CHANNELS, 3, generator=generator).to(device)
+
+    def encode(self, videos: list[Tensor]) -> list[Tensor]:
+        """Map each [3, 4n+1, H, W] in [-1, 1] to [16, n+1, H/8, W/8]."""
+        latents = []
+        for video in videos:
+            # The first frame alone, the others by fours, as the real one does.
+            padded = torch.cat([video[:, :1].expand(-1, 3, -1, -1), video], dim=1)
+            cells = functional.avg_pool3d(padded[None].float(), (4, 8, 8))[0]
+            latents.append(torch.einsum("zc,cfhw->zfhw", self.to_latents, cells))
+        return latents
+
+    def decode(self, latents: list[Tensor]) -> list[Tensor]:
+        """Map each [16, n+1, h, w] to [3, 4n+1, 8h, 8w] in [-1, 1]."""
+        videos = []
+        for latent in latents:
+            pixels = torch.einsum("cz,zfhw->cfhw", self.to_pixels, latent.float()).tanh()
+            for dim, factor in ((1, 4), (2, 8), (3, 8)):
+                pixels = pixels.repeat_interleave(factor, dim)
+            videos.append(pixels[:, 3:])
+        return videos
+
+
+class RandomCLIP:
+    """In the place of the official CLIPModel: a random linear map of a picture's 16×16 patches."""
+
+    def __init__(self, device: Any = "cpu", **_: Any) -> None:
+        self.model: Any = nn.Identity()
+        generator = torch.Generator().manual_seed(2)
+        self.to_features = torch.randn(3, CLIP_CHANNELS, generator=generator).to(device)
+
+    def visual(self, videos: list[Tensor]) -> Tensor:
+        """Map pictures, each [3, 1, H, W] in [-1, 1], to [pictures, 257, 1280]: a mean and 256 patches."""
+        grid = torch.stack([functional.adaptive_avg_pool2d(video[:, 0].float(), 16) for video in videos])
+        patches = grid.flatten(2).transpose(1, 2)
+        return torch.cat([patches.mean(1, keepdim=True), patches], dim=1) @ self.to_features
+
+
+class TorchWithoutCuda:
+    """`torch` for a module whose code names the device `cuda:0`: every device is the CPU."""
+
+    def __getattr__(self, name: str) -> Any:
+        """Everything else is torch's."""
+        return getattr(torch, name)
+
+    def device(self, *_: Any) -> torch.device:
+        """Return the CPU."""
+        return torch.device("cpu")

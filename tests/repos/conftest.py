@@ -1,0 +1,73 @@
+"""The official Wan2.1 classes at toy size on a CPU.
+
+Enabled by NAVICACHE_WAN_REPO=<a checkout of https://github.com/Wan-Video/Wan2.1>; needs easydict and ftfy.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+
+import pytest
+
+from backends.wan import WanBackend
+from backends.wan.tasks import TASKS
+from navicache_cli.commands.generate import build_plan
+
+STEPS = 18
+
+
+@pytest.fixture(scope="session")
+def repository():
+    """The checkout to test with."""
+    if not os.environ.get("NAVICACHE_WAN_REPO"):
+        pytest.skip("set NAVICACHE_WAN_REPO to a checkout of Wan-Video/Wan2.1 to run the official code")
+    return os.environ["NAVICACHE_WAN_REPO"]
+
+
+@pytest.fixture(scope="session")
+def pictures(tmp_path_factory):
+    from PIL import Image
+
+    folder = tmp_path_factory.mktemp("pictures")
+    paths = [str(folder / "first.png"), str(folder / "last.png")]
+    slope = Image.linear_gradient("L").resize((120, 80)).convert("RGB")
+    for path, colour in zip(paths, ("navy", "orange"), strict=True):
+        Image.blend(slope, Image.new("RGB", slope.size, colour), 0.5).save(path)
+    return {"image": paths[0], "last_image": paths[1], "reference_images": ", ".join(paths)}
+
+
+@pytest.fixture(scope="session")
+def plan_of(pictures, repository):
+    """A plan of a task at 96×64 pixels, which the presets do not offer, with few steps aligned."""
+
+    def make(task="t2v-1.3B", **options):
+        needed = {option: pictures[option] for option in TASKS[task].pictures}
+        flags = {
+            "model": "wan",
+            "task": task,
+            "weights": "random-small",
+            "repo": repository,
+            "align_steps": "4",
+        }
+        frames = {} if TASKS[task].frames else {"frames": "5"}
+        plan = build_plan({**flags, "steps": str(STEPS), **frames, **needed, **options}, [], None, {})
+        # The official VACE code refuses sizes of its own accord.
+        return plan if task == "vace-1.3B" else replace(plan, size="96x64")
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def load(plan_of):
+    from tests.doubles.standins import put_torchvision_in_place
+
+    put_torchvision_in_place()
+    loaded = {}
+
+    def get(task="t2v-1.3B"):
+        if task not in loaded:
+            loaded[task] = WanBackend().load(plan_of(task))
+        return loaded[task]
+
+    return get

@@ -1,0 +1,188 @@
+"""What the backend relies on in the official Wan2.1 code; see conftest.py."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from backends.repositories import read_commit
+from backends.wan.tasks import repeated_timesteps
+from navicache_cli.cache import ForwardSite, Session, attach, make_policy
+from navicache_cli.commands.generate import build_plan
+from navicache_cli.errors import SiteError
+from navicache_cli.runner import run
+from tests.conftest import clean_environment
+
+pytestmark = [
+    # The bare pipeline and the checkout's other classes run outside our filter.
+    pytest.mark.filterwarnings("ignore:.*autocast.*:FutureWarning"),
+    pytest.mark.filterwarnings("ignore:.*CUDA is not available.*:UserWarning"),
+]
+
+
+def test_attention_is_bound_at_every_call_site(load):
+    from backends.attention import flash_attention
+
+    load()
+    modules = [name for name in sys.modules if name.split(".")[0] == "wan"]
+    holders = [name for name in modules if hasattr(sys.modules[name], "flash_attention")]
+    assert {"wan.modules.model", "wan.modules.clip", "wan.modules.attention"} <= set(holders)
+    assert all(sys.modules[name].flash_attention is flash_attention for name in holders)
+
+
+def test_official_clip_runs_on_the_bound_attention(load):
+    load("i2v-14B")
+    clip = sys.modules["wan.modules.clip"]
+    torch.manual_seed(0)
+    tower = clip.VisionTransformer(
+        image_size=28, patch_size=14, dim=32, mlp_ratio=2, out_dim=16, num_heads=2, num_layers=2
+    ).eval()
+    with torch.no_grad():
+        a, b = tower(torch.randn(2, 3, 28, 28)), tower(torch.randn(2, 3, 28, 28))
+    assert torch.isfinite(a).all()
+    assert not torch.equal(a, b)
+
+
+@pytest.mark.parametrize("solver", ["unipc", "dpm++"])
+@pytest.mark.parametrize(
+    ("steps", "shift"), [(50, 5.0), (50, 16.0), (40, 3.0), (100, 16.0), (250, 5.0), (1, 5.0)]
+)
+def test_repeated_timesteps_are_the_official_ones(load, solver, steps, shift):
+    load()
+    if solver == "unipc":
+        from wan.utils.fm_solvers_unipc import FlowUniPCMultistepScheduler
+
+        scheduler = FlowUniPCMultistepScheduler(shift=1, use_dynamic_shifting=False)
+        scheduler.set_timesteps(steps, device="cpu", shift=shift)
+        timesteps = scheduler.timesteps
+    else:
+        from wan.utils.fm_solvers import (
+            FlowDPMSolverMultistepScheduler,
+            get_sampling_sigmas,
+            retrieve_timesteps,
+        )
+
+        scheduler = FlowDPMSolverMultistepScheduler(shift=1, use_dynamic_shifting=False)
+        timesteps, _ = retrieve_timesteps(scheduler, device="cpu", sigmas=get_sampling_sigmas(steps, shift))
+    repeated = steps - len(set(timesteps.tolist()))
+    assert repeated_timesteps(steps, shift, solver) == repeated
+    assert (repeated > 0) == (steps >= 100), "the cases cover both"
+
+
+def test_a_renamed_parameter_is_found_when_attaching(load):
+    model = load().official.model
+    official = model.forward
+    model.forward = lambda latents, t, context, seq_len: official(latents, t, context, seq_len)
+    try:
+        session = Session(make_policy("navicache", threshold=0.1, align_steps=1, estimator="scalar"), 4)
+        with pytest.raises(SiteError, match=r"expected a parameter 'x', found .*latents"):
+            attach(ForwardSite(model, timestep="t", inputs="x"), session).__enter__()
+    finally:
+        del model.forward
+
+
+def test_saved_weights_come_back_through_the_official_loader(load, plan_of, tmp_path, monkeypatch):
+    """`from_pretrained`, the folder checks and the official constructor, on what `save_pretrained` wrote."""
+    import wan
+
+    from backends.wan import loading, random_parts
+
+    pipeline = load()
+    expected = run(pipeline, plan_of(steps="4")).video
+    pipeline.official.model.save_pretrained(tmp_path)
+    config = wan.configs.WAN_CONFIGS["t2v-1.3B"]
+    for key, value in random_parts.SMALL_CONFIG.items():
+        monkeypatch.setitem(config, key, value)
+    for name in (config.t5_checkpoint, config.vae_checkpoint):
+        torch.save({}, tmp_path / name)
+    (tmp_path / config.t5_tokenizer).mkdir(parents=True)
+    (tmp_path / config.t5_tokenizer / "tokenizer.json").write_text("{}")
+    monkeypatch.setattr(sys.modules["wan.text2video"], "T5EncoderModel", random_parts.RandomTextEncoder)
+    monkeypatch.setattr(sys.modules["wan.text2video"], "WanVAE", random_parts.RandomVAE)
+    plan = plan_of(steps="4", weights=str(tmp_path))
+    loaded = loading.load_pipeline(plan, torch.device("cpu"))
+    assert torch.equal(run(loaded, plan).video, expected)
+    assert loaded.identity.weights_digest.startswith("sha256-sampled:")
+
+
+def test_the_program_on_the_official_code(tmp_path, repository):
+    """The real command line at an official size, and nothing on the screen that is not ours."""
+    program = (
+        "import backends.registry as r, navicache_cli.app as a\n"
+        "from backends.wan import WanBackend\n"
+        "from tests.doubles.standins import put_torchvision_in_place\n"
+        "put_torchvision_in_place()\n"
+        "r.get_backend = lambda name: WanBackend()\n"
+        "a.main()"
+    )
+    options = ["--model", "wan", "--weights", "random-small", "--frames", "1", "--steps", "12", "--json"]
+    options += ["--align-steps", "3", "--threshold", "0.2", "--repo", repository]
+    root = Path(__file__).parents[2]
+    environment = clean_environment(CUDA_VISIBLE_DEVICES="", PYTHONPATH=str(root))
+    done = subprocess.run(
+        [sys.executable, "-c", program, "generate", *options],
+        cwd=tmp_path, env=environment, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    assert (report["output"]["width"], report["output"]["height"]) == (832, 480)
+    assert report["totals"]["skipped_steps"] > 0
+    assert report["model"]["repository"] == "https://github.com/Wan-Video/Wan2.1"
+    assert report["model"]["commit"] == read_commit(Path(repository).resolve())
+    for word in ("Warning", "it/s", "%|"):
+        assert word not in done.stderr
+
+
+def tiny_folder(kind, tmp_path):
+    """Weights of `tiny`: those that ship, or random ones."""
+    from backends.tiny.backend import shipped_weights
+
+    if kind == "shipped":
+        if not (shipped_weights() / "transformer.safetensors").is_file():
+            pytest.skip("backends/tiny/weights is not there: train it with python -m backends.tiny.train")
+        return shipped_weights()
+
+    from safetensors.torch import save_file
+
+    from backends.tiny.codec import Codec
+    from backends.tiny.model import TinyWan
+    from backends.tiny.text import TextEncoder
+
+    torch.manual_seed(0)
+    config = {"dim": 48, "ffn_dim": 96, "num_heads": 2, "num_layers": 2, "patch_size": [1, 2, 2]}
+    model = TinyWan(**{**config, "patch_size": (1, 2, 2)})
+    torch.nn.init.xavier_uniform_(model.head.head.weight)
+    for name, part in (("transformer", model), ("text_encoder", TextEncoder()), ("codec", Codec())):
+        state = {key: value for key, value in part.state_dict().items() if value.is_floating_point()}
+        save_file(state, tmp_path / f"{name}.safetensors")
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    return tmp_path
+
+
+@pytest.mark.parametrize("options", [{}, {"solver": "dpm++", "guidance": "1"}, {"mode": "off"}])
+@pytest.mark.parametrize("weights", ["shipped", "random"])
+def test_tiny_weights_in_the_official_model_give_tinys_video(load, tmp_path, weights, options):
+    from backends.tiny import TinyBackend
+    from navicache_cli.video import to_uint8
+
+    load()
+    flags = {"weights": str(tiny_folder(weights, tmp_path)), "steps": "12", "align_steps": "4", **options}
+    plan = build_plan(flags, [], None, {})
+    pipeline = TinyBackend().load(plan)
+    ours = run(pipeline, plan)
+
+    config = {**pipeline.transformer.config, "patch_size": tuple(pipeline.transformer.config["patch_size"])}
+    official = sys.modules["wan.modules.model"].WanModel(**config).eval().requires_grad_(False)
+    official.load_state_dict(pipeline.transformer.state_dict(), strict=True)
+    pipeline.transformer = official
+    theirs = run(pipeline, plan)
+    assert ours.video.std() > 0.01
+    assert (ours.video - theirs.video).abs().max() < 2e-3
+    assert abs(to_uint8(ours.video).astype(int) - to_uint8(theirs.video)).max() <= 1
+    computed = [record.computed for record in ours.session.records]
+    assert computed == [record.computed for record in theirs.session.records]

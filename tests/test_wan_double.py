@@ -1,0 +1,372 @@
+"""The Wan2.1 backend through the real program, on a small double of the official package."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from navicache_cli.commands.generate import build_plan
+from navicache_cli.errors import UsageError
+from navicache_cli.presets import load_presets
+from navicache_cli.report import read_report
+from navicache_cli.video import read_video
+from tests.conftest import clean_environment
+
+DOUBLE = Path(__file__).parent / "doubles" / "wan_repo"
+QUICK = ("--frames", "5", "--steps", "14", "--align-steps", "4", "--threshold", "0.15", "--size", "832x480")
+SMALL = ("--weights", "random-small")
+# The program with a CPU where it asks for a GPU.
+ON_CPU = (
+    "import torch, backends.wan.backend as b, navicache_cli.app as a\n"
+    "b.choose_device = lambda plan: torch.device('cpu')\n"
+    "a.main()"
+)
+
+
+@pytest.fixture
+def wan(tmp_path):
+    """Run `navicache generate --model wan` in an empty folder; nothing but --repo finds the double."""
+    site = tmp_path / "site" / "wan_backend-0.dist-info"
+    site.mkdir(parents=True)
+    (site / "METADATA").write_text("Metadata-Version: 2.1\nName: wan-backend\nVersion: 0\n")
+    (site / "entry_points.txt").write_text("[navicache.backends]\nwan = backends.wan:WanBackend\n")
+    (tmp_path / "work").mkdir()
+
+    def run(*arguments, repo=DOUBLE, on_cpu=False, env=None):
+        program = ["-c", ON_CPU] if on_cpu else ["-m", "navicache_cli"]
+        root = str(Path(__file__).parents[1])
+        paths = os.pathsep.join([root, str(site.parent), os.environ.get("PYTHONPATH", "")])
+        extra = {"PYTHONPATH": paths, "CUDA_VISIBLE_DEVICES": "", "XDG_CACHE_HOME": str(tmp_path / "cache")}
+        flag = ["--repo", str(repo)] if repo else []
+        return subprocess.run(
+            [sys.executable, *program, "generate", "--model", "wan", *flag, *arguments],
+            cwd=tmp_path / "work", env=clean_environment(**extra, **(env or {})),
+            capture_output=True, text=True, timeout=300, check=False,
+        )  # fmt: skip
+
+    return run
+
+
+@pytest.fixture
+def picture(tmp_path):
+    from PIL import Image
+
+    Image.linear_gradient("L").resize((90, 60)).convert("RGB").save(tmp_path / "picture.png")
+    return str(tmp_path / "picture.png")
+
+
+def report_of(done):
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def assert_refused(done, code, *told):
+    assert done.returncode == code, done.stderr
+    assert "Traceback" not in done.stderr
+    shown = " ".join(done.stderr.split())
+    for part in told:
+        assert part in shown, shown
+
+
+def test_generate(wan, tmp_path):
+    done = wan(*QUICK, *SMALL, "--json", "--baseline", "-o", "v.mp4")
+    report = report_of(done)
+    assert read_report(tmp_path / "work/v.json") == report
+    frames, fps = read_video(tmp_path / "work/v.mp4")
+    assert frames.shape == (5, 480, 832, 3)
+    assert fps == 16
+    totals, times = report["totals"], report["timings_s"]
+    assert 0 < totals["skipped_steps"] < 9
+    assert totals["transformer_calls"] == 2 * totals["computed_steps"]
+    assert min(times["text"], times["denoise"], times["decode"]) > 0
+    assert sum(step["seconds"] for step in report["steps"]) <= times["denoise"]
+    assert times["denoise"] > times["text"] + times["decode"], "the stages are where the work is"
+    assert report["model"]["name"] == "Wan2.1 t2v-1.3B"
+    assert report["model"]["weights_digest"] == "none: random-small weights"
+    assert report["baseline"]["psnr"] > 15
+    assert "THE PICTURE IS NOISE" in report["notes"][0]
+    assert any("(--repo), commit unknown" in note for note in report["notes"])
+    assert any("untested; tested: 9737cba" in note for note in report["notes"])
+    assert "Warning" not in done.stderr
+    assert "it/s" not in done.stderr, "the official progress bar stays away"
+
+
+def test_quiet_is_quiet(wan):
+    done = wan(*QUICK[:2], *QUICK[-2:], *SMALL, "--steps", "3", "--quiet")
+    assert done.returncode == 0
+    assert done.stderr == ""
+    assert done.stdout.endswith(".mp4\n")
+
+
+def test_off_equals_threshold_zero_and_solvers_differ(wan, tmp_path):
+    def frames(*arguments):
+        done = wan(*QUICK, *SMALL, "--overwrite", "-o", "v.mp4", *arguments)
+        assert done.returncode == 0, done.stderr
+        return read_video(tmp_path / "work/v.mp4")[0]
+
+    off = frames("--mode", "off")
+    assert (off == frames("--threshold", "0")).all()
+    assert (off != frames("--mode", "off", "--solver", "dpm++")).any()
+
+
+@pytest.mark.parametrize(
+    ("task", "extra", "shape"),
+    [
+        ("t2v-14B", (), (5, 480, 832)),
+        ("t2i-14B", ("--frames", "1"), (1, 480, 832)),
+        ("t2v-1.3B", ("--size", "480x832", "--guidance", "1", "--t5-cpu"), (5, 832, 480)),
+        ("t2v-1.3B", ("--weights", "random"), (5, 480, 832)),
+    ],
+)
+def test_tasks(wan, tmp_path, task, extra, shape):
+    few = (*QUICK, *SMALL, "--steps", "6", "--json", "-o", "v.mp4")
+    report = report_of(wan("--task", task, *few, *extra, on_cpu=True))
+    assert read_video(tmp_path / "work/v.mp4")[0].shape[:3] == shape
+    assert report["totals"]["transformer_calls"] == 2 * report["totals"]["computed_steps"]
+
+
+def test_image_to_video_follows_the_picture(wan, picture, tmp_path):
+    report = report_of(wan("--task", "i2v-14B", "--image", picture, *QUICK, *SMALL, "--json", "-o", "v.mp4"))
+    frames, height, width, _ = read_video(tmp_path / "work/v.mp4")[0].shape
+    assert frames == 5
+    assert width / height == pytest.approx(1.5, rel=0.03)
+    assert width * height == pytest.approx(832 * 480, rel=0.05)
+    assert report["totals"]["skipped_steps"] > 0
+    assert report["plan"]["shift"] == {"value": 3.0, "source": "preset wan i2v-14B 832x480"}
+
+
+def test_official_defaults(picture):
+    def plan(task, **flags):
+        pictures = dict.fromkeys(load_presets()["wan"].tasks[task].get("inputs", []), picture)
+        made = build_plan({"model": "wan", "task": task, **pictures, **flags}, [], None, {})
+        return made.steps, made.shift, made.frames, made.size, made.offload
+
+    assert plan("t2v-1.3B") == (50, 5.0, 81, "832x480", True)
+    assert plan("t2v-14B") == (50, 5.0, 81, "1280x720", True)
+    assert plan("i2v-14B") == (40, 5.0, 81, "1280x720", True)
+    assert plan("i2v-14B", size="480*832") == (40, 3.0, 81, "480x832", True)
+    assert plan("i2v-14B", size="480x832", shift="4") == (40, 4.0, 81, "480x832", True)
+    assert plan("flf2v-14B") == (50, 16.0, 81, "1280x720", True)
+    assert plan("vace-1.3B") == (50, 16.0, 81, "832x480", True)
+    assert plan("vace-14B") == (50, 16.0, 81, "1280x720", True)
+    assert plan("t2i-14B", offload="no") == (50, 5.0, 1, "1024x1024", False)
+
+
+def test_found_by_the_variable(wan):
+    done = wan(*QUICK, *SMALL, "--steps", "2", repo=None, env={"NAVICACHE_WAN_REPO": str(DOUBLE)})
+    assert done.returncode == 0, done.stderr
+    assert "(environment NAVICACHE_WAN_REPO)" in " ".join(done.stderr.split())
+
+
+def test_no_repository(wan, tmp_path):
+    assert_refused(
+        wan(*SMALL, repo=None), 3, "needs its official repository", "NAVICACHE_WAN_REPO", "git clone"
+    )
+    (tmp_path / "other" / "hyvideo").mkdir(parents=True)
+    done = wan(*SMALL, repo=tmp_path / "other")
+    assert_refused(done, 3, "wan/modules/model.py", "found a directory with hyvideo", "--repo")
+
+
+def test_no_gpu(wan):
+    assert_refused(wan(), 3, "expects an NVIDIA GPU, found none", "--weights random-small")
+
+
+def test_a_checkout_without_the_class(wan, picture):
+    pictures = ("--image", picture, "--last-image", picture)
+    assert_refused(
+        wan("--task", "flf2v-14B", *pictures, *SMALL, "--frames", "81"), 3, "expected wan.WanFLF2V", "9737cba"
+    )
+
+
+def changed_double(folder, words):
+    """A copy of the double with words of its model.py replaced."""
+    shutil.copytree(DOUBLE, folder, ignore=shutil.ignore_patterns("__pycache__"))
+    path = folder / "wan/modules/model.py"
+    text = path.read_text()
+    for old, new in words:
+        assert old in text
+        text = text.replace(old, new)
+    path.write_text(text)
+    return folder
+
+
+def test_out_of_gpu_memory(wan, tmp_path):
+    words = [("(u,) = x", "raise torch.OutOfMemoryError('CUDA out of memory. Tried to allocate 9 GiB.')")]
+    done = wan(*QUICK, *SMALL, repo=changed_double(tmp_path / "changed", words=words))
+    assert_refused(done, 7, "Tried to allocate 9 GiB", "--offload", "--t5-cpu", "--size", "--frames")
+    assert not list((tmp_path / "work").rglob("*.mp4"))
+
+
+def test_a_changed_forward(wan, tmp_path):
+    words = [("self, x, t,", "self, z, t,"), ("zip(x, y", "zip(z, y"), ("(u,) = x", "(u,) = z")]
+    done = wan(*QUICK, *SMALL, repo=changed_double(tmp_path / "changed", words=words))
+    assert_refused(done, 5, "expected a parameter 'x', found (z, t, context, seq_len")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("--task", "i2v-14B"), "image expects a picture's path for wan i2v-14B, found ''"),
+        (("--task", "flf2v-14B", "--image", "x.png"), "last-image expects a picture's path"),
+        (("--image", "x.png"), "takes no image"),
+        (("--task", "vace-1.3B"), "reference-images expects pictures' paths for wan vace-1.3B"),
+        (
+            ("--task", "vace-1.3B", "--reference-images", "absent.png,b.png"),
+            "cannot read the image absent.png",
+        ),
+        (("--task", "i2v-14B", "--image", "absent.png"), "cannot read the image absent.png: No such file"),
+        (("--size", "1280x720"), "size expects one of 832x480, 480x832 for wan t2v-1.3B"),
+        (("--task", "t2i-14B", "--frames", "5"), "frames expects 1 for wan t2i-14B, found 5"),
+        (("--seed", "-1"), "seed expects 0 or more for wan, found -1"),
+        (("--shift", "16", "--steps", "120"), "the timestep of the one before"),
+        (("--solver", "euler"), "solver expects one of unipc, dpm++"),
+    ],
+)
+def test_refused_before_anything_is_loaded(wan, arguments, told):
+    assert_refused(wan(*SMALL, *arguments), 2, told)
+
+
+@pytest.mark.parametrize("data", [b"", b"not a picture", b"\x89PNG\r\n\x1a\n" + b"0" * 40, "cut"])
+def test_unreadable_pictures(tmp_path, picture, data):
+    from backends.wan.pictures import read_picture
+
+    assert read_picture(picture).size == (90, 60)
+    path = tmp_path / "bad.png"
+    path.write_bytes(Path(picture).read_bytes()[:-60] if data == "cut" else data)
+    with pytest.raises(UsageError, match=r"cannot read the image .*bad.png: it is not a whole picture"):
+        read_picture(str(path))
+    with pytest.raises(UsageError, match="directory"):
+        read_picture(str(tmp_path))
+
+
+@pytest.fixture
+def weights(tmp_path):
+    """A folder as of Wan2.1-T2V-1.3B for the double, in two shards."""
+    code = (
+        "import sys, torch\n"
+        "torch.cuda.current_device = lambda: 0\n"
+        "import json, wan\n"
+        "from safetensors.torch import save_file\n"
+        "config = wan.configs.WAN_CONFIGS['t2v-1.3B']\n"
+        "kept = {key: config[key] for key in ('dim', 'ffn_dim', 'num_heads', 'num_layers', 'freq_dim')}\n"
+        "torch.manual_seed(0)\n"
+        "model = wan.modules.WanModel(**kept)\n"
+        "torch.nn.init.normal_(model.head.weight)\n"
+        "save_file(model.state_dict(), 'diffusion_pytorch_model.safetensors')\n"
+        "torch.save(torch.nn.Embedding(256, 4096).state_dict(), config.t5_checkpoint)\n"
+        "torch.save(torch.nn.Linear(16, 3).state_dict(), config.vae_checkpoint)\n"
+        "json.dump({'_class_name': 'WanModel', 'model_type': 't2v', **kept}, open('config.json', 'w'))\n"
+    )
+    folder = tmp_path / "weights"
+    (folder / "google/umt5-xxl").mkdir(parents=True)
+    (folder / "google/umt5-xxl/tokenizer.json").write_text("{}")
+    environment = {**os.environ, "PYTHONPATH": str(DOUBLE), "PYTHONWARNINGS": "ignore"}
+    subprocess.run([sys.executable, "-c", code], cwd=folder, env=environment, check=True)
+    return folder
+
+
+def test_generate_from_weights(wan, weights, tmp_path):
+    done = wan(*QUICK, "--weights", str(weights), "--json", "--no-offload", on_cpu=True)
+    report = report_of(done)
+    digest = report["model"]["weights_digest"]
+    assert digest.startswith("sha256-sampled:")
+    assert not any("NOISE" in note for note in report["notes"])
+    assert report["totals"]["skipped_steps"] > 0
+    # Found by their official name too, and the digest follows the content.
+    shutil.move(weights, tmp_path / "cache/navicache/weights/Wan2.1-T2V-1.3B")
+    again = report_of(wan(*QUICK, "--json", on_cpu=True))
+    assert again["model"]["weights_digest"] == digest
+    assert again["output"]["sha256"] == report["output"]["sha256"]
+
+
+def test_weights_missing(wan, tmp_path):
+    done = wan(on_cpu=True)
+    assert_refused(
+        done, 4, "expected the weights Wan2.1-T2V-1.3B", "download Wan-AI/Wan2.1-T2V-1.3B --local-dir"
+    )
+    assert_refused(wan("--weights", str(tmp_path / "absent"), on_cpu=True), 4, "absent", "found none")
+
+
+def test_damaged_content_is_a_weights_error(wan, weights):
+    import torch
+
+    torch.save({"weight": torch.zeros(2, 2)}, weights / "Wan2.1_VAE.pth")
+    done = wan(*QUICK, "--weights", str(weights), on_cpu=True)
+    assert_refused(done, 4, "cannot be loaded", "--force-download")
+
+
+def test_out_of_memory_names_the_options():
+    import torch
+
+    from backends.wan.pipeline import out_of_memory_hints
+    from navicache_cli.errors import OutOfMemoryError
+
+    with pytest.raises(OutOfMemoryError, match="Tried to allocate") as caught, out_of_memory_hints():
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.\nMore")
+    for option in ("--offload", "--t5-cpu", "--size", "--frames"):
+        assert option in caught.value.hint
+
+
+def tqdm(iterable):
+    raise AssertionError("the official progress bar was to stay away")
+
+
+class Stub:
+    """What `WanPipeline.generate` touches of an official pipeline; it logs what happens."""
+
+    def __init__(self, fault=""):
+        import torch
+
+        self.log = log = []
+
+        class VAE:
+            def decode(self, latents):
+                log.append("vae")
+                assert not fault, fault
+                return [latents[0][:3]]
+
+        self.device, self.model, self.vae = torch.device("cpu"), torch.nn.Identity(), VAE()
+
+    def start(self, stage):
+        """As `Stages.start`."""
+        self.log.append(f"<{stage}>")
+
+    def generate(self, prompt, size, frame_num, **settings):
+        import torch
+
+        self.settings = settings
+        self.log.append("encoder")
+        x = torch.zeros(16, frame_num, size[1], size[0])
+        for _ in tqdm(range(3)):
+            x = self.model(x)
+            self.log.append("transformer")
+        return self.vae.decode([x])[0]
+
+
+@pytest.mark.parametrize("fault", ["", "damaged"])
+def test_stages_start_inside_the_official_call(fault):
+    from backends.wan.pipeline import WanPipeline
+    from backends.wan.tasks import TASKS
+
+    plan = build_plan({"model": "wan", "frames": "1", "negative_prompt": "ugly"}, [], None, {})
+    official = Stub(fault)
+    pipeline = WanPipeline(official, TASKS["t2v-1.3B"], identity=None)
+    if fault:
+        with pytest.raises(AssertionError, match=fault):
+            pipeline.generate(plan, official)
+    else:
+        assert pipeline.generate(plan, official).shape == (3, 1, 480, 832)
+    denoising = ["<denoise>", *["transformer"] * 3]
+    assert official.log == ["<text>", "encoder", *denoising, "<decode>", "vae", "<>"]
+    assert vars(official.vae) == {}
+    assert not official.model._forward_pre_hooks
+    assert official.settings == {
+        "shift": 5.0, "sample_solver": "unipc", "sampling_steps": 50, "guide_scale": 5.0, "n_prompt": "ugly",
+        "seed": 0, "offload_model": False,
+    }  # fmt: skip
