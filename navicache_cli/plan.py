@@ -6,9 +6,8 @@ without loading a model, so that a typing error costs no waiting.
 
 from __future__ import annotations
 
-import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import Any
 
 from .cache.factory import ESTIMATORS, METHODS
 from .errors import UsageError
+from .options import BUILT_IN, ENVIRONMENT_ALIASES, OPTIONS, PICTURES, TASK_FACTS, read_size, read_text
 from .presets import OFF, Preset, preset_for, unknown
 
 MAX_PROMPT_CHARACTERS = 20_000
@@ -35,7 +35,7 @@ class Plan:
         frames, fps: length of the video and its frames a second.
         steps, guidance, shift, solver, seed: the sampler's settings.
         threshold, align_steps, estimator: the cache's settings (tau and A of the paper).
-        weights: a folder of other weights, "" for the model's own, or a word the model knows, such as "random".
+        weights: a folder of other weights, "" for the model's own, or a word the model knows ("random").
         repo: the official repository's checkout, or "" to look for it.
         offload, t5_cpu: whether parts that are idle leave the GPU; whether the text encoder runs on the CPU.
         output: the video's path, or "" to name it by prompt in `output_dir`.
@@ -86,76 +86,6 @@ class Plan:
     def values(self) -> dict[str, Any]:
         """All options and their values, without provenance."""
         return {key: value for key, value in asdict(self).items() if key != "provenance"}
-
-
-def _text(value: Any) -> str:
-    if isinstance(value, (dict, list)):
-        raise ValueError("text")
-    return "" if value is None else str(value)
-
-
-def _integer(value: Any) -> int:
-    if isinstance(value, bool) or (isinstance(value, float) and value != int(value)):
-        raise ValueError("a whole number")
-    try:
-        return int(value)
-    except (TypeError, ValueError, OverflowError):
-        raise ValueError("a whole number") from None
-
-
-def _number(value: Any) -> float:
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        raise ValueError("a number") from None
-    if isinstance(value, bool) or not math.isfinite(number):
-        raise ValueError("a finite number")
-    return number
-
-
-def _switch(value: Any) -> bool:
-    if isinstance(value, bool):
-        return value
-    text = str(value).strip().lower()
-    if text in {"1", "true", "yes", "on"}:
-        return True
-    if text in {"0", "false", "no", "off", ""}:
-        return False
-    raise ValueError("true or false")
-
-
-def _size(value: Any) -> str:
-    match = re.fullmatch(r"(\d{1,5})\s*[x*X×]\s*(\d{1,5})", str(value).strip())
-    if not match:
-        raise ValueError("WIDTHxHEIGHT, such as 832x480")
-    return f"{int(match[1])}x{int(match[2])}"
-
-
-# Every option of a plan with how it is read from text or YAML; the order is the order of the plan's table.
-OPTIONS: dict[str, Callable[[Any], Any]] = {
-    "model": _text, "task": _text, "mode": _text, "method": _text,
-    "prompt": _text, "negative_prompt": _text, "image": _text, "last_image": _text,
-    "reference_images": _text,
-    "size": _size, "frames": _integer, "fps": _integer, "steps": _integer, "seed": _integer,
-    "guidance": _number, "shift": _number, "solver": _text,
-    "threshold": _number, "align_steps": _integer, "estimator": _text, "weights": _text,
-    "repo": _text, "offload": _switch, "t5_cpu": _switch,
-    "output": _text, "output_dir": _text, "overwrite": _switch, "baseline": _switch,
-}  # fmt: skip
-BUILT_IN: dict[str, Any] = {
-    "model": "tiny", "mode": "fast", "method": "navicache", "image": "", "last_image": "", "reference_images": "",
-    "threshold": 0.0,
-    "weights": "", "repo": "", "offload": False, "t5_cpu": False,
-    "output": "", "output_dir": "videos", "overwrite": False, "baseline": False,
-}  # fmt: skip
-# Keys of a preset's task that are no plan values; see `presets.Preset.tasks`.
-TASK_FACTS = ("sizes", "inputs", "by_size")
-PICTURES = {
-    "image": "a picture's path",
-    "last_image": "a picture's path",
-    "reference_images": "pictures' paths",
-}
-ENVIRONMENT_ALIASES = {"NAVICACHE_THRESH": "threshold"}
 
 
 @dataclass(frozen=True)
@@ -223,7 +153,7 @@ def resolve(layers: list[Layer]) -> Plan:
     def pick(key: str, default: str) -> str:
         picked = default
         for layer in layers:
-            picked = _text(layer.values.get(key, picked))
+            picked = read_text(layer.values.get(key, picked))
         return picked
 
     preset = preset_for(pick("model", BUILT_IN["model"]))
@@ -240,7 +170,7 @@ def resolve(layers: list[Layer]) -> Plan:
     spec = preset.tasks[task]
     apply(Layer(f"{label} {task}", {k: v for k, v in spec.items() if k not in TASK_FACTS}))
     with suppress(ValueError):  # A size that cannot be read is reported below, with its source.
-        size = _size(pick("size", spec.get("size", preset.defaults.get("size", ""))))
+        size = read_size(pick("size", spec.get("size", preset.defaults.get("size", ""))))
         apply(Layer(f"{label} {task} {size}", spec.get("by_size", {}).get(size, {})))
     apply(Layer(f"{label} {mode}", preset.modes.get(mode, {"method": OFF})))
     for layer in layers:

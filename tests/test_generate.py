@@ -176,7 +176,9 @@ def test_too_few_steps_to_skip_is_said(cli):
         (("--prompt", "hippopotamus"), 2, "vocabulary"),
         (("--config", "none.yaml"), 2, "No such file"),
         (("--prompt-file", "none.txt"), 2, "No such file"),
-        (("--model", "wan"), 3, "--model tiny"),
+        (("--model", "hunyuan"), 3, "--model tiny"),
+        (("--model", "wan"), 3, "git clone https://github.com/Wan-Video/Wan2.1"),
+        (("--steps", "900"), 2, "the cache expects one a step"),
         (("--weights", "nowhere"), 4, "backends.tiny.train"),
         (("-o", "video.avi"), 2, ".mp4"),
         (("-o", "/proc/none/video.mp4"), 6, "error:"),
@@ -187,7 +189,7 @@ def test_too_few_steps_to_skip_is_said(cli):
 def test_failures_have_a_cause_a_next_step_and_a_code(cli, tmp_path, arguments, code, told):
     (tmp_path / "file").write_text("not a folder")
     (tmp_path / "taken.mp4").write_text("precious")
-    done = cli("generate", *QUICK, *arguments)
+    done = cli("generate", *QUICK, *arguments, env={"XDG_CACHE_HOME": str(tmp_path / "cache")})
     assert done.returncode == code, done.stderr
     assert told in done.stderr
     assert "Traceback" not in done.stderr

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from backends.protocol import Stages
 from navicache_cli import __version__
-from navicache_cli.errors import WeightsError
+from navicache_cli.errors import UsageError, WeightsError
+from navicache_cli.presets import OFF
 from navicache_cli.report import ModelIdentity
 
 if TYPE_CHECKING:
@@ -114,9 +115,21 @@ class TinyBackend:
         return f"weights missing: {', '.join(missing)}" if missing else ""
 
     def check(self, plan: Plan) -> list[str]:
-        """Check both prompts against the vocabulary; unknown words among known ones become notes."""
+        """Check both prompts against the vocabulary; unknown words among known ones become notes.
+
+        Raises:
+            UsageError: no word is known; or two steps share a timestep, by which the cache knows a step.
+        """
+        from .solvers import make_solver
         from .text import tokenize
 
+        distinct = len(set(make_solver(plan.solver, plan.steps, plan.shift).timesteps.tolist()))
+        if distinct < plan.steps and plan.method != OFF:
+            raise UsageError(
+                f"{plan.steps} steps at shift {plan.shift:g} fall on {distinct} different whole timesteps of "
+                "1000; the cache expects one a step",
+                "lower --steps or --shift, or choose --mode off",
+            )
         notes = []
         for prompt in (plan.prompt, plan.negative_prompt):
             if unknown := tokenize(prompt).unknown:

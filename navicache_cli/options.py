@@ -1,0 +1,83 @@
+"""The options of a plan: how each is read from text or YAML, and what it is when nobody says."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable
+from typing import Any
+
+
+def read_text(value: Any) -> str:
+    """Read any single value as text; nothing is ""."""
+    if isinstance(value, (dict, list)):
+        raise ValueError("text")
+    return "" if value is None else str(value)
+
+
+def read_integer(value: Any) -> int:
+    """Read a whole number; True is none."""
+    if isinstance(value, bool) or (isinstance(value, float) and value != int(value)):
+        raise ValueError("a whole number")
+    try:
+        return int(value)
+    except (TypeError, ValueError, OverflowError):
+        raise ValueError("a whole number") from None
+
+
+def read_number(value: Any) -> float:
+    """Read a finite number."""
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        raise ValueError("a number") from None
+    if isinstance(value, bool) or not math.isfinite(number):
+        raise ValueError("a finite number")
+    return number
+
+
+def read_switch(value: Any) -> bool:
+    """Read true or false, yes or no, on or off, 1 or 0."""
+    if isinstance(value, bool):
+        return value
+    text = str(value).strip().lower()
+    if text in {"1", "true", "yes", "on"}:
+        return True
+    if text in {"0", "false", "no", "off", ""}:
+        return False
+    raise ValueError("true or false")
+
+
+def read_size(value: Any) -> str:
+    """Read `WIDTHxHEIGHT`, normalised."""
+    match = re.fullmatch(r"(\d{1,5})\s*[x*X×]\s*(\d{1,5})", str(value).strip())
+    if not match:
+        raise ValueError("WIDTHxHEIGHT, such as 832x480")
+    return f"{int(match[1])}x{int(match[2])}"
+
+
+# Every option with its reader, which raises ValueError with what it expects; in the order plans are shown.
+OPTIONS: dict[str, Callable[[Any], Any]] = {
+    "model": read_text, "task": read_text, "mode": read_text, "method": read_text,
+    "prompt": read_text, "negative_prompt": read_text, "image": read_text, "last_image": read_text,
+    "reference_images": read_text,
+    "size": read_size, "frames": read_integer, "fps": read_integer,
+    "steps": read_integer, "seed": read_integer, "guidance": read_number, "shift": read_number, "solver": read_text,
+    "threshold": read_number, "align_steps": read_integer, "estimator": read_text, "weights": read_text,
+    "repo": read_text, "offload": read_switch, "t5_cpu": read_switch,
+    "output": read_text, "output_dir": read_text, "overwrite": read_switch, "baseline": read_switch,
+}  # fmt: skip
+BUILT_IN: dict[str, Any] = {
+    "model": "tiny", "mode": "fast", "method": "navicache", "threshold": 0.0,
+    "image": "", "last_image": "", "reference_images": "",
+    "weights": "", "repo": "", "offload": False, "t5_cpu": False,
+    "output": "", "output_dir": "videos", "overwrite": False, "baseline": False,
+}  # fmt: skip
+# Keys of a preset's task that are no plan values; see `presets.Preset.tasks`.
+TASK_FACTS = ("sizes", "inputs", "by_size")
+PICTURES = {
+    "image": "a picture's path",
+    "last_image": "a picture's path",
+    "reference_images": "pictures' paths",
+}
+ENVIRONMENT_ALIASES = {"NAVICACHE_THRESH": "threshold"}
