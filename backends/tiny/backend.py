@@ -165,9 +165,7 @@ def _load_part(module: nn.Module, path: Path) -> bytes:
     except OSError as error:
         raise WeightsError(f"cannot read the weights {path}: {error.strerror}", _MEND) from None
     try:
-        # Counters of batches seen are not weights and are not in the files.
-        state = {**{k: v for k, v in module.state_dict().items() if not v.is_floating_point()}, **load(data)}
-        module.load_state_dict(state)
+        module.load_state_dict(load(data))
     except (SafetensorError, RuntimeError) as error:
         cause = str(error).splitlines()[0]
         message = f"{path} does not hold weights of tiny's {path.stem}: {cause[:120]}"

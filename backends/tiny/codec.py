@@ -1,7 +1,12 @@
-"""The latent video codec: Wan's (4, 8, 8) stride and 16 channels, a few small convolutions each way.
+"""The latent video codec: Wan's (4, 8, 8) stride and 16 channels; linear one way, convolutions back.
 
 Frames go in as 1 + 4n: the first frame is a group of its own, then groups of four. A group is coded
 without looking at the others, so latent i depends on frames up to 4i only (causal, like Wan's VAE).
+
+The encoder is the first 16 principal components of a block of four frames of 8×8 pixels. Such latents keep the
+order of natural signals, few strong directions and smooth neighbours, which a small denoiser learns several
+times faster than those of a trained encoder that spreads everything evenly. The decoder looks at
+neighbouring blocks too and draws the edges that the components leave out.
 """
 
 from __future__ import annotations
@@ -33,15 +38,8 @@ class Codec(nn.Module):
 
     def __init__(self, wide: int = 128, fine: int = 96) -> None:
         super().__init__()
-        self.encoder = nn.Sequential(
-            nn.PixelUnshuffle(4),  # 4 frames x RGB x 4x4 pixels = 192 channels at 1/4 size
-            nn.Conv2d(192, fine, 3, padding=1),
-            ResidualBlock(fine),
-            nn.PixelUnshuffle(2),
-            nn.Conv2d(4 * fine, wide, 1),
-            ResidualBlock(wide),
-            nn.Conv2d(wide, CHANNELS, 1),
-        )
+        # A block is 4 frames x RGB x 8x8 pixels = 768 numbers.
+        self.encoder = nn.Sequential(nn.PixelUnshuffle(8), nn.Conv2d(768, CHANNELS, 1))
         self.decoder = nn.Sequential(
             nn.Conv2d(CHANNELS, wide, 3, padding=1),
             ResidualBlock(wide),
@@ -56,12 +54,27 @@ class Codec(nn.Module):
             nn.SiLU(),
             nn.Conv2d(24, 12, 3, padding=1),
         )
-        # Latents leave with zero mean and unit variance a channel, as diffusion wants them.
-        self.scale = nn.BatchNorm2d(CHANNELS, affine=False, momentum=0.02)
 
     def encode_groups(self, groups: Tensor) -> Tensor:
         """Encode groups of four frames [N, 12, H, W] to latents [N, 16, H/8, W/8]."""
-        return self.scale(self.encoder(groups).float())
+        return self.encoder(groups)
+
+    @torch.no_grad()
+    def fit_encoder(self, groups: Tensor) -> None:
+        """Set the encoder to the principal components of groups [N, 12, H, W].
+
+        Component k leaves with a variance in proportion to the square root of its own, the mean over the
+        channels being 1: strong directions stay stronger, but not as much as in the pixels.
+        """
+        shuffle, linear = self.encoder
+        blocks = shuffle(groups).permute(0, 2, 3, 1).flatten(0, 2).double()
+        mean = blocks.mean(0)
+        variances, directions = torch.linalg.eigh((blocks - mean).T @ (blocks - mean) / len(blocks))
+        variances, directions = variances[-CHANNELS:].flip(0), directions[:, -CHANNELS:].flip(1)
+        directions = directions * directions.sum(0).sign()  # the sign is arbitrary: make it reproducible
+        weight = (directions * (variances.sqrt().mean() * variances.sqrt()).rsqrt()).T
+        linear.weight.copy_(weight[..., None, None])
+        linear.bias.copy_(-weight @ mean)
 
     def decode_groups(self, latents: Tensor) -> Tensor:
         """Decode latents [N, 16, h, w] to groups of four frames [N, 12, 8h, 8w]."""

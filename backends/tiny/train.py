@@ -45,9 +45,10 @@ class StageSettings:
     videos: int
 
 
-CODEC = StageSettings(steps=1800, batch=10, rate=2e-3, videos=3_000)
-DENOISER = StageSettings(steps=4600, batch=64, rate=1.2e-3, videos=24_000)
-LATENT_NOISE = 0.1  # added to latents while the codec learns
+CODEC = StageSettings(steps=700, batch=10, rate=2e-3, videos=3_000)
+DENOISER = StageSettings(steps=2000, batch=64, rate=1.2e-3, videos=24_000)
+FITTED_VIDEOS = 400  # videos the encoder's components are fitted to
+LATENT_NOISE = 0.05  # added to latents while the decoder learns
 PROMPT_DROPOUT = 0.1  # share of training prompts replaced by the empty one
 EMA_DECAY = 0.999
 TRAINING_SHIFT = 2.0  # noise levels: logit-normal, then sigma -> 2 sigma / (1 + sigma)
@@ -65,10 +66,7 @@ class Ema:
         """Move the average towards the current parameters; faster at first."""
         decay = min(EMA_DECAY, (1 + step) / (10 + step))
         state = modules.state_dict()
-        averaged = [key for key, value in state.items() if value.is_floating_point()]
-        torch._foreach_lerp_([self.shadow[k] for k in averaged], [state[k] for k in averaged], 1 - decay)
-        for key in state.keys() - set(averaged):
-            self.shadow[key].copy_(state[key])
+        torch._foreach_lerp_([self.shadow[key] for key in state], list(state.values()), 1 - decay)
 
 
 def learning_rate(step: int, steps: int, peak: float) -> float:
@@ -178,27 +176,29 @@ def to_unit(frames: np.ndarray) -> Tensor:
 
 
 def train_codec(out: Path, device: torch.device) -> Codec:
-    """Learn the codec on drawn videos: absolute plus squared error, under noise on the latents."""
+    """Fit the encoder to drawn videos, then learn the decoder: absolute plus squared error, noisy latents."""
     torch.manual_seed(SEED)
     codec = Codec().to(memory_format=torch.channels_last)
-    modules = nn.ModuleDict({"codec": codec})
     cache = out / "codec_videos.npy"
     if not cache.exists():
         np.save(cache, np.concatenate([frames for frames, _ in draw_in_parallel(CODEC.videos, 50)]))
     videos = np.load(cache)
+    codec.fit_encoder(to_groups(to_unit(videos[:FITTED_VIDEOS])))
+    codec.encoder.requires_grad_(False)
+    modules = nn.ModuleDict({"codec": codec})
 
     def batches(step: int) -> Tensor:
         chosen = np.random.default_rng((SEED, step)).integers(0, len(videos), CODEC.batch)
         return to_groups(to_unit(videos[chosen]).to(device)).contiguous(memory_format=torch.channels_last)
 
     def loss_of(groups: Tensor) -> Tensor:
-        latents = codec.encode_groups(groups)
+        with torch.autocast(device.type, enabled=False):
+            latents = codec.encode_groups(groups)
         latents = latents + LATENT_NOISE * torch.randn_like(latents)
         error = codec.decode_groups(latents).float() - groups
         return error.abs().mean() + 4 * error.pow(2).mean()
 
     train("codec", modules, loss_of, batches, out, device, steps=CODEC.steps, rate=CODEC.rate)
-    codec.scale.momentum = None
     return codec
 
 
@@ -266,9 +266,7 @@ def export(codec: Codec, transformer: TinyWan, text: TextEncoder, out: Path) -> 
     folder.mkdir(exist_ok=True)
     parts: dict[str, nn.Module] = {"codec": codec, "transformer": transformer, "text_encoder": text}
     for name, module in parts.items():
-        state = {
-            k: v.half().contiguous().cpu() for k, v in module.state_dict().items() if v.is_floating_point()
-        }
+        state = {key: value.half().contiguous().cpu() for key, value in module.state_dict().items()}
         save_file(state, folder / f"{name}.safetensors", metadata={"format": "pt"})
     (folder / "config.json").write_text(json.dumps(transformer.config, indent=2) + "\n")
 
