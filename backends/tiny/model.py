@@ -101,11 +101,12 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor, e: Tensor, rotary: tuple[Tensor, Tensor], context: Tensor) -> Tensor:
         """Map x [B, L, C] to [B, L, C]; e [B, 6, C] float32 modulates, context [B, S, C] is the prompt."""
-        e = (self.modulation + e).chunk(6, dim=1)
-        attended = self.norm1(x) * (1 + e[1]) + e[0]
-        x = x + self.self_attn(attended, attended, rotary) * e[2]
+        # Shift, scale and gate, first of the self-attention, then of the feed-forward.
+        shift, scale, gate, ffn_shift, ffn_scale, ffn_gate = (self.modulation + e).chunk(6, dim=1)
+        attended = self.norm1(x) * (1 + scale) + shift
+        x = x + self.self_attn(attended, attended, rotary) * gate
         x = x + self.cross_attn(self.norm3(x), context)
-        return x + self.ffn(self.norm2(x) * (1 + e[4]) + e[3]) * e[5]
+        return x + self.ffn(self.norm2(x) * (1 + ffn_scale) + ffn_shift) * ffn_gate
 
 
 class Head(nn.Module):

@@ -178,7 +178,7 @@ def to_unit(frames: np.ndarray) -> Tensor:
 def train_codec(out: Path, device: torch.device) -> Codec:
     """Fit the encoder to drawn videos, then learn the decoder: absolute plus squared error, noisy latents."""
     torch.manual_seed(SEED)
-    codec = Codec().to(memory_format=torch.channels_last)
+    codec = Codec()
     cache = out / "codec_videos.npy"
     if not cache.exists():
         np.save(cache, np.concatenate([frames for frames, _ in draw_in_parallel(CODEC.videos, 50)]))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
+from typing import Any
 
 from rich.table import Table
 
@@ -40,7 +41,7 @@ def show_models(as_json: bool) -> None:
     from backends.registry import backend_names, get_backend
 
     installed = backend_names()
-    rows = []
+    rows: list[dict[str, Any]] = []
     for name in dict.fromkeys([*load_presets(), *installed]):
         preset = load_presets().get(name)
         problem = get_backend(name).problem() if name in installed else "no backend in this installation"
