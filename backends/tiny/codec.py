@@ -65,15 +65,13 @@ class Codec(nn.Module):
         Component k leaves with a variance in proportion to the square root of its own, the mean over the
         channels being 1: strong directions stay stronger, but not as much as in the pixels.
         """
-        linear = self.encoder[1]
         blocks = F.pixel_unshuffle(groups, 8).permute(0, 2, 3, 1).flatten(0, 2).double()
         mean = blocks.mean(0)
         variances, directions = torch.linalg.eigh((blocks - mean).T @ (blocks - mean) / len(blocks))
         variances, directions = variances[-CHANNELS:].flip(0), directions[:, -CHANNELS:].flip(1)
         directions = directions * directions.sum(0).sign()  # the sign is arbitrary: make it reproducible
         weight = (directions * (variances.sqrt().mean() * variances.sqrt()).rsqrt()).T
-        linear.weight.copy_(weight[..., None, None])
-        linear.bias.copy_(-weight @ mean)
+        self.encoder[1].load_state_dict({"weight": weight[..., None, None], "bias": -weight @ mean})
 
     def decode_groups(self, latents: Tensor) -> Tensor:
         """Decode latents [N, 16, h, w] to groups of four frames [N, 12, 8h, 8w]."""
