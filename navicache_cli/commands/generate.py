@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from backends.protocol import Backend, Pipeline
 
     from ..report import Baseline, Report
-    from ..runner import Run
+    from ..runner import Clock, Run
 
 
 def read_prompt(path: str) -> str:
@@ -99,7 +99,7 @@ def generate(
     uncached = None
     if plan.baseline:
         uncached = _run(pipeline, replace(plan, mode=OFF, method=OFF), "uncached", quiet)
-    report = _write(plan, pipeline, path, cached, uncached, (load_seconds, clock), notes)
+    report = _write(plan, pipeline, path, cached, uncached, load_seconds, clock, notes)
     if as_json:
         print(json.dumps(report.to_json(), indent=1))
     elif quiet:
@@ -147,7 +147,8 @@ def _write(
     path: Path,
     cached: Run,
     uncached: Run | None,
-    timing: tuple[float, Any],
+    load_seconds: float,
+    clock: Clock,
     notes: list[str],
 ) -> Report:
     """Write video and report, and return the report."""
@@ -155,7 +156,6 @@ def _write(
     from ..runner import Clock, step_reports, totals
     from ..video import to_uint8, write_video
 
-    load_seconds, clock = timing
     writing = Clock()
     frames = to_uint8(cached.video)
     info = write_video(
