@@ -68,10 +68,14 @@ def _generate(
         Text, opt(WHAT, "Pictures of what the video shows, for reference tasks.", "FILE,FILE")
     ] = None,
     size: Annotated[Text, opt(WHAT, "Width x height in pixels.", "WxH")] = None,
+    aspect_ratio: Annotated[Text, opt(WHAT, "Width to height, for opensora's sizes by name.", "W:H")] = None,
     frames: Annotated[Text, opt(WHAT, "Number of frames.", "N")] = None,
     steps: Annotated[Text, opt(SAMPLER, "Denoising steps.", "N")] = None,
     seed: Annotated[Text, opt(SAMPLER, "Seed of the noise: same seed, same video.", "N")] = None,
     guidance: Annotated[Text, opt(SAMPLER, "Classifier-free guidance scale; 1 turns it off.", "X")] = None,
+    embedded_guidance: Annotated[
+        Text, opt(SAMPLER, "Scale told to hunyuan's guidance-distilled transformer.", "X")
+    ] = None,
     shift: Annotated[Text, opt(SAMPLER, "Noise schedule shift.", "X")] = None,
     solver: Annotated[Text, opt(SAMPLER, "The model's sampler: unipc or dpm++ for tiny and wan.")] = None,
     weights: Annotated[
@@ -83,6 +87,16 @@ def _generate(
     ] = None,
     t5_cpu: Annotated[
         Switch, opt(MODEL, "Run the T5 text encoder on the CPU.", None, "--t5-cpu/--no-t5-cpu")
+    ] = None,
+    fp8: Annotated[
+        Switch, opt(MODEL, "Hold the transformer's weights in 8 bits (hunyuan).", None, "--fp8/--no-fp8")
+    ] = None,
+    ulysses: Annotated[
+        Text, opt(MODEL, "Processes, under torchrun, that share a sequence by heads.", "N")
+    ] = None,
+    ring: Annotated[Text, opt(MODEL, "Processes that share a sequence by parts.", "N")] = None,
+    fsdp: Annotated[
+        Switch, opt(MODEL, "Share the weights among the processes too.", None, "--fsdp/--no-fsdp")
     ] = None,
     mode: Annotated[Text, opt(CACHE, "fast, mid or slow (fewer skips), off (none).  [default: fast]")] = None,
     method: Annotated[Text, opt(CACHE, "Caching method: navicache, easycache or off.")] = None,

@@ -61,19 +61,26 @@ OPTIONS: dict[str, Callable[[Any], Any]] = {
     "model": read_text, "task": read_text, "mode": read_text, "method": read_text,
     "prompt": read_text, "negative_prompt": read_text, "image": read_text, "last_image": read_text,
     "reference_images": read_text,
-    "size": read_size, "frames": read_integer, "fps": read_integer,
-    "steps": read_integer, "seed": read_integer, "guidance": read_number, "shift": read_number,
-    "solver": read_text,
+    "size": read_size, "aspect_ratio": read_text, "frames": read_integer, "fps": read_integer,
+    "steps": read_integer, "seed": read_integer, "guidance": read_number, "embedded_guidance": read_number,
+    "shift": read_number, "solver": read_text,
     "threshold": read_number, "align_steps": read_integer, "estimator": read_text, "weights": read_text,
-    "repo": read_text, "offload": read_switch, "t5_cpu": read_switch,
+    "repo": read_text, "offload": read_switch, "t5_cpu": read_switch, "fp8": read_switch,
+    "ulysses": read_integer, "ring": read_integer, "fsdp": read_switch,
     "output": read_text, "output_dir": read_text, "overwrite": read_switch, "baseline": read_switch,
 }  # fmt: skip
 BUILT_IN: dict[str, Any] = {
     "model": "tiny", "mode": "fast", "method": "navicache", "threshold": 0.0,
     "image": "", "last_image": "", "reference_images": "",
-    "weights": "", "repo": "", "offload": False, "t5_cpu": False,
+    "aspect_ratio": "", "embedded_guidance": 0.0,
+    "weights": "", "repo": "", "offload": False, "t5_cpu": False, "fp8": False,
+    "ulysses": 1, "ring": 1, "fsdp": False,
     "output": "", "output_dir": "videos", "overwrite": False, "baseline": False,
 }  # fmt: skip
+# Options that only some families have; a preset's `takes` names those of its own.
+FAMILY_OPTIONS = (
+    "aspect_ratio", "embedded_guidance", "repo", "offload", "t5_cpu", "fp8", "ulysses", "ring", "fsdp",
+)  # fmt: skip
 # Keys of a preset's task that are no plan values; see `presets.Preset.tasks`.
 TASK_FACTS = ("sizes", "inputs", "by_size")
 PICTURES = {

@@ -15,7 +15,16 @@ from typing import Any
 
 from .cache.factory import ESTIMATORS, METHODS
 from .errors import UsageError
-from .options import BUILT_IN, ENVIRONMENT_ALIASES, OPTIONS, PICTURES, TASK_FACTS, read_size, read_text
+from .options import (
+    BUILT_IN,
+    ENVIRONMENT_ALIASES,
+    FAMILY_OPTIONS,
+    OPTIONS,
+    PICTURES,
+    TASK_FACTS,
+    read_size,
+    read_text,
+)
 from .presets import OFF, Preset, preset_for, unknown
 
 MAX_PROMPT_CHARACTERS = 20_000
@@ -32,12 +41,18 @@ class Plan:
         image, last_image: paths of the first and last frame, or "".
         reference_images: paths of pictures of what the video shows, with commas between, or "".
         size: `WIDTHxHEIGHT` in pixels.
+        aspect_ratio: `W:H`, for families that know sizes by name, or "".
         frames, fps: length of the video and its frames a second.
         steps, guidance, shift, solver, seed: the sampler's settings.
+        embedded_guidance: scale that a guidance-distilled transformer is told, 0 for other ones.
         threshold, align_steps, estimator: the cache's settings (tau and A of the paper).
         weights: a folder of other weights, "" for the model's own, or a word the model knows ("random").
         repo: the official repository's checkout, or "" to look for it.
         offload, t5_cpu: whether parts that are idle leave the GPU; whether the text encoder runs on the CPU.
+        fp8: whether the transformer's weights are held in 8 bits.
+        ulysses, ring: processes that share a sequence by heads and by parts; their product is the number of
+            processes started by torchrun.
+        fsdp: whether these processes share the weights too.
         output: the video's path, or "" to name it by prompt in `output_dir`.
         overwrite, baseline: whether to replace `output`; whether to run uncached too.
         provenance: option name to a description of the layer its value is from.
@@ -53,11 +68,13 @@ class Plan:
     last_image: str
     reference_images: str
     size: str
+    aspect_ratio: str
     frames: int
     fps: int
     steps: int
     seed: int
     guidance: float
+    embedded_guidance: float
     shift: float
     solver: str
     threshold: float
@@ -67,6 +84,10 @@ class Plan:
     repo: str
     offload: bool
     t5_cpu: bool
+    fp8: bool
+    ulysses: int
+    ring: int
+    fsdp: bool
     output: str
     output_dir: str
     overwrite: bool
@@ -225,7 +246,14 @@ def check(plan: Plan, preset: Preset) -> None:
             expect(given, option, f"{expected} for {plan.model} {plan.task}", f"--{name} picture.png")
         else:
             expect(not given, option, f"nothing: {plan.model} {plan.task} takes no {name}", f"drop --{name}")
+    for option in FAMILY_OPTIONS:
+        taken = option in preset.takes or getattr(plan, option) == BUILT_IN[option]
+        name = option.replace("_", "-")
+        expect(taken, option, f"nothing: {plan.model} takes no {name}", f"drop --{name}")
     expect(plan.guidance >= 0, "guidance", "0 or more")
+    expect(plan.embedded_guidance >= 0, "embedded_guidance", "0 or more")
+    expect(plan.ulysses >= 1, "ulysses", "1 or more")
+    expect(plan.ring >= 1, "ring", "1 or more")
     expect(plan.shift > 0, "shift", "more than 0")
     expect(plan.threshold >= 0, "threshold", "0 or more")
     expect(plan.align_steps >= 0, "align_steps", "0 or more")

@@ -24,6 +24,7 @@ class Preset:
         frame_rule: `4n+1` or `any`.
         fps: frames a second of the finished video.
         solvers: sampler names the model offers, its default first.
+        takes: options that only some families have and this one does; see `options.FAMILY_OPTIONS`.
         defaults: plan values before task and mode.
         tasks: plan values a task changes; `sizes` it supports; `inputs`, the pictures it needs (options of
             the plan); `by_size`, plan values a size changes.
@@ -37,6 +38,7 @@ class Preset:
     frame_rule: str
     fps: int
     solvers: list[str]
+    takes: list[str]
     defaults: dict[str, Any]
     tasks: dict[str, dict[str, Any]]
     modes: dict[str, dict[str, Any]]
@@ -75,7 +77,7 @@ def load_presets() -> dict[str, Preset]:
     for entry in files("presets").iterdir():
         if entry.name.endswith(".yaml"):
             data = read_yaml(Path(str(entry)))
-            found[data["model"]] = Preset(**{"repository": "", **data})
+            found[data["model"]] = Preset(**{"repository": "", "takes": [], **data})
     return dict(sorted(found.items(), key=lambda item: (item[0] != "tiny", item[0])))
 
 
