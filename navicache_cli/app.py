@@ -67,6 +67,10 @@ def _generate(
     reference_images: Annotated[
         Text, opt(WHAT, "Pictures of what the video shows, for reference tasks.", "FILE,FILE")
     ] = None,
+    source_video: Annotated[Text, opt(WHAT, "Video to change, for vace tasks.", "FILE")] = None,
+    source_mask: Annotated[
+        Text, opt(WHAT, "Video of where to change it: white is made anew.", "FILE")
+    ] = None,
     size: Annotated[Text, opt(WHAT, "Width x height in pixels.", "WxH")] = None,
     aspect_ratio: Annotated[Text, opt(WHAT, "Width to height, for opensora's sizes by name.", "W:H")] = None,
     frames: Annotated[Text, opt(WHAT, "Number of frames.", "N")] = None,

@@ -60,7 +60,7 @@ def read_size(value: Any) -> str:
 OPTIONS: dict[str, Callable[[Any], Any]] = {
     "model": read_text, "task": read_text, "mode": read_text, "method": read_text,
     "prompt": read_text, "negative_prompt": read_text, "image": read_text, "last_image": read_text,
-    "reference_images": read_text,
+    "reference_images": read_text, "source_video": read_text, "source_mask": read_text,
     "size": read_size, "aspect_ratio": read_text, "frames": read_integer, "fps": read_integer,
     "steps": read_integer, "seed": read_integer, "guidance": read_number, "embedded_guidance": read_number,
     "shift": read_number, "solver": read_text,
@@ -71,7 +71,7 @@ OPTIONS: dict[str, Callable[[Any], Any]] = {
 }  # fmt: skip
 BUILT_IN: dict[str, Any] = {
     "model": "tiny", "mode": "fast", "method": "navicache", "threshold": 0.0,
-    "image": "", "last_image": "", "reference_images": "",
+    "image": "", "last_image": "", "reference_images": "", "source_video": "", "source_mask": "",
     "aspect_ratio": "", "embedded_guidance": 0.0,
     "weights": "", "repo": "", "offload": False, "t5_cpu": False, "fp8": False,
     "ulysses": 1, "ring": 1, "fsdp": False,
@@ -82,10 +82,13 @@ FAMILY_OPTIONS = (
     "aspect_ratio", "embedded_guidance", "repo", "offload", "t5_cpu", "fp8", "ulysses", "ring", "fsdp",
 )  # fmt: skip
 # Keys of a preset's task that are no plan values; see `presets.Preset.tasks`.
-TASK_FACTS = ("sizes", "inputs", "by_size")
-PICTURES = {
+TASK_FACTS = ("sizes", "inputs", "optional_inputs", "by_size")
+# Files a video is made from, and what each is.
+INPUTS = {
     "image": "a picture's path",
     "last_image": "a picture's path",
     "reference_images": "pictures' paths",
+    "source_video": "a video's path",
+    "source_mask": "a mask video's path",
 }
 ENVIRONMENT_ALIASES = {"NAVICACHE_THRESH": "threshold"}

@@ -19,8 +19,8 @@ from .options import (
     BUILT_IN,
     ENVIRONMENT_ALIASES,
     FAMILY_OPTIONS,
+    INPUTS,
     OPTIONS,
-    PICTURES,
     TASK_FACTS,
     read_size,
     read_text,
@@ -40,6 +40,7 @@ class Plan:
         prompt, negative_prompt: what is asked for.
         image, last_image: paths of the first and last frame, or "".
         reference_images: paths of pictures of what the video shows, with commas between, or "".
+        source_video, source_mask: paths of a video to change and of where to change it (white), or "".
         size: `WIDTHxHEIGHT` in pixels.
         aspect_ratio: `W:H`, for families that know sizes by name, or "".
         frames, fps: length of the video and its frames a second.
@@ -67,6 +68,8 @@ class Plan:
     image: str
     last_image: str
     reference_images: str
+    source_video: str
+    source_mask: str
     size: str
     aspect_ratio: str
     frames: int
@@ -240,11 +243,11 @@ def check(plan: Plan, preset: Preset) -> None:
     sizes = task["sizes"]
     expect(plan.size in sizes, "size", f"one of {', '.join(sizes)} for {plan.model} {plan.task}")
     expect(plan.solver in preset.solvers, "solver", f"one of {', '.join(preset.solvers)} for {plan.model}")
-    for option, expected in PICTURES.items():
+    for option, expected in INPUTS.items():
         name, given = option.replace("_", "-"), bool(getattr(plan, option))
         if option in task.get("inputs", []):
             expect(given, option, f"{expected} for {plan.model} {plan.task}", f"--{name} picture.png")
-        else:
+        elif option not in task.get("optional_inputs", []):
             expect(not given, option, f"nothing: {plan.model} {plan.task} takes no {name}", f"drop --{name}")
     for option in FAMILY_OPTIONS:
         taken = option in preset.takes or getattr(plan, option) == BUILT_IN[option]

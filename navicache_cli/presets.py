@@ -27,7 +27,7 @@ class Preset:
         takes: options that only some families have and this one does; see `options.FAMILY_OPTIONS`.
         defaults: plan values before task and mode.
         tasks: plan values a task changes; `sizes` it supports; `inputs`, the pictures it needs (options of
-            the plan); `by_size`, plan values a size changes.
+            the plan); `optional_inputs`, those it may take; `by_size`, plan values a size changes.
         modes: plan values a mode changes; `off` is not listed.
         sources: where the figures come from.
     """

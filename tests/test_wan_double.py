@@ -215,7 +215,20 @@ def test_a_changed_forward(wan, tmp_path):
         (("--task", "i2v-14B"), "image expects a picture's path for wan i2v-14B, found ''"),
         (("--task", "flf2v-14B", "--image", "x.png"), "last-image expects a picture's path"),
         (("--image", "x.png"), "takes no image"),
-        (("--task", "vace-1.3B"), "reference-images expects pictures' paths for wan vace-1.3B"),
+        (("--task", "vace-1.3B"), "expects reference pictures or a video to change, found neither"),
+        (
+            ("--task", "vace-1.3B", "--source-video", "absent.mp4"),
+            "cannot read the video absent.mp4: no such",
+        ),
+        (
+            ("--task", "vace-1.3B", "--source-video", __file__),
+            "py: it is not a video in a known format",
+        ),
+        (
+            ("--task", "vace-1.3B", "--reference-images", "a.png", "--source-mask", "m.mp4"),
+            "source-mask expects a source video",
+        ),
+        (("--source-video", "x.mp4"), "takes no source-video"),
         (
             ("--task", "vace-1.3B", "--reference-images", "absent.png,b.png"),
             "cannot read the image absent.png",

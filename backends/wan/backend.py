@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from backends.repositories import describe_checkout, resolve_repository
 from navicache_cli.errors import BackendError, UsageError
 from navicache_cli.presets import OFF
 
-from .pictures import picture_paths, read_picture
-from .tasks import RANDOM, SMALL, TASKS, WAN, repeated_timesteps
+from .pictures import check_video, read_picture, reference_paths
+from .tasks import RANDOM, SMALL, TASKS, VACE, WAN, repeated_timesteps
 
 if TYPE_CHECKING:
     import torch
@@ -42,6 +43,10 @@ class WanBackend:
         check_plan(plan)
         notes = describe_checkout(WAN, resolve_repository(WAN, plan.repo))
         choose_device(plan)
+        if plan.source_video:
+            notes.append(
+                "the video has the length and proportions of the source video, up to 81 frames or so"
+            )
         if plan.weights in (RANDOM, SMALL):
             size = ", in a small transformer of the official architecture" if plan.weights == SMALL else ""
             notes.insert(
@@ -65,7 +70,8 @@ def check_plan(plan: Plan) -> None:
 
     Raises:
         UsageError: the number of frames does not fit the task, the seed is negative (the official code would
-            draw another one each time), steps share timesteps, or a picture cannot be read.
+            draw another one each time), steps share timesteps, or a picture or video cannot be read.
+        BackendError: the package that reads source videos is missing.
     """
     task = TASKS.get(plan.task)
     if task is None:
@@ -90,8 +96,30 @@ def check_plan(plan: Plan) -> None:
             "lower --steps or --shift, or choose --mode off",
         )
     for option in task.pictures:
-        for path in picture_paths(getattr(plan, option), option):
-            read_picture(path)
+        read_picture(getattr(plan, option))
+    if task.model_type == VACE:
+        _check_vace_inputs(plan)
+
+
+def _check_vace_inputs(plan: Plan) -> None:
+    """Check reference pictures, source video and mask; see `check_plan`."""
+    if not plan.reference_images and not plan.source_video:
+        raise UsageError(
+            f"wan {plan.task} expects reference pictures or a video to change, found neither",
+            "--reference-images picture.png, or --source-video video.mp4",
+        )
+    if plan.source_mask and not plan.source_video:
+        raise UsageError(
+            "source-mask expects a source video to lie over, found none", "--source-video video.mp4"
+        )
+    for path in reference_paths(plan.reference_images):
+        read_picture(path)
+    for path in filter(None, (plan.source_video, plan.source_mask)):
+        check_video(path)
+    if plan.source_video and find_spec("decord") is None:
+        raise BackendError(
+            "Wan2.1 reads source videos by the package decord, which is not there", "pip install decord"
+        )
 
 
 def choose_device(plan: Plan) -> torch.device:

@@ -1,4 +1,4 @@
-"""Pictures that a video starts from or refers to."""
+"""Pictures and videos that a video starts from or refers to."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 
-def picture_paths(value: str, option: str) -> list[str]:
-    """Return the paths in a plan's option; only `reference_images` holds several, with commas between."""
-    return [path.strip() for path in value.split(",")] if option == "reference_images" else [value]
+def reference_paths(references: str) -> list[str]:
+    """Return the paths in the option `reference_images`, which have commas between."""
+    return [path.strip() for path in references.split(",")] if references else []
 
 
 def read_picture(path: str) -> Image:
@@ -32,3 +32,27 @@ def read_picture(path: str) -> Image:
         raise UsageError(
             f"cannot read the image {path}: {reason}", "check the path, or save it as PNG"
         ) from None
+
+
+def check_video(path: str) -> Path:
+    """Check that a video can be read, by its first frame, and return its full path.
+
+    Raises:
+        UsageError: the file is missing or not a video.
+    """
+    from imageio_ffmpeg import read_frames
+
+    full = Path(path).expanduser().resolve()
+    reason = "it is not a video in a known format"
+    try:
+        if not full.is_file():
+            reason = "no such file"
+            raise OSError
+        frames = read_frames(str(full))
+        next(frames), next(frames)  # facts first, then the first frame
+        frames.close()
+    except (OSError, RuntimeError, StopIteration, ValueError):
+        raise UsageError(
+            f"cannot read the video {path}: {reason}", "check the path, or save it as MP4"
+        ) from None
+    return full

@@ -14,8 +14,8 @@ from backends.names import replaced
 from navicache_cli.cache import ForwardSite
 from navicache_cli.errors import OutOfMemoryError
 
-from .pictures import picture_paths, read_picture
-from .tasks import REFERENCES, Task
+from .pictures import check_video, read_picture, reference_paths
+from .tasks import VACE, Task
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -80,11 +80,12 @@ class WanPipeline:
     def _inputs(self, plan: Plan) -> tuple[list[Any], dict[str, Any]]:
         """What the official `generate` takes between prompt and frames: pictures, and the size in its way."""
         size = (plan.width, plan.height)
-        if self.task.pictures == REFERENCES:
-            paths = picture_paths(plan.reference_images, "reference_images")
-            # No source video and no mask: all frames are to be made.
+        if self.task.model_type == VACE:
+            # Where there is no source video, all frames are to be made.
+            video, mask = (str(check_video(p)) if p else None for p in (plan.source_video, plan.source_mask))
+            references = reference_paths(plan.reference_images) or None
             sources = self.official.prepare_source(
-                [None], [None], [paths], plan.frames, size, self.official.device
+                [video], [mask], [references], plan.frames, size, self.official.device
             )
             return list(sources), {"size": size}
         pictures = [read_picture(getattr(plan, option)) for option in self.task.pictures]

@@ -19,9 +19,10 @@ WAN = Official(
     tested_commit="9737cba9c1c3c4d04b33fcad41c111989865d315",
 )
 
+VACE = "vace"  # model type of the tasks that change a given video, keep to reference pictures, or both
+
 # Words for --weights: random ones in the official size, or in a transformer small enough for tests and a CPU.
 RANDOM, SMALL = "random", "random-small"
-REFERENCES = ("reference_images",)
 
 
 @dataclass(frozen=True)
@@ -58,8 +59,8 @@ TASKS = {
     "i2v-14B": Task("WanI2V", "i2v", 36, ("image",), "Wan2.1-I2V-14B-{height}"),
     # Its mask is written for 81 frames: wan/first_last_frame2video.py.
     "flf2v-14B": Task("WanFLF2V", "flf2v", 36, ("image", "last_image"), "Wan2.1-FLF2V-14B-720P", frames=81),
-    "vace-1.3B": Task("WanVace", "vace", 16, REFERENCES, "Wan2.1-VACE-1.3B", transformer="VaceWanModel"),
-    "vace-14B": Task("WanVace", "vace", 16, REFERENCES, "Wan2.1-VACE-14B", transformer="VaceWanModel"),
+    "vace-1.3B": Task("WanVace", VACE, 16, (), "Wan2.1-VACE-1.3B", transformer="VaceWanModel"),
+    "vace-14B": Task("WanVace", VACE, 16, (), "Wan2.1-VACE-14B", transformer="VaceWanModel"),
 }
 
 

@@ -38,11 +38,29 @@ def pictures(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
+def source_video(tmp_path_factory):
+    """A moving slope, and a mask that is white on its right half."""
+    import numpy as np
+
+    from navicache_cli.video import write_video
+
+    folder = tmp_path_factory.mktemp("videos")
+    slope = np.linspace(0, 200, 832)[None, :] + 10 * np.arange(5)[:, None]
+    video = np.broadcast_to(slope[:, None, :, None], (5, 480, 832, 3)).astype(np.uint8)
+    mask = np.zeros_like(video)
+    mask[:, :, 416:] = 255
+    for name, frames in (("source", video), ("mask", mask)):
+        write_video(frames, folder / f"{name}.mp4", 16)
+    return {"source_video": str(folder / "source.mp4"), "source_mask": str(folder / "mask.mp4")}
+
+
+@pytest.fixture(scope="session")
 def plan_of(pictures, repository):
     """A plan of a task at 96×64 pixels, which the presets do not offer, with few steps aligned."""
 
     def make(task="t2v-1.3B", **options):
-        needed = {option: pictures[option] for option in TASKS[task].pictures}
+        needs = ("reference_images",) if task.startswith("vace") else TASKS[task].pictures
+        needed = {option: pictures[option] for option in needs}
         flags = {
             "model": "wan",
             "task": task,

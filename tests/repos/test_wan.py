@@ -27,8 +27,12 @@ def bare(pipeline, plan):
 
     where = {"size": (plan.width, plan.height)}
     if plan.task == "vace-1.3B":
-        references = [plan.reference_images.split(", ")]
-        images = pipeline.official.prepare_source([None], [None], references, plan.frames, (832, 480), "cpu")
+        sources = (
+            [plan.source_video or None],
+            [plan.source_mask or None],
+            [plan.reference_images.split(", ") if plan.reference_images else None],
+        )
+        images = pipeline.official.prepare_source(*sources, plan.frames, (832, 480), "cpu")
     else:
         images = [Image.open(getattr(plan, option)).convert("RGB") for option in TASKS[plan.task].pictures]
         where = {"max_area": 96 * 64} if images else where
@@ -66,6 +70,18 @@ def test_off_equals_the_bare_pipeline(load, plan_of, task, options):
     assert min(ours.seconds.values()) > 0
 
 
+@pytest.mark.parametrize("masked", [True, False])
+def test_vace_changes_a_source_video(load, plan_of, source_video, masked):
+    pytest.importorskip("decord", reason="pip install decord: the official code reads source videos by it")
+    given = source_video if masked else {**source_video, "source_mask": ""}
+    options = {"steps": "3", "reference_images": "", **given}
+    pipeline, plan = load("vace-1.3B"), plan_of("vace-1.3B", mode="off", **options)
+    video = run(pipeline, plan).video
+    assert video.shape == (3, 5, 480, 832)
+    assert torch.equal(video, bare(pipeline, plan))
+    assert not torch.equal(video, run(pipeline, plan_of("vace-1.3B", mode="off", steps="3")).video)
+
+
 class Observer:
     """Records what goes in and out of the transformer, and how often its blocks run."""
 
@@ -101,7 +117,15 @@ class Observer:
 
 @pytest.mark.parametrize("estimator", ["scalar", "dual"])
 @pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize(("task", "options"), [*CASES[:3], CASES[6]])
+@pytest.mark.parametrize(
+    ("task", "options"),
+    [
+        *CASES[:3],
+        CASES[6],
+        ("flf2v-14B", {"steps": "9", "align_steps": "2"}),
+        ("vace-1.3B", {"steps": "7", "align_steps": "2"}),
+    ],
+)
 def test_decisions_equal_the_oracle(load, plan_of, task, options, mode, estimator):
     pipeline, plan = load(task), plan_of(task, mode=mode, estimator=estimator, **options)
     with Observer(pipeline.official.model) as seen:
