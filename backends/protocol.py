@@ -49,7 +49,8 @@ class Pipeline(Protocol):
             stages: told when `text`, `denoise` and `decode` start.
 
         Returns:
-            Video [3, F, H, W], float, in [-1, 1].
+            Video [3, F, H, W], float, in [-1, 1]. Where several processes generate together, all but the
+            first may return one without frames.
         """
 
 

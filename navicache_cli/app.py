@@ -196,8 +196,10 @@ def _fail(error: NavicacheError) -> int:
         import traceback
 
         traceback.print_exc()
+    from .distributed import process_name
     from .terminal import show_error
 
+    error.message = process_name() + error.message
     show_error(error)
     return error.exit_code
 

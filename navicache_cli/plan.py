@@ -22,6 +22,7 @@ from .options import (
     INPUTS,
     OPTIONS,
     TASK_FACTS,
+    read_integer,
     read_size,
     read_text,
 )
@@ -196,6 +197,9 @@ def resolve(layers: list[Layer]) -> Plan:
     with suppress(ValueError):  # A size that cannot be read is reported below, with its source.
         size = read_size(pick("size", spec.get("size", preset.defaults.get("size", ""))))
         apply(Layer(f"{label} {task} {size}", spec.get("by_size", {}).get(size, {})))
+    with suppress(ValueError):
+        if read_integer(pick("ulysses", "1")) * read_integer(pick("ring", "1")) > 1:
+            apply(Layer(f"{label}, several processes", preset.parallel))
     apply(Layer(f"{label} {mode}", preset.modes.get(mode, {"method": OFF})))
     for layer in layers:
         apply(layer)

@@ -26,6 +26,7 @@ class Preset:
         solvers: sampler names the model offers, its default first.
         takes: options that only some families have and this one does; see `options.FAMILY_OPTIONS`.
         defaults: plan values before task and mode.
+        parallel: plan values that several processes change.
         tasks: plan values a task changes; `sizes` it supports; `inputs`, the pictures it needs (options of
             the plan); `optional_inputs`, those it may take; `by_size`, plan values a size changes.
         modes: plan values a mode changes; `off` is not listed.
@@ -40,6 +41,7 @@ class Preset:
     solvers: list[str]
     takes: list[str]
     defaults: dict[str, Any]
+    parallel: dict[str, Any]
     tasks: dict[str, dict[str, Any]]
     modes: dict[str, dict[str, Any]]
     sources: dict[str, str]
@@ -77,7 +79,7 @@ def load_presets() -> dict[str, Preset]:
     for entry in files("presets").iterdir():
         if entry.name.endswith(".yaml"):
             data = read_yaml(Path(str(entry)))
-            found[data["model"]] = Preset(**{"repository": "", "takes": [], **data})
+            found[data["model"]] = Preset(**{"repository": "", "takes": [], "parallel": {}, **data})
     return dict(sorted(found.items(), key=lambda item: (item[0] != "tiny", item[0])))
 
 

@@ -25,7 +25,7 @@ class Run:
     """One finished generation.
 
     Attributes:
-        video: [3, F, H, W] float in [-1, 1], on the CPU.
+        video: [3, F, H, W] float in [-1, 1], on the CPU; F may be 0 on processes other than the first.
         session: the session that accompanied it, its tensors dropped, its records complete.
         seconds: wall-clock seconds of the stages `text`, `denoise` and `decode`.
     """
@@ -52,11 +52,12 @@ def run(pipeline: Pipeline, plan: Plan, on_step: Callable[[StepRecord], None] | 
     from backends.protocol import Stages
 
     from .cache import Session, attach, make_policy
+    from .distributed import agreement
 
     policy = make_policy(
         plan.method, threshold=plan.threshold, align_steps=plan.align_steps, estimator=plan.estimator
     )
-    session = Session(policy, plan.steps, on_step=on_step)
+    session = Session(policy, plan.steps, on_step=on_step, agree=agreement())
     stages = Stages()
     try:
         with attach(pipeline.site(), session):

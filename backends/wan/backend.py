@@ -5,6 +5,7 @@ from __future__ import annotations
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
+from backends.distributed import check_sequence_parallel, local_gpu
 from backends.repositories import describe_checkout, resolve_repository
 from navicache_cli.errors import BackendError, UsageError
 from navicache_cli.presets import OFF
@@ -37,10 +38,11 @@ class WanBackend:
         """See `Backend.check`; the notes say which official code was taken.
 
         Raises:
-            BackendError: no official repository, or no GPU.
+            BackendError: no official repository, no GPU, or no xfuser where several are to be used.
             UsageError: see `check_plan`.
         """
         check_plan(plan)
+        check_sequence_parallel(plan)
         notes = describe_checkout(WAN, resolve_repository(WAN, plan.repo))
         choose_device(plan)
         if plan.source_video:
@@ -123,7 +125,7 @@ def _check_vace_inputs(plan: Plan) -> None:
 
 
 def choose_device(plan: Plan) -> torch.device:
-    """Return the GPU to use, or the CPU for the small random model.
+    """Return the GPU to use, or the CPU for the small random model (the official FSDP needs GPUs).
 
     Raises:
         BackendError: there is no GPU, which the official code names outright.
@@ -131,8 +133,8 @@ def choose_device(plan: Plan) -> torch.device:
     import torch
 
     if torch.cuda.is_available():
-        return torch.device("cuda", torch.cuda.current_device())
-    if plan.weights == SMALL:
+        return local_gpu()
+    if plan.weights == SMALL and not plan.fsdp:
         return torch.device("cpu")
     raise BackendError(
         f"Wan2.1 expects an NVIDIA GPU, found none (torch {torch.__version__})",

@@ -11,8 +11,10 @@ from typing import Any
 import torch
 
 from backends.attention import bind_attention
+from backends.distributed import check_heads, start_sequence_parallel
 from backends.names import replaced
 from backends.repositories import Checkout, import_package, resolve_repository
+from navicache_cli.distributed import read_launch
 from navicache_cli.errors import BackendError, WeightsError
 from navicache_cli.plan import Plan
 from navicache_cli.report import ModelIdentity
@@ -33,6 +35,7 @@ def load_pipeline(plan: Plan, device: torch.device) -> WanPipeline:
     Raises:
         BackendError: the official code is not there, cannot be imported, or is not as expected.
         OutOfMemoryError: the GPU's memory does not suffice.
+        UsageError: the transformer's heads cannot be shared among as many processes.
         WeightsError: weights are missing, incomplete or of another task.
     """
     task, checkout = TASKS[plan.task], resolve_repository(WAN, plan.repo)
@@ -40,6 +43,11 @@ def load_pipeline(plan: Plan, device: torch.device) -> WanPipeline:
         package = import_wan(checkout)
         bind_attention(WAN.package, f"{WAN.package}.modules.attention")
         kind, config = _official(package, plan.task)
+        if plan.weights == SMALL:
+            config = deepcopy(config)
+            config.update(random_parts.SMALL_CONFIG)
+        check_heads(plan, config.num_heads, f"{WAN.title} {plan.task}")
+        start_sequence_parallel(plan, device)
         if plan.weights in (RANDOM, SMALL):
             official, digest = _build_random(kind, config, plan, device), f"none: {plan.weights} weights"
         else:
@@ -95,9 +103,6 @@ def _build(kind: type, config: Any, plan: Plan, device: torch.device, checkout: 
 def _build_random(kind: type, config: Any, plan: Plan, device: torch.device) -> Any:
     """The official pipeline around random parts."""
     task = TASKS[plan.task]
-    if plan.weights == SMALL:
-        config = deepcopy(config)
-        config.update(random_parts.SMALL_CONFIG)
     transformer = getattr(sys.modules[kind.__module__], task.transformer, None)
     if transformer is None:
         raise BackendError(
@@ -123,8 +128,18 @@ def _construct(
     device: torch.device,
     parts: dict[str, Any] | None = None,
 ) -> Any:
-    """Call the official constructor, with `parts` in the place of names in its module."""
+    """Call the official constructor as generate.py does, with `parts` in the place of names in its module."""
     if device.type == "cpu":
         parts = {**(parts or {}), "torch": random_parts.TorchWithoutCuda()}
     with replaced(sys.modules[kind.__module__], **(parts or {})):
-        return kind(config=config, checkpoint_dir=folder, device_id=device.index or 0, t5_cpu=plan.t5_cpu)
+        return kind(
+            config=config,
+            checkpoint_dir=folder,
+            device_id=device.index or 0,
+            rank=read_launch().rank,
+            # On the CPU the text encoder stays whole, as the official code has it.
+            t5_fsdp=plan.fsdp and not plan.t5_cpu,
+            dit_fsdp=plan.fsdp,
+            use_usp=plan.ulysses * plan.ring > 1,
+            t5_cpu=plan.t5_cpu,
+        )

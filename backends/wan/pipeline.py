@@ -47,6 +47,10 @@ class WanPipeline:
 
         The picture of image-to-video goes beside x, in `y`; the forward joins them inside, so that x and the
         output have the same shape.
+
+        In sequence parallel both are whole on every process: the official forward shares out tokens after its
+        embedding and gathers them before it ends (wan/distributed/xdit_context_parallel.py), so norms
+        measured here are those of the whole video. Under FSDP `model` is the wrapper.
         """
         return ForwardSite(self.official.model, timestep="t", inputs="x")
 
@@ -62,7 +66,7 @@ class WanPipeline:
         module = sys.modules[type(self.official).__module__]
         with quiet(), replaced(module, tqdm=_no_progress), self._timed(stages), out_of_memory_hints():
             pictures, area = self._inputs(plan)
-            video: Tensor = self.official.generate(
+            video: Tensor | None = self.official.generate(
                 plan.prompt,
                 *pictures,
                 **area,
@@ -75,6 +79,8 @@ class WanPipeline:
                 seed=plan.seed,
                 offload_model=plan.offload and on_gpu,
             )
+            if video is None:  # Only the first process decodes.
+                return torch.empty(3, 0, plan.height, plan.width)
             return video.float().cpu()
 
     def _inputs(self, plan: Plan) -> tuple[list[Any], dict[str, Any]]:

@@ -11,6 +11,7 @@ from navicache_cli.cache.policy import Features, Policy, check_count
 from navicache_cli.cache.predictor import Predictor, ResidualReuse
 from navicache_cli.cache.record import StepLog, StepRecord
 from navicache_cli.cache.tensors import (
+    Agree,
     Tensors,
     mean_abs,
     mean_abs_difference,
@@ -60,6 +61,8 @@ class Session:
         total_steps: N, the sampler's number of steps.
         predictor: rebuilds the outputs of skipped steps.
         on_step: called with each step's record when that step is over.
+        agree: where several processes run one generation together, makes a vector of measured numbers, in
+            place, what it is on the first of them, so that all decide alike; None for one process.
 
     Attributes:
         attached: a site runs under this session now.
@@ -77,11 +80,13 @@ class Session:
         total_steps: int,
         predictor: Predictor | None = None,
         on_step: Callable[[StepRecord], None] | None = None,
+        agree: Agree | None = None,
     ) -> None:
         self.policy = policy
         self.predictor = predictor or ResidualReuse()
         self.attached = False
         self._on_step = on_step
+        self._agree = agree
         self._tracker = StepTracker()
         self.begin(total_steps)
 
@@ -120,7 +125,7 @@ class Session:
 
     def finish(self) -> None:
         """Complete the records, waiting for the device; the next call starts a new generation."""
-        self._settle(read_numbers(self._pending))
+        self._settle(read_numbers(self._pending, self._agree))
         self._log.close(wait=True)
         self._over = True
 
@@ -195,7 +200,7 @@ class Session:
         comparable = same_layout(inputs, self._previous)
         change = [mean_abs_difference(inputs, self._previous)] if comparable else []
         deferred = [] if isinstance(value, float) else [value]
-        numbers = read_numbers([*deferred, *self._pending, *change])
+        numbers = read_numbers([*deferred, *self._pending, *change], self._agree)
         if not isinstance(value, float):
             value = numbers.pop(0)
         input_change = numbers.pop() if change else None

@@ -82,7 +82,8 @@ class ForwardSite:
     """The whole forward of a model: x in, an output of the same shape out.
 
     x may be a tensor or a list or tuple of tensors. For the forms of output see `read_output`; a
-    skipped call returns the form the last computed call had.
+    skipped call returns the form the last computed call had. A wrapper that holds the model in `module`
+    (FSDP, DDP) is bound itself, so that a skipped call gathers no weights either.
 
     Args:
         module: the model.
@@ -261,9 +262,15 @@ class _Argument:
 
 def _find_argument(module: nn.Module, which: str | int) -> _Argument:
     """Look up the parameter `which`, by name or by position, in the forward `module` has now."""
-    owner = f"{type(module).__name__}.forward"
-    signature = inspect.signature(module.forward)
     kinds = inspect.Parameter
+    signature = inspect.signature(module.forward)
+    # The forward of FSDP or DDP takes anything and passes it on as it came: the model inside has the names.
+    while all(p.kind in (kinds.VAR_POSITIONAL, kinds.VAR_KEYWORD) for p in signature.parameters.values()):
+        inner = getattr(module, "module", None)
+        if not isinstance(inner, nn.Module):
+            break
+        module, signature = inner, inspect.signature(inner.forward)
+    owner = f"{type(module).__name__}.forward"
     positional = [p.name for p in signature.parameters.values() if p.kind <= kinds.POSITIONAL_OR_KEYWORD]
     keywords = [p.name for p in signature.parameters.values() if p.kind is kinds.KEYWORD_ONLY]
     if isinstance(which, int) and which < len(positional):

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import torch
 
 Tensors = tuple[torch.Tensor, ...]
+# Makes a vector of numbers, in place, what it is on the first of several processes.
+Agree = Callable[[torch.Tensor], None]
 
 
 @torch.no_grad()
@@ -67,10 +69,16 @@ def timestep_number(timestep: float | torch.Tensor) -> float | torch.Tensor:
     return float(largest.item()) if reading_is_free(timestep) else largest
 
 
-def read_numbers(scalars: Sequence[torch.Tensor]) -> list[float]:
-    """The values of 0-dim tensors, float32, fetched from their device in a single transfer."""
+def read_numbers(scalars: Sequence[torch.Tensor], agree: Agree | None = None) -> list[float]:
+    """The values of 0-dim tensors, float32, fetched from their device in a single transfer.
+
+    With `agree` they are those of the first process, exchanged before the transfer: no wait is added.
+    """
     if not scalars:
         return []
     device = scalars[-1].device
-    values: list[float] = torch.stack([a.detach().to(device, torch.float32) for a in scalars]).tolist()
+    numbers = torch.stack([a.detach().to(device, torch.float32) for a in scalars])
+    if agree is not None:
+        agree(numbers)
+    values: list[float] = numbers.tolist()
     return values

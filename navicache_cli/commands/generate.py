@@ -68,14 +68,20 @@ def generate(
 ) -> Report | None:
     """Run a plan and show the result; `dry_run` only shows the plan.
 
+    Of several processes on one video only the first writes, shows and returns anything.
+
     Raises:
         NavicacheError: see the error classes; nothing is left half-written.
     """
     from .. import terminal
+    from ..distributed import check_processes, leave_processes, read_launch
 
+    launch = read_launch()
     if dry_run:
-        _show_plan(plan, as_json)
+        if launch.first:
+            _show_plan(plan, as_json)
         return None
+    check_processes(plan, launch)
 
     from backends.registry import get_backend
 
@@ -83,10 +89,12 @@ def generate(
     from ..video import check_writable
 
     clock = Clock()
+    quiet = quiet or not launch.first
     backend = get_backend(plan.model)
     notes = _notes(backend, plan)
     path = output_path(plan)
-    check_writable(path, plan.overwrite)
+    if launch.first:
+        check_writable(path, plan.overwrite)
     if not quiet:
         for note in notes:
             terminal.show_note(note)
@@ -99,6 +107,9 @@ def generate(
     uncached = None
     if plan.baseline:
         uncached = _run(pipeline, replace(plan, mode=OFF, method=OFF), "uncached", quiet)
+    leave_processes()
+    if not launch.first:
+        return None
     report = _write(plan, pipeline, path, cached, uncached, load_seconds, clock, notes)
     if as_json:
         print(json.dumps(report.to_json(), indent=1))

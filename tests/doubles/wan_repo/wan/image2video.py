@@ -18,7 +18,7 @@ class WanI2V:
         t5_cpu=False, init_on_cpu=True,
     ):  # fmt: skip
         self.device = torch.device(f"cuda:{device_id}")
-        self.t5_cpu, self.param_dtype = t5_cpu, config.param_dtype
+        self.t5_cpu, self.param_dtype, self.rank = t5_cpu, config.param_dtype, rank
         self.sample_neg_prompt = config.sample_neg_prompt
         self.text_encoder = T5EncoderModel(
             text_len=config.text_len,

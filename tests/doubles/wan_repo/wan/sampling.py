@@ -2,6 +2,7 @@
 
 import torch
 import torch.cuda.amp as amp
+import torch.distributed as dist
 
 
 def timesteps(solver, steps, shift):
@@ -37,4 +38,8 @@ def denoise(pipeline, progress, noise, contexts, arguments, solver, steps, shift
         if offload_model:
             pipeline.model.cpu()
             torch.cuda.synchronize()
-        return pipeline.vae.decode([latents])[0]
+        if pipeline.rank == 0:
+            videos = pipeline.vae.decode([latents])
+    if dist.is_initialized():
+        dist.barrier()
+    return videos[0] if pipeline.rank == 0 else None

@@ -1,6 +1,8 @@
 import os
+import types
 
 import torch
+import torch.distributed as dist
 from tqdm import tqdm
 
 from .modules.model import WanModel
@@ -21,7 +23,10 @@ class WanT2V:
         use_usp=False,
         t5_cpu=False,
     ):
+        assert not t5_fsdp
+        assert not dit_fsdp, "this double has no FSDP"
         self.device = torch.device(f"cuda:{device_id}")
+        self.rank = rank
         self.t5_cpu, self.param_dtype = t5_cpu, config.param_dtype
         self.sample_neg_prompt = config.sample_neg_prompt
         self.text_encoder = T5EncoderModel(
@@ -35,6 +40,12 @@ class WanT2V:
         self.vae = WanVAE(vae_pth=os.path.join(checkpoint_dir, config.vae_checkpoint), device=self.device)
         self.model = WanModel.from_pretrained(checkpoint_dir)
         self.model.eval().requires_grad_(False)
+        if use_usp:
+            from .distributed.xdit_context_parallel import usp_dit_forward
+
+            self.model.forward = types.MethodType(usp_dit_forward, self.model)
+        if dist.is_initialized():
+            dist.barrier()
         self.model.to(self.device)
 
     def generate(

@@ -1,0 +1,5 @@
+#!/usr/bin/env bash
+# Wan2.1 text to video, 14B parameters; the variables of navicache_wan.sh work here too.
+set -euo pipefail
+export TASK=t2v-14B SIZE="${SIZE:-1280*720}"
+exec "$(dirname "${BASH_SOURCE[0]}")/navicache_wan.sh" "$@"

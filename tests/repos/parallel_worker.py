@@ -1,0 +1,38 @@
+"""One process of `test_wan_parallel.py`: the official pipeline in sequence parallel. Not a test by itself."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from backends.wan import WanBackend
+from navicache_cli.commands.generate import build_plan
+from navicache_cli.distributed import leave_processes, read_launch
+from navicache_cli.runner import run
+from tests.doubles.standins import put_torchvision_in_place
+
+
+def main(repository: str, folder: str, count: str) -> None:
+    put_torchvision_in_place()
+    flags = {"weights": "random-small", "repo": repository, "ulysses": count, "frames": "5", "steps": "14"}
+    plan = build_plan({"model": "wan", "align_steps": "4", "threshold": "0.1", **flags}, [], None, {})
+    plan = replace(plan, size="96x64")
+    backend = WanBackend()
+    backend.check(plan)
+    pipeline = backend.load(plan)
+    before = pipeline.official.model.forward
+    result = run(pipeline, plan)
+    rank = read_launch().rank
+    torch.save(result.video, Path(folder, f"{count}-{rank}.pt"))
+    records = [[r.computed, r.accumulated_error, r.innovation] for r in result.session.records]
+    facts = {"forward": before.__name__, "restored": pipeline.official.model.forward == before}
+    Path(folder, f"{count}-{rank}.json").write_text(json.dumps({**facts, "records": records}))
+    leave_processes()
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
