@@ -81,11 +81,12 @@ class Weights:
     """A set of weights under one name.
 
     Attributes:
-        name: as used with `navicache setup --weights`, and of the folder.
+        name: as used with `navicache setup --weights`.
         downloads: where it comes from.
         files: patterns of what the official code reads; see `completeness.file_faults`.
         gigabytes: disk space it takes, in 10^9 bytes, rounded up.
         config: entries of its config.json that tell it from other weights with the same files.
+        folder: its folder among the managed weights, the name if None.
         prepare: arguments of a Python script of the official repository that has to run once after the
             download; `{weights}` is the folder.
     """
@@ -95,7 +96,18 @@ class Weights:
     files: tuple[str, ...]
     gigabytes: float
     config: dict[str, Any] = field(default_factory=dict)
+    folder: str | None = None
     prepare: tuple[str, ...] = ()
+
+    @property
+    def place(self) -> Path:
+        """Where `navicache setup` keeps them."""
+        return managed_weights(self.name if self.folder is None else self.folder)
+
+    def size_in(self, folder: Path) -> float:
+        """Return how much of them is in a folder, unfinished files included, in 10^9 bytes."""
+        paths = {path for part in self.downloads for path in (folder / part.folder).rglob("*")}
+        return sum(path.stat().st_size for path in paths if path.is_file()) / 1e9
 
     def faults(self, folder: Path) -> list[str]:
         """Say what is wrong with these weights in a folder; empty when they are complete."""
@@ -146,21 +158,17 @@ class Installation:
         """Return the weights of that name, or None."""
         return next((weights for weights in self.weights if weights.name == name), None)
 
-    def weights_folder(self, given: str, name: str, checkout: Checkout | None) -> Path | None:
+    def weights_folder(self, given: str, weights: Weights, checkout: Checkout | None) -> Path | None:
         """Return the folder `generate` would load weights from, or None.
 
         Args:
             given: the value of `--weights`, or "".
-            name: of the weights.
+            weights: which.
             checkout: the official code, if there is any.
         """
-        inside = self.beside.format(name=name)
+        inside = self.beside.format(name=weights.name)
         roots = [*([checkout.path] if checkout else []), Path.cwd()]
-        places = (
-            [Path(given).expanduser()]
-            if given
-            else [*(root / inside for root in roots), managed_weights(name)]
-        )
+        places = [Path(given).expanduser()] if given else [*(root / inside for root in roots), weights.place]
         return next((place for place in places if (place / self.marker).is_dir()), None)
 
 

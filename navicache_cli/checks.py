@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import shlex
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -163,22 +164,18 @@ def weights_checks(
         name: of the weights.
         checkout: the official code, or None.
     """
-    from backends.weight_files import managed_weights
-
-    from .steps.weights import free_gigabytes, gigabytes_to_come
+    from .steps.weights import download_command, free_gigabytes, gigabytes_to_come
 
     weights = installation.weights_called(name)
     assert weights is not None, "weights_name names one of the weights"
-    folder = installation.weights_folder(given, name, checkout)
+    folder = installation.weights_folder(given, weights, checkout)
     wrong = weights.faults(folder) if folder else []
     if folder and not wrong:
         return [Check("weights", OK, f"{name}, complete at {folder}")]
     mend = f"navicache setup {family} --weights {name}"
-    if folder and folder != managed_weights(name):
-        mend = f"hf download {weights.downloads[0].repository} --local-dir {folder}"
-        if len(weights.downloads) > 1:
-            mend = f"move {folder} away, then: navicache setup {family} --weights {name}"
-    place = folder or managed_weights(name)
+    place = folder or weights.place
+    if place != weights.place:
+        mend = " && ".join(shlex.join(download_command(one, place)) for one in weights.downloads)
     found = f"{name} at {place} is incomplete: {'; '.join(wrong)}" if folder else f"no {name}"
     if given and not folder:
         found = f"nothing at {Path(given).expanduser()}"

@@ -20,7 +20,8 @@ usage = collections.namedtuple("usage", "total used free")
 shutil.disk_usage = lambda path: usage(10**15, 0, int(float(os.environ["FREE_GB"]) * 1e9))
 if os.environ.get("GPU"):
     import torch
-    found = collections.namedtuple("found", "name total_memory")("Test GPU", int(float(os.environ["GPU"]) * 2**30))
+    device = collections.namedtuple("device", "name total_memory")
+    found = device("Test GPU", int(float(os.environ["GPU"]) * 2**30))
     torch.cuda.is_available = lambda: True
     torch.cuda.current_device = lambda: 0
     torch.cuda.device_count = lambda: 1
@@ -110,6 +111,13 @@ class Machine:
                 (folder / "METADATA").write_text(
                     f"Metadata-Version: 2.1\nName: {package.name}\nVersion: 99\n"
                 )
+
+    def entry_point(self, family: str, target: str) -> None:
+        """Let a package offer a model family."""
+        folder = self.root / "site" / f"{family}_backend-0.dist-info"
+        folder.mkdir()
+        (folder / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {family}-backend\nVersion: 0\n")
+        (folder / "entry_points.txt").write_text(f"[navicache.backends]\n{family} = {target}\n")
 
     def calls(self) -> list[list]:
         """What was asked of the hub: repository, folder, files copied."""

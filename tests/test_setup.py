@@ -164,7 +164,7 @@ def test_dry_run_prints_what_would_work(machine, ready, mirror):
     ("arguments", "told"),
     [
         (("setup", "won"), "did you mean wan?"),
-        (("setup", "wan", "--weights", "Wan2.1-T2V-1.4B"), "did you mean Wan2.1-T2V-1.3B?"),
+        (("setup", "wan", "--weights", "Wan2.1-T2V-1.3"), "did you mean Wan2.1-T2V-1.3B?"),
         (("setup", "wan", "--weights", "../../x"), "unknown weights of wan"),
         (("setup", "wan", "--commit", "main"), "--commit expects a hash"),
         (("setup", "wan", "--commit", "--force"), "--commit expects a hash"),
@@ -209,10 +209,10 @@ def test_packages_are_left_to_pip(machine, ready):
         wheel.writestr(f"{info}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: 9.0\n")
         wheel.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
         wheel.writestr(f"{info}/RECORD", "")
-    done = ready(PIP_FIND_LINKS=str(wheels), PIP_DRY_RUN="1")
+    done = ready(PIP_FIND_LINKS=str(wheels), PIP_DRY_RUN="1", PIP_NO_DEPS="1")
     assert done.returncode == 0, done.stderr
     assert f"Would install {name}-9.0" in done.stderr
-    assert "pip" not in done.stdout
+    assert "Would install" not in done.stdout
 
 
 @pytest.fixture

@@ -1,9 +1,9 @@
 """What HunyuanVideo needs on a machine.
 
 Sources: Tencent-Hunyuan/HunyuanVideo at fa14b00: requirements.txt and what hyvideo imports (not its web
-interface), ckpts/README.md for the weights, hyvideo/constants.py and hyvideo/vae for their files, README.md for
-memory. The official requirements pin diffusers 0.31.0 and transformers 4.46.3; they are lower bounds here, so
-that one environment can hold several families.
+interface), ckpts/README.md for the weights, hyvideo/constants.py and hyvideo/vae for their files, README.md
+for memory. The official requirements pin diffusers 0.31.0 and transformers 4.46.3; here they are lower
+bounds, so that one environment can hold several families.
 """
 
 from __future__ import annotations

@@ -15,7 +15,12 @@ OPENSORA = Official(
     title="Open-Sora 1.2",
     url="https://github.com/hpcaitech/Open-Sora",
     package="opensora",
-    files=("opensora/models/stdit/stdit3.py", "configs/opensora-v1-2/inference/sample.py"),
+    # The main branch is Open-Sora 2.0, another model, without these.
+    files=(
+        "opensora/models/stdit/stdit3.py",
+        "opensora/schedulers/rf/rectified_flow.py",
+        "opensora/utils/inference_utils.py",
+    ),
     tested_commit="17cce908b22283acc3c946816c81f46dd442a453",
 )
 # One place and one environment variable for both: the backend takes whichever the checkout is.
@@ -24,22 +29,26 @@ VIDEOSYS = Official(
     title="VideoSys",
     url="https://github.com/NUS-HPC-AI-Lab/VideoSys",
     package="videosys",
-    files=("videosys/models/transformers/open_sora_transformer_3d.py", "videosys/core/engine/engine.py"),
+    files=(
+        "videosys/pipelines/open_sora/pipeline_open_sora.py",
+        "videosys/models/transformers/open_sora_transformer_3d.py",
+    ),
     tested_commit="4cce477878b0683b5c05cd001ce45ac0e2fc3034",
 )
 
+# Without ColossalAI and xformers, which inference on one GPU never calls and which want old versions of torch.
 _COMMON = (
     Package("torchvision"),
     Package("diffusers>=0.27.2"),
-    Package("transformers>=4.36.2"),
+    Package("transformers>=4.36.2,<5"),
     Package("accelerate>=0.29.2"),
     Package("sentencepiece"),
     Package("timm>=0.9.16"),
+    Package("rotary_embedding_torch>=0.5.3"),
     Package("ftfy>=6.2.0"),
     Package("beautifulsoup4", "bs4"),
-    Package("colossalai"),
-    Package("tqdm"),
     Package("requests"),
+    Package("tqdm"),
     Package("pillow", "PIL"),
 )
 _WEIGHTS = Weights(
@@ -63,6 +72,7 @@ _WEIGHTS = Weights(
         "pixart_sigma_sdxlvae_T5_diffusers/vae/config.json",
         "pixart_sigma_sdxlvae_T5_diffusers/vae/diffusion_pytorch_model.safetensors",
     ),
+    folder="",  # Each download has a folder of its own among the weights.
     # 4 bytes a parameter: 19 GB of T5's encoder, 4.6 GB of transformer, 2 GB of VAEs.
     gigabytes=27,
 )
@@ -76,14 +86,14 @@ def _installation(official: Official, *own: Package) -> Installation:
         weights=(_WEIGHTS,),
         weights_name=lambda task, size: _WEIGHTS.name,
         memory=_MEMORY,
+        beside="",
+        marker="OpenSora-STDiT-v3",
     )
 
 
 INSTALLATION = _installation(
     OPENSORA,
     Package("mmengine>=0.10.3"),
-    Package("rotary_embedding_torch==0.5.3"),
-    Package("xformers"),
     Package("pandas>=2.0.3"),
     Package("av>=12.0.0"),
     Package("opencv-python-headless", "cv2"),

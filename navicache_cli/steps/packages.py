@@ -24,7 +24,7 @@ def packages_step(installation: Installation, with_weights: bool) -> Step:
 
     packages = [*installation.packages, *([Package(HUB)] if with_weights else [])]
     wanted = [package.requirement for package in packages if not package.fits()]
-    command = [sys.executable, "-m", "pip", "install", *_keep_torch(), *wanted]
+    command = [sys.executable, "-m", "pip", "install", *_keep_torch(wanted), *wanted]
 
     def run() -> None:
         if find_spec("pip") is None:
@@ -44,7 +44,7 @@ def packages_step(installation: Installation, with_weights: bool) -> Step:
     return Step(title, "" if wanted else f"all {len(packages)} are installed", [command], run)
 
 
-def _keep_torch() -> list[str]:
+def _keep_torch(wanted: list[str]) -> list[str]:
     """Arguments that make pip keep the torch that is there, whatever the other packages would like.
 
     A build such as 2.6.0+cu126 has a torchvision of its own, which only PyTorch's index holds.
@@ -54,5 +54,6 @@ def _keep_torch() -> list[str]:
     except PackageNotFoundError:
         return []
     build = found.partition("+")[2]
-    index = ["--extra-index-url", f"https://download.pytorch.org/whl/{build}"] if build else []
-    return [*index, f"torch=={found}"]
+    if not build or "torchvision" not in wanted:
+        return [f"torch=={found}"]
+    return ["--extra-index-url", f"https://download.pytorch.org/whl/{build}", f"torch=={found}"]

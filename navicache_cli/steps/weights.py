@@ -11,7 +11,6 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from backends.weight_files import managed_weights
 
 from ..errors import OutputError, WeightsError
 from . import Step
@@ -40,9 +39,9 @@ def weights_steps(family: str, installation: Installation, weights: Weights) -> 
         installation: of the family.
         weights: which.
     """
-    folder = managed_weights(weights.name)
+    folder = weights.place
     done = "" if weights.faults(folder) else f"complete at {folder}"
-    commands = [_download_command(download, folder) for download in weights.downloads]
+    commands = [download_command(download, folder) for download in weights.downloads]
     prepare = _prepare_command(installation, weights, folder)
 
     def run() -> None:
@@ -59,7 +58,7 @@ def weights_steps(family: str, installation: Installation, weights: Weights) -> 
         if wrong:
             raise WeightsError(
                 f"expected the weights {weights.name} complete at {folder}, found: {'; '.join(wrong[:3])}",
-                f"remove {folder} and run setup again",
+                f"remove what is damaged in {folder} and run setup again",
             )
 
     title = f"weights {weights.name}, {weights.gigabytes:g} GB"
@@ -74,8 +73,7 @@ def free_gigabytes(folder: Path) -> float:
 
 def gigabytes_to_come(folder: Path, weights: Weights) -> float:
     """Return how much of the weights is not in the folder yet, in 10^9 bytes."""
-    there = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-    return max(0.0, weights.gigabytes - there / 1e9)
+    return max(0.0, weights.gigabytes - weights.size_in(folder))
 
 
 def _check_space(folder: Path, weights: Weights) -> None:
@@ -93,9 +91,10 @@ def _check_space(folder: Path, weights: Weights) -> None:
         )
 
 
-def _download_command(download: Download, folder: Path) -> list[str]:
+def download_command(download: Download, folder: Path) -> list[str]:
     place = str(folder / download.folder)
     only = [word for pattern in download.only for word in ("--include", pattern)]
+    """The same download by hand."""
     return ["hf", "download", download.repository, "--local-dir", place, *only]
 
 
