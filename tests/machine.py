@@ -10,6 +10,8 @@ import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from packaging.requirements import Requirement
+
 from backends.installation import Installation, Weights, installations
 from tests.conftest import clean_environment
 
@@ -102,14 +104,17 @@ class Machine:
         """Where weights belong."""
         return self.root / "cache/navicache/weights" / name
 
-    def give_packages(self, family: str, *, but: str = "") -> None:
+    def give_packages(self, family: str) -> None:
         """Let the packages a family needs look installed, by their metadata."""
         for package in installations()[family].packages:
-            if package.name != but and not package.fits():
-                folder = self.root / "site" / f"{package.name.replace('-', '_')}-99.dist-info"
+            if not package.fits():
+                bounds = [
+                    one.version for one in Requirement(package.requirement).specifier if "=" in one.operator
+                ]
+                folder = self.root / "site" / f"{package.name.replace('-', '_')}-0.dist-info"
                 folder.mkdir(exist_ok=True)
                 (folder / "METADATA").write_text(
-                    f"Metadata-Version: 2.1\nName: {package.name}\nVersion: 99\n"
+                    f"Metadata-Version: 2.1\nName: {package.name}\nVersion: {max(bounds, default='9')}\n"
                 )
 
     def entry_point(self, family: str, target: str) -> None:

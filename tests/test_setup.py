@@ -300,5 +300,13 @@ def test_videosys_takes_the_place_of_open_sora(machine):
     address = ("--repo-url", str(machine.root / "mirror"), "--commit", commit)
     assert machine.run("setup", "videosys", *address).returncode == 0
     assert git(machine.repository("opensora"), "rev-parse", "HEAD") == commit
+    write_weights(machine.root / "hub", videosys.weights[0], downloads=True)
+    assert machine.run("setup", "videosys", *address, "--weights", "Open-Sora-1.2").returncode == 0
+    assert {path.name for path in machine.weights("").iterdir()} == {
+        "OpenSora-STDiT-v3",
+        "OpenSora-VAE-v1.2",
+        "t5-v1_1-xxl",
+        "pixart_sigma_sdxlvae_T5_diffusers",
+    }
     machine.give_packages("opensora")
     assert_refused(machine.run("setup", "opensora"), 3, "found a folder without", opensora.official.files[0])

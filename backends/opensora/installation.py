@@ -36,7 +36,7 @@ VIDEOSYS = Official(
     tested_commit="4cce477878b0683b5c05cd001ce45ac0e2fc3034",
 )
 
-# Without ColossalAI and xformers, which inference on one GPU never calls and which want old versions of torch.
+# Without ColossalAI and xformers, which inference on one GPU never calls and which want an old torch.
 _COMMON = (
     Package("torchvision"),
     Package("diffusers>=0.27.2"),

@@ -11,7 +11,6 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-
 from ..errors import OutputError, WeightsError
 from . import Step
 from .packages import HUB
@@ -92,6 +91,7 @@ def _check_space(folder: Path, weights: Weights) -> None:
 
 
 def download_command(download: Download, folder: Path) -> list[str]:
+    """The same download by hand."""
     place = str(folder / download.folder)
     only = [word for pattern in download.only for word in ("--include", pattern)]
     """The same download by hand."""
