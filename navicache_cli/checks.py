@@ -122,16 +122,13 @@ def ffmpeg_check() -> Check:
 
 def package_check(family: str, installation: Installation) -> Check:
     """The Python packages of a family, by their metadata; none is imported."""
-    absent = [package.requirement for package in installation.packages if not package.found()]
-    if absent:
-        return missing("packages", f"missing: {', '.join(absent)}", f"navicache setup {family}")
-    other = [
-        f"{package.name} {package.found()} (expected {package.requirement})"
+    wrong = [
+        f"{package.requirement} ({found} found)" if (found := package.found()) else package.requirement
         for package in installation.packages
         if not package.fits()
     ]
-    if other:
-        return Check("packages", WARNING, ", ".join(other), f"navicache setup {family}")
+    if wrong:
+        return missing("packages", f"missing: {', '.join(wrong)}", f"navicache setup {family}")
     return Check("packages", OK, f"all {len(installation.packages)} are installed")
 
 

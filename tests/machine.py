@@ -105,17 +105,18 @@ class Machine:
         return self.root / "cache/navicache/weights" / name
 
     def give_packages(self, family: str) -> None:
-        """Let the packages a family needs look installed, by their metadata."""
+        """Let the packages a family needs look installed, in the lowest versions that will do."""
         for package in installations()[family].packages:
             if not package.fits():
-                bounds = [
-                    one.version for one in Requirement(package.requirement).specifier if "=" in one.operator
-                ]
-                folder = self.root / "site" / f"{package.name.replace('-', '_')}-0.dist-info"
-                folder.mkdir(exist_ok=True)
-                (folder / "METADATA").write_text(
-                    f"Metadata-Version: 2.1\nName: {package.name}\nVersion: {max(bounds, default='9')}\n"
-                )
+                bounds = Requirement(package.requirement).specifier
+                lowest = [one.version for one in bounds if "=" in one.operator]
+                self.give_package(package.name, max(lowest, default="9"))
+
+    def give_package(self, name: str, version: str) -> None:
+        """Let a package look installed, by its metadata."""
+        folder = self.root / "site" / f"{name.replace('-', '_')}-0.dist-info"
+        folder.mkdir(exist_ok=True)
+        (folder / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
 
     def entry_point(self, family: str, target: str) -> None:
         """Let a package offer a model family."""

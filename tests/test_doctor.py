@@ -101,6 +101,7 @@ def test_a_machine_with_everything(complete):
     [
         (lambda m: shutil.rmtree(m.repository("wan")), 3, "repository", "needs its official repository"),
         (lambda m: (m.repository("wan") / WAN.official.files[2]).unlink(), 3, "repository", "clip.py"),
+        (lambda m: m.give_package("diffusers", "0.30.0"), 3, "packages", "diffusers>=0.31.0 (0.30.0 found)"),
         (lambda m: m.environment.pop("GPU"), 3, "GPU", "none that torch can use"),
         (lambda m: m.environment.update(IMAGEIO_FFMPEG_EXE="/nowhere"), 3, "ffmpeg", "does not run"),
         (lambda m: shutil.rmtree(m.weights("")), 4, "weights", "no Wan2.1-T2V-1.3B"),
