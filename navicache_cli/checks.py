@@ -175,7 +175,8 @@ def weights_checks(
         mend = " && ".join(shlex.join(download_command(one, place)) for one in weights.downloads)
     found = f"{name} at {place} is incomplete: {'; '.join(wrong)}" if folder else f"no {name}"
     if given and not folder:
-        found = f"nothing at {Path(given).expanduser()}"
+        found = f"nothing at {Path(given).expanduser()} (NAVICACHE_WEIGHTS)"
+        mend = f"unset NAVICACHE_WEIGHTS, then: {mend}"
     free, needed = free_gigabytes(place), gigabytes_to_come(place, weights)
     room = f"{free:.0f} GB free at {place}, {needed:.0f} GB needed"
     return [

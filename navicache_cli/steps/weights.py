@@ -94,7 +94,6 @@ def download_command(download: Download, folder: Path) -> list[str]:
     """The same download by hand."""
     place = str(folder / download.folder)
     only = [word for pattern in download.only for word in ("--include", pattern)]
-    """The same download by hand."""
     return ["hf", "download", download.repository, "--local-dir", place, *only]
 
 
