@@ -89,13 +89,14 @@ def resolve_repository(official: Official, flag: str = "") -> Checkout:
                 f"found {_describe(place)}",
                 f"git clone {official.url}, and point {found_by.split()[-1]} at the clone"
                 if found_by != "managed checkout"
-                else f"remove {place} and clone {official.url} there",
+                else f"remove {place}, then: navicache setup {official.name}",
             )
     raise BackendError(
         f"{official.title} needs its official repository; looked at --repo, {official.variable}, "
         f"{managed_path(official.name)}, the current directory and the importable package "
         f"{official.package!r}, and found none",
-        f"git clone {official.url}, and pass --repo or set {official.variable}",
+        f"navicache setup {official.name}; "
+        f"or git clone {official.url}, and pass --repo or set {official.variable}",
     )
 
 
@@ -193,7 +194,7 @@ def import_package(official: Official, checkout: Checkout) -> ModuleType:
         if isinstance(error, ImportError):
             raise BackendError(
                 f"{official.title} at {checkout.path} cannot be imported: {error}",
-                f"pip install -r {checkout.path / 'requirements.txt'}"
+                f"navicache setup {official.name}; or pip install -r {checkout.path / 'requirements.txt'}"
                 if error.name is None or error.name.partition(".")[0] != name
                 else f"check out {official.tested_commit[:7]}, the tested commit",
             ) from error

@@ -167,6 +167,50 @@ def _models(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")]
     show_models(as_json)
 
 
+@app.command("setup")
+def _setup(
+    family: Annotated[
+        str,
+        typer.Argument(metavar="MODEL", help="wan, hunyuan, opensora, or videosys (Open-Sora in VideoSys)."),
+    ],
+    repo_url: Annotated[
+        str, typer.Option(metavar="URL", help="Clone from there, such as a mirror or a local path.")
+    ] = "",
+    commit: Annotated[
+        str, typer.Option(metavar="HASH", help="Commit to check out.  [default: the tested one]")
+    ] = "",
+    weights: Annotated[
+        str, typer.Option(metavar="NAME", help="Also download these weights, such as Wan2.1-T2V-1.3B.")
+    ] = "",
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print the commands and change nothing.")
+    ] = False,
+) -> None:
+    """Bring a model's official code, its Python packages and weights to this machine.
+
+    What is there already stays as it is; a download that was cut off goes on where it stopped.
+    """
+    from .commands.setup import setup
+
+    setup(family, repo_url, commit, weights, dry_run)
+
+
+@app.command("doctor")
+def _doctor(
+    model: Annotated[str, typer.Option(help="Look at what this model needs.  [default: all, in short]")] = "",
+    task: Annotated[str, typer.Option(help="Task of the model.  [default: the preset's]")] = "",
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Show what is there, what is missing, and the command that mends it.
+
+    Exit code 0 when `generate` would start for the model (without --model: for tiny), 4 when only its weights
+    are missing, else 3.
+    """
+    from .commands.doctor import doctor
+
+    raise typer.Exit(doctor(model, task, as_json))
+
+
 def main() -> None:
     """Run the program; every error becomes one line, a next step and an exit code."""
     try:

@@ -1,0 +1,1 @@
+"""`hunyuan`: HunyuanVideo through its official repository."""

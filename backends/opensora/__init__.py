@@ -1,0 +1,1 @@
+"""`opensora`: Open-Sora 1.2 through its official repository or VideoSys."""

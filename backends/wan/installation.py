@@ -1,0 +1,59 @@
+"""What Wan2.1 needs on a machine.
+
+Sources: Wan-Video/Wan2.1 at 9737cba: requirements.txt and what its pipelines import (not its web interface,
+prompt extension or flash-attn), wan/configs for the files, README.md and its table "Computational Efficiency"
+(assets/comp_effic.png) for memory. Disk space: 4 bytes a parameter of the transformer, 11.4 GB of T5, 0.5 GB
+of VAE, and 4.8 GB of CLIP for pictures.
+"""
+
+from __future__ import annotations
+
+from backends.installation import Download, Installation, Memory, Package, Weights
+
+from .tasks import TASKS, WAN
+
+_TEXT = ("models_t5_umt5-xxl-enc-bf16.pth", "google/umt5-xxl", "Wan2.1_VAE.pth")
+_PICTURES = ("models_clip_open-clip-xlm-roberta-large-vit-huge-14.pth", "xlm-roberta-large")
+
+
+def _weights(name: str, gigabytes: float, task: str) -> Weights:
+    pictures = _PICTURES if TASKS[task].model_type in ("i2v", "flf2v") else ()
+    files = ("config.json", "diffusion_pytorch_model*.safetensors*", *_TEXT, *pictures)
+    config = {"model_type": TASKS[task].model_type, "dim": 1536 if "1.3B" in task else 5120}
+    return Weights(name, (Download(f"Wan-AI/{name}"),), files, gigabytes, config)
+
+
+def _memory(gigabytes: float, source: str, *tasks: str) -> dict[str, Memory]:
+    return {task: Memory(gigabytes, source) for task in tasks}
+
+
+INSTALLATION = Installation(
+    official=WAN,
+    packages=(
+        Package("torchvision"),
+        Package("diffusers>=0.31.0"),
+        Package("transformers>=4.49.0"),
+        Package("tokenizers>=0.20.3"),
+        Package("accelerate>=1.1.1"),
+        Package("easydict"),
+        Package("ftfy"),
+        Package("regex"),
+        Package("tqdm"),
+        Package("pillow", "PIL"),
+    ),
+    weights=(
+        _weights("Wan2.1-T2V-1.3B", 18, "t2v-1.3B"),
+        _weights("Wan2.1-T2V-14B", 70, "t2v-14B"),
+        _weights("Wan2.1-I2V-14B-480P", 83, "i2v-14B"),
+        _weights("Wan2.1-I2V-14B-720P", 83, "i2v-14B"),
+        _weights("Wan2.1-FLF2V-14B-720P", 83, "flf2v-14B"),
+        _weights("Wan2.1-VACE-1.3B", 20, "vace-1.3B"),
+        _weights("Wan2.1-VACE-14B", 82, "vace-14B"),
+    ),
+    weights_name=lambda task, size: TASKS[task].weights_name(size),
+    memory={
+        **_memory(8.19, "Wan2.1 README: with offloading and T5 on the CPU", "t2v-1.3B", "vace-1.3B"),
+        **_memory(69.1, "Wan2.1 README: 720p, with offloading", "t2v-14B", "t2i-14B", "vace-14B"),
+        **_memory(76.7, "Wan2.1 README: 720p, with offloading", "i2v-14B", "flf2v-14B"),
+    },
+)

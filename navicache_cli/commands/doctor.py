@@ -1,0 +1,236 @@
+"""`navicache doctor`: would `generate` start here, and what mends it if not."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.table import Table
+from rich.text import Text
+
+from .. import terminal
+from ..checks import (
+    MISSING,
+    OK,
+    WARNING,
+    Check,
+    ffmpeg_check,
+    flash_attention_check,
+    gpu_check,
+    memory_check,
+    missing,
+    package_check,
+    python_check,
+    repository_checks,
+    torch_check,
+    weights_checks,
+)
+from ..errors import BackendError, UsageError, WeightsError
+from ..options import read_size, read_text
+from ..plan import environment_layer
+from ..presets import load_presets, unknown
+
+if TYPE_CHECKING:
+    from backends.installation import Installation
+    from backends.repositories import Checkout
+
+TINY = "tiny"
+# Words for --weights that need no files; the second runs without a GPU.
+RANDOM, SMALL = "random", "random-small"
+_COLOURS = {OK: "green", WARNING: "yellow", MISSING: "red"}
+
+
+def doctor(model: str, task: str, as_json: bool) -> int:
+    """Show the checks and return the exit code.
+
+    Args:
+        model: the family to look at, or "" for the machine and all families in short.
+        task: of the model, or "" for the preset's.
+        as_json: print a JSON document instead of a table.
+
+    Returns:
+        0 when `generate` would start, 4 when only weights are missing, else 3.
+
+    Raises:
+        UsageError: no such model or task.
+    """
+    if task and not model:
+        raise UsageError(
+            "--task expects a --model, found none", "navicache doctor --model wan --task t2v-1.3B"
+        )
+    checks = model_checks(model, task) if model else summary_checks()
+    code = exit_code(checks)
+    if as_json:
+        print(json.dumps({"ready": code == 0, "checks": [_row(check) for check in checks]}, indent=1))
+    else:
+        terminal.stdout.print(_table(checks))
+        started = f"generate --model {model or TINY}"
+        terminal.stdout.print(f"{started} would start" if code == 0 else f"{started} would not start")
+    return code
+
+
+def exit_code(checks: list[Check]) -> int:
+    """Return 0 when nothing is missing, 4 when only weights are, else 3."""
+    codes = {check.exit_code for check in checks} - {0}
+    return BackendError.exit_code if codes - {WeightsError.exit_code} else max(codes, default=0)
+
+
+def summary_checks() -> list[Check]:
+    """The machine, tiny, and one row for each other family."""
+    from backends.registry import backend_names
+
+    rows = _machine_checks(gpu_needed=False) + _tiny_checks("")
+    for name in dict.fromkeys([*load_presets(), *backend_names()]):
+        if name != TINY:
+            rows.append(_summary(name, no_torch=bool(rows[1].exit_code)))
+    return rows
+
+
+def _summary(model: str, no_torch: bool) -> Check:
+    """One row for a family: ready, or what is missing."""
+    task = _task(model, "")
+    gpu = [] if no_torch else [gpu_check(needed=True)]
+    checks = [*gpu, *_family_checks(model, task, _setting("weights"))]
+    wanting = [check.name for check in checks if check.state == MISSING]
+    name = f"{model} {task}".strip()
+    if not wanting:
+        return Check(name, OK, "ready")
+    return Check(name, WARNING, f"missing: {', '.join(wanting)}", f"navicache doctor --model {model}")
+
+
+def model_checks(model: str, task: str) -> list[Check]:
+    """All checks of one family.
+
+    Raises:
+        UsageError: no such model or task.
+    """
+    from backends.registry import backend_names
+
+    known = dict.fromkeys([*load_presets(), *backend_names()])
+    if model not in known:
+        raise UsageError(unknown("model", model, known), "`navicache models` lists them")
+    task = _task(model, task)
+    weights = _setting("weights")
+    rows = _machine_checks(_gpu_needed(model, weights))
+    if model == TINY:
+        return rows + _tiny_checks(weights)
+    installation = _installation(model)
+    if installation is not None and not rows[1].exit_code and _gpu_needed(model, weights):
+        rows.insert(3, memory_check(installation.memory.get(task)))
+    return rows + _family_checks(model, task, weights)
+
+
+def _machine_checks(gpu_needed: bool) -> list[Check]:
+    """Python, torch, GPU and the programs around them; the second row is torch's."""
+    torch = torch_check()
+    gpu = [] if torch.exit_code else [gpu_check(gpu_needed)]
+    return [python_check(), torch, *gpu, flash_attention_check(), ffmpeg_check()]
+
+
+def _tiny_checks(given: str) -> list[Check]:
+    """The weights that come with the package, or those given."""
+    from backends.completeness import file_faults
+    from backends.tiny.backend import PARTS, shipped_weights
+
+    folder = Path(given).expanduser() if given else shipped_weights()
+    wrong = file_faults(folder, ("config.json", *(f"{part}.safetensors" for part in PARTS)))
+    if wrong:
+        mend = "unset NAVICACHE_WEIGHTS" if given else "pip install --force-reinstall navicache"
+        return [missing("tiny weights", f"{folder}: {'; '.join(wrong)}", mend, WeightsError)]
+    return [Check("tiny weights", OK, f"complete at {folder}")]
+
+
+def _family_checks(model: str, task: str, weights: str) -> list[Check]:
+    """Code, packages and weights of a family other than tiny."""
+    from backends.registry import backend_names, get_backend
+
+    if _installation(model) is None:  # Somebody else's package: it says itself what is missing.
+        problem = get_backend(model).problem()
+        return [missing(model, problem, "see its documentation") if problem else Check(model, OK, "ready")]
+    rows = []
+    if model not in backend_names():
+        rows.append(
+            missing(
+                "backend", f"this version of navicache cannot run {model}", "pip install --upgrade navicache"
+            )
+        )
+    family, installation, checkout, problem = _find_code(model)
+    rows += repository_checks(family, installation, checkout, problem)
+    rows.append(package_check(family, installation))
+    if weights in (RANDOM, SMALL):
+        return [*rows, Check("weights", OK, f"{weights}: noise, for measurements")]
+    name = installation.weights_name(task, _size(model, task))
+    return rows + weights_checks(family, installation, weights, name, checkout)
+
+
+def _find_code(model: str) -> tuple[str, Installation, Checkout | None, str]:
+    """The first of a family's repositories that is there, else its own one and why there is none."""
+    from backends.installation import installations
+    from backends.repositories import resolve_repository
+
+    problems = []
+    variants = [(name, one) for name, one in installations().items() if one.official.name == model]
+    for name, one in variants:
+        try:
+            return name, one, resolve_repository(one.official, _setting("repo")), ""
+        except BackendError as error:
+            problems.append(error.message)
+    return *variants[0], None, problems[0]
+
+
+def _installation(model: str) -> Installation | None:
+    from backends.installation import installations
+
+    return installations().get(model)
+
+
+def _task(model: str, task: str) -> str:
+    """The task asked for, or the preset's; "" for a family without a preset.
+
+    Raises:
+        UsageError: the model has no such task.
+    """
+    preset = load_presets().get(model)
+    if preset is None:
+        return task
+    chosen = task or _setting("task") or str(preset.defaults["task"])
+    if chosen not in preset.tasks:
+        raise UsageError(unknown(f"task of {model}", chosen, preset.tasks), "`navicache models` lists them")
+    return chosen
+
+
+def _size(model: str, task: str) -> str:
+    preset = load_presets()[model]
+    return read_size(preset.tasks[task].get("size") or preset.defaults["size"])
+
+
+def _setting(option: str) -> str:
+    """What `generate` would take from the environment for an option."""
+    return read_text(environment_layer(dict(os.environ)).values.get(option))
+
+
+def _gpu_needed(model: str, weights: str) -> bool:
+    return model != TINY and weights != SMALL
+
+
+def _row(check: Check) -> dict[str, str]:
+    row = asdict(check)
+    del row["exit_code"]
+    return row
+
+
+def _table(checks: list[Check]) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("check", no_wrap=True)
+    table.add_column("state", no_wrap=True)
+    table.add_column("found, and → what mends it", overflow="fold")
+    for check in checks:
+        state = Text(check.state, style=_COLOURS[check.state])
+        found = Text(check.found)
+        if check.mend:
+            found.append(f"\n→ {check.mend}", style="cyan")
+        table.add_row(check.name, state, found)
+    return table

@@ -1,0 +1,133 @@
+"""Weights from huggingface.co, in the managed place."""
+
+from __future__ import annotations
+
+import errno
+import importlib
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..errors import OutputError, WeightsError
+from . import Step
+from .packages import HUB
+
+if TYPE_CHECKING:
+    from backends.installation import Download, Installation, Weights
+
+_CANNOT_WRITE = {
+    errno.EACCES,
+    errno.EPERM,
+    errno.EROFS,
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.ENOTDIR,
+    errno.EEXIST,
+}
+_ELSEWHERE = "make room there, or set XDG_CACHE_HOME to a folder on another disk"
+
+
+def weights_steps(family: str, installation: Installation, weights: Weights) -> list[Step]:
+    """Download weights, and prepare them where the official instructions ask for that.
+
+    Args:
+        family: the name setup was called with.
+        installation: of the family.
+        weights: which.
+    """
+    folder = weights.place
+    done = "" if weights.faults(folder) else f"complete at {folder}"
+    commands = [download_command(download, folder) for download in weights.downloads]
+    prepare = _prepare_command(installation, weights, folder)
+
+    def run() -> None:
+        _check_space(folder, weights)
+        for download in weights.downloads:
+            _download(download, folder, f"navicache setup {family} --weights {weights.name}")
+        if prepare and subprocess.run(prepare, stdout=sys.stderr.fileno(), check=False).returncode:
+            raise WeightsError(
+                f"expected the official script to prepare {weights.name}, found that it failed "
+                "(its own words are above; it needs an NVIDIA GPU)",
+                shlex.join(prepare),
+            )
+        wrong = weights.faults(folder)
+        if wrong:
+            raise WeightsError(
+                f"expected the weights {weights.name} complete at {folder}, found: {'; '.join(wrong[:3])}",
+                f"remove what is damaged in {folder} and run setup again",
+            )
+
+    title = f"weights {weights.name}, {weights.gigabytes:g} GB"
+    return [Step(title, done, [*commands, *([prepare] if prepare else [])], run)]
+
+
+def free_gigabytes(folder: Path) -> float:
+    """Return the free space of the disk that a folder, there or not, is or would be on, in 10^9 bytes."""
+    there = next(place for place in (folder, *folder.parents) if place.exists())
+    return shutil.disk_usage(there).free / 1e9
+
+
+def gigabytes_to_come(folder: Path, weights: Weights) -> float:
+    """Return how much of the weights is not in the folder yet, in 10^9 bytes."""
+    return max(0.0, weights.gigabytes - weights.size_in(folder))
+
+
+def _check_space(folder: Path, weights: Weights) -> None:
+    """Check that the disk has room for what is still to come.
+
+    Raises:
+        OutputError: it has not.
+    """
+    free, needed = free_gigabytes(folder), gigabytes_to_come(folder, weights)
+    if free < needed:
+        raise OutputError(
+            f"expected {needed:.0f} GB of free disk at {folder} for the weights {weights.name}, "
+            f"found {free:.1f} GB",
+            _ELSEWHERE,
+        )
+
+
+def download_command(download: Download, folder: Path) -> list[str]:
+    """The same download by hand."""
+    place = str(folder / download.folder)
+    only = [word for pattern in download.only for word in ("--include", pattern)]
+    return ["hf", "download", download.repository, "--local-dir", place, *only]
+
+
+def _prepare_command(installation: Installation, weights: Weights, folder: Path) -> list[str]:
+    if not weights.prepare:
+        return []
+    script, *arguments = weights.prepare
+    return [
+        sys.executable,
+        str(installation.place / script),
+        *(argument.format(weights=folder) for argument in arguments),
+    ]
+
+
+def _download(download: Download, folder: Path, again: str) -> None:
+    """Fetch one repository; files that are there stay, and one that was cut off goes on where it stopped.
+
+    Raises:
+        WeightsError: it did not work.
+        OutputError: the folder cannot be written, or the disk is full.
+    """
+    place = folder / download.folder
+    importlib.invalidate_caches()  # pip may have brought the package a moment ago.
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+        hub = importlib.import_module(HUB)
+        hub.snapshot_download(
+            download.repository, local_dir=str(place), allow_patterns=list(download.only) or None
+        )
+    except Exception as error:  # What the hub's client raises differs from version to version.
+        if isinstance(error, OSError) and error.errno in _CANNOT_WRITE:
+            raise OutputError(f"cannot write {place}: {error.strerror}", _ELSEWHERE) from error
+        cause = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise WeightsError(
+            f"the download of {download.repository} to {place} stopped: {cause[:200]}",
+            f"check the network; it goes on where it stopped with {again}",
+        ) from error

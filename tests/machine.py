@@ -1,0 +1,188 @@
+"""A machine for `navicache setup` and `doctor`: an empty home, a local mirror, a hub without a network."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import zipfile
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from packaging.requirements import Requirement
+
+from backends.installation import Installation, Weights, installations
+from tests.conftest import clean_environment
+
+# The program on a machine with another disk and, where GPU is set, with a GPU of so many GiB.
+PROGRAM = """
+import collections, os, shutil, sys
+usage = collections.namedtuple("usage", "total used free")
+shutil.disk_usage = lambda path: usage(10**15, 0, int(float(os.environ["FREE_GB"]) * 1e9))
+if os.environ.get("GPU"):
+    import torch
+    device = collections.namedtuple("device", "name total_memory")
+    found = device("Test GPU", int(float(os.environ["GPU"]) * 2**30))
+    torch.cuda.is_available = lambda: True
+    torch.cuda.current_device = lambda: 0
+    torch.cuda.device_count = lambda: 1
+    torch.cuda.get_device_properties = lambda device: found
+import navicache_cli.app
+navicache_cli.app.main()
+"""
+# Stands for huggingface_hub: copies from a folder, leaves what is there, and may stop after some files.
+HUB = """
+import errno, fnmatch, json, os, pathlib, shutil
+
+def snapshot_download(repo_id, local_dir, allow_patterns=None):
+    source, copied = pathlib.Path(os.environ["HUB"]) / repo_id, []
+    limit = int(os.environ.get("HUB_LIMIT", "1000"))
+    try:
+        for path in sorted(path for path in source.rglob("*") if path.is_file()):
+            name = str(path.relative_to(source))
+            target = pathlib.Path(local_dir) / name
+            wanted = allow_patterns is None or any(fnmatch.fnmatch(name, one) for one in allow_patterns)
+            if target.exists() or not wanted:
+                continue
+            if len(copied) == limit:
+                if os.environ.get("HUB_DISK_FULL"):
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+                raise ConnectionError("the network went away\\nand more words")
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(path, target)
+            copied.append(name)
+    finally:
+        with open(os.environ["HUB"] + "/calls.jsonl", "a") as file:
+            file.write(json.dumps([repo_id, str(local_dir), copied]) + "\\n")
+"""
+
+
+@dataclass
+class Machine:
+    """Runs the program in `work`, with everything it may touch below `root`."""
+
+    root: Path
+    environment: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self):
+        for name in ("work", "site/huggingface_hub", "hub"):
+            (self.root / name).mkdir(parents=True)
+        (self.root / "site/huggingface_hub/__init__.py").write_text(HUB)
+        self.environment = {
+            "HOME": str(self.root),
+            "XDG_CACHE_HOME": str(self.root / "cache"),
+            "PYTHONPATH": f"{self.root / 'site'}{os.pathsep}{Path(__file__).parents[1]}",
+            "CUDA_VISIBLE_DEVICES": "",
+            "FREE_GB": "1000",
+            "HUB": str(self.root / "hub"),
+            "PIP_NO_INDEX": "1",
+            "PIP_DISABLE_PIP_VERSION_CHECK": "1",
+        }
+
+    def start(self, *arguments: str, **environment: str) -> subprocess.Popen:
+        """Start the program in a process group of its own."""
+        variables = {**clean_environment(**self.environment), "COLUMNS": "300", **environment}
+        return subprocess.Popen(
+            [sys.executable, "-c", PROGRAM, *arguments], cwd=self.root / "work",
+            env={key: value for key, value in variables.items() if not key.startswith("GIT_")},
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+        )  # fmt: skip
+
+    def run(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess:
+        """Run the program to its end."""
+        process = self.start(*arguments, **environment)
+        out, err = process.communicate(timeout=120)
+        assert "Traceback" not in err, err
+        return subprocess.CompletedProcess(arguments, process.returncode, out, err)
+
+    def repository(self, family: str) -> Path:
+        """Where the checkout belongs."""
+        return self.root / "cache/navicache/repos" / family
+
+    def weights(self, name: str) -> Path:
+        """Where weights belong."""
+        return self.root / "cache/navicache/weights" / name
+
+    def give_packages(self, family: str) -> None:
+        """Let the packages a family needs look installed, in the lowest versions that will do."""
+        for package in installations()[family].packages:
+            if not package.fits():
+                bounds = Requirement(package.requirement).specifier
+                lowest = [one.version for one in bounds if "=" in one.operator]
+                self.give_package(package.name, max(lowest, default="9"))
+
+    def give_package(self, name: str, version: str) -> None:
+        """Let a package look installed, by its metadata."""
+        folder = self.root / "site" / f"{name.replace('-', '_')}-0.dist-info"
+        folder.mkdir(exist_ok=True)
+        (folder / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
+
+    def entry_point(self, family: str, target: str) -> None:
+        """Let a package offer a model family."""
+        folder = self.root / "site" / f"{family}_backend-0.dist-info"
+        folder.mkdir()
+        (folder / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {family}-backend\nVersion: 0\n")
+        (folder / "entry_points.txt").write_text(f"[navicache.backends]\n{family} = {target}\n")
+
+    def calls(self) -> list[list]:
+        """What was asked of the hub: repository, folder, files copied."""
+        path = self.root / "hub/calls.jsonl"
+        return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def git(folder: Path, *arguments: str) -> str:
+    """Run git as somebody."""
+    command = ["git", "-C", str(folder), "-c", "user.name=n", "-c", "user.email=e@example.org", *arguments]
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")}
+    done = subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
+    return done.stdout.strip()
+
+
+def commit_files(folder: Path, files: dict[str, str]) -> str:
+    """Commit files in a repository, made if need be, and return the commit."""
+    if not folder.exists():
+        folder.mkdir(parents=True)
+        git(folder, "init", "-q")
+    for name, content in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(content)
+    git(folder, "add", ".")
+    git(folder, "commit", "-q", "-m", "change")
+    return git(folder, "rev-parse", "HEAD")
+
+
+def official_files(installation: Installation, content: str = "") -> dict[str, str]:
+    """Files that make a repository look like the official one."""
+    return dict.fromkeys(installation.official.files, content)
+
+
+def write_weights(folder: Path, weights: Weights, downloads: bool = False) -> None:
+    """Write small whole files in the place of weights, or of the repositories they are downloaded from."""
+    for pattern in weights.files:
+        name = pattern.replace("*.safetensors*", ".safetensors").replace("*.bin*", ".bin")
+        target = folder / name
+        if downloads:
+            part = max(
+                (one for one in weights.downloads if name.startswith(one.folder)),
+                key=lambda one: len(one.folder),
+            )
+            target = folder / part.repository / Path(name).relative_to(part.folder or ".")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(target, weights)
+
+
+def write_whole(target: Path, weights: Weights) -> None:
+    """Write one file, or a folder with one, that counts as whole by its ending."""
+    if target.name == "config.json":
+        target.write_text(json.dumps(weights.config or {"some": "config"}))
+    elif target.suffix == ".json":
+        target.write_text("{}")
+    elif target.suffix == ".safetensors":
+        target.write_bytes((2).to_bytes(8, "little") + b"{}")
+    elif target.suffix in (".pth", ".pt", ".bin"):
+        with zipfile.ZipFile(target, "w") as archive:
+            archive.writestr("data.pkl", b"")
+    else:
+        target.mkdir()
+        (target / "tokenizer.json").write_text("{}")
