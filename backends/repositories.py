@@ -10,8 +10,9 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from importlib import import_module
 from importlib.util import find_spec, module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType
@@ -163,10 +164,15 @@ def describe_checkout(official: Official, checkout: Checkout) -> list[str]:
     return notes
 
 
-def import_package(official: Official, checkout: Checkout) -> ModuleType:
+def import_package(official: Official, checkout: Checkout, modules: Iterable[str] = ()) -> ModuleType:
     """Import the package of a checkout under its own name.
 
     `sys.path` stays as it is: an official root also holds folders such as `tests` that would hide others.
+
+    Args:
+        official: which repository.
+        checkout: where it is.
+        modules: full names of modules inside the package that are imported as well.
 
     Raises:
         BackendError: another checkout's package is loaded already, or a package it needs is missing.
@@ -180,14 +186,10 @@ def import_package(official: Official, checkout: Checkout) -> ModuleType:
                 f"expected the package {name!r} of {root}, found the one of {place} loaded already",
                 "use one checkout in one process",
             )
-        return loaded
-    spec = spec_from_file_location(name, root / "__init__.py", submodule_search_locations=[str(root)])
-    assert spec is not None, "a file location always gives a spec"
-    assert spec.loader is not None, "a file location always gives a loader"
-    module = module_from_spec(spec)
-    sys.modules[name] = module
     try:
-        spec.loader.exec_module(module)
+        module = loaded or _execute(name, root)
+        for inner in modules:
+            import_module(inner)
     except BaseException as error:
         for key in [key for key in sys.modules if key == name or key.startswith(f"{name}.")]:
             del sys.modules[key]
@@ -199,4 +201,15 @@ def import_package(official: Official, checkout: Checkout) -> ModuleType:
                 else f"check out {official.tested_commit[:7]}, the tested commit",
             ) from error
         raise
+    return module
+
+
+def _execute(name: str, root: Path) -> ModuleType:
+    """Run the package `name` in the folder `root`, as an import does that finds it there."""
+    spec = spec_from_file_location(name, root / "__init__.py", submodule_search_locations=[str(root)])
+    assert spec is not None, "a file location always gives a spec"
+    assert spec.loader is not None, "a file location always gives a loader"
+    module = module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
     return module

@@ -176,7 +176,7 @@ def test_too_few_steps_to_skip_is_said(cli):
         (("--prompt", "hippopotamus"), 2, "vocabulary"),
         (("--config", "none.yaml"), 2, "No such file"),
         (("--prompt-file", "none.txt"), 2, "No such file"),
-        (("--model", "hunyuan"), 3, "--model tiny"),
+        (("--model", "hunyuan"), 3, "git clone https://github.com/Tencent-Hunyuan/HunyuanVideo"),
         (("--model", "wan"), 3, "git clone https://github.com/Wan-Video/Wan2.1"),
         (("--steps", "900"), 2, "the cache expects one a step"),
         (("--weights", "nowhere"), 4, "backends.tiny.train"),

@@ -317,10 +317,14 @@ def test_damaged_content_is_a_weights_error(wan, weights):
 def test_out_of_memory_names_the_options():
     import torch
 
-    from backends.wan.pipeline import out_of_memory_hints
+    from backends.official import out_of_memory_hints
+    from backends.wan.pipeline import LESS_MEMORY
     from navicache_cli.errors import OutOfMemoryError
 
-    with pytest.raises(OutOfMemoryError, match="Tried to allocate") as caught, out_of_memory_hints():
+    with (
+        pytest.raises(OutOfMemoryError, match="Tried to allocate") as caught,
+        out_of_memory_hints(LESS_MEMORY),
+    ):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.\nMore")
     for option in ("--offload", "--t5-cpu", "--size", "--frames"):
         assert option in caught.value.hint

@@ -1,1 +1,5 @@
-"""`hunyuan`: HunyuanVideo through its official repository."""
+"""`hunyuan`: HunyuanVideo through its official repository, whose own pipeline and sampler run unchanged."""
+
+from .backend import HunyuanBackend
+
+__all__ = ["HunyuanBackend"]

@@ -9,16 +9,8 @@ bounds, so that one environment can hold several families.
 from __future__ import annotations
 
 from backends.installation import Download, Installation, Memory, Package, Weights
-from backends.repositories import Official
 
-HUNYUAN = Official(
-    name="hunyuan",
-    title="HunyuanVideo",
-    url="https://github.com/Tencent-Hunyuan/HunyuanVideo",
-    package="hyvideo",
-    files=("sample_video.py", "hyvideo/inference.py", "hyvideo/modules/attenion.py"),
-    tested_commit="fa14b001c18f37191c938a9ef6baad3b9b472759",
-)
+from .tasks import HUNYUAN
 
 _CLIP = "openai/clip-vit-large-patch14"
 _LLAVA = "llava-llama-3-8b-v1_1-transformers"

@@ -5,13 +5,14 @@ from __future__ import annotations
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
-from backends.distributed import check_sequence_parallel, local_gpu
+from backends.distributed import check_sequence_parallel
+from backends.official import find_device, noise_notes
 from backends.repositories import describe_checkout, resolve_repository
 from navicache_cli.errors import BackendError, UsageError
 from navicache_cli.presets import OFF
 
 from .pictures import check_video, read_picture, reference_paths
-from .tasks import RANDOM, SMALL, TASKS, VACE, WAN, repeated_timesteps
+from .tasks import TASKS, VACE, WAN, repeated_timesteps
 
 if TYPE_CHECKING:
     import torch
@@ -49,16 +50,7 @@ class WanBackend:
             notes.append(
                 "the video has the length and proportions of the source video, up to 81 frames or so"
             )
-        if plan.weights in (RANDOM, SMALL):
-            size = ", in a small transformer of the official architecture" if plan.weights == SMALL else ""
-            notes.insert(
-                0, f"RANDOM WEIGHTS{size}: THE PICTURE IS NOISE and shows nothing of Wan2.1's quality"
-            )
-            notes.insert(
-                1,
-                "text encoder, VAE and CLIP are stand-ins: only the transformer's time and memory count",
-            )
-        return notes
+        return [*noise_notes(plan.weights, WAN.title, "text encoder, VAE and CLIP"), *notes]
 
     def load(self, plan: Plan) -> WanPipeline:
         """See `Backend.load` and `loading.load_pipeline`."""
@@ -125,18 +117,5 @@ def _check_vace_inputs(plan: Plan) -> None:
 
 
 def choose_device(plan: Plan) -> torch.device:
-    """Return the GPU to use, or the CPU for the small random model (the official FSDP needs GPUs).
-
-    Raises:
-        BackendError: there is no GPU, which the official code names outright.
-    """
-    import torch
-
-    if torch.cuda.is_available():
-        return local_gpu()
-    if plan.weights == SMALL and not plan.fsdp:
-        return torch.device("cpu")
-    raise BackendError(
-        f"Wan2.1 expects an NVIDIA GPU, found none (torch {torch.__version__})",
-        f"use --model tiny, or try the official code on this machine with --weights {SMALL} --frames 5",
-    )
+    """See `find_device`; the official FSDP needs GPUs."""
+    return find_device(WAN.title, "" if plan.fsdp else plan.weights)

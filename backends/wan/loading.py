@@ -13,6 +13,7 @@ import torch
 from backends.attention import bind_attention
 from backends.distributed import check_heads, start_sequence_parallel
 from backends.names import replaced
+from backends.official import RANDOM, SMALL, out_of_memory_hints, quiet
 from backends.repositories import Checkout, import_package, resolve_repository
 from navicache_cli.distributed import read_launch
 from navicache_cli.errors import BackendError, WeightsError
@@ -20,8 +21,8 @@ from navicache_cli.plan import Plan
 from navicache_cli.report import ModelIdentity
 
 from . import random_parts
-from .pipeline import WanPipeline, out_of_memory_hints, quiet
-from .tasks import RANDOM, SMALL, TASKS, WAN
+from .pipeline import LESS_MEMORY, WanPipeline
+from .tasks import TASKS, WAN
 from .weights import check_weights, digest_weights, find_weights
 
 
@@ -39,7 +40,7 @@ def load_pipeline(plan: Plan, device: torch.device) -> WanPipeline:
         WeightsError: weights are missing, incomplete or of another task.
     """
     task, checkout = TASKS[plan.task], resolve_repository(WAN, plan.repo)
-    with quiet(), out_of_memory_hints():
+    with quiet(), out_of_memory_hints(LESS_MEMORY):
         package = import_wan(checkout)
         bind_attention(WAN.package, f"{WAN.package}.modules.attention")
         kind, config = _official(package, plan.task)

@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import sys
-import warnings
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from backends.names import replaced
+from backends.official import out_of_memory_hints, quiet, timed
 from navicache_cli.cache import ForwardSite
-from navicache_cli.errors import OutOfMemoryError
 
 from .pictures import check_video, read_picture, reference_paths
 from .tasks import VACE, Task
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import Tensor
 
     from backends.protocol import Stages
     from navicache_cli.cache.site import Site
@@ -64,7 +62,8 @@ class WanPipeline:
         """
         on_gpu = self.official.device.type == "cuda"
         module = sys.modules[type(self.official).__module__]
-        with quiet(), replaced(module, tqdm=_no_progress), self._timed(stages), out_of_memory_hints():
+        timing = timed(stages, self.official.model, self.official.vae, self.official.device)
+        with quiet(), replaced(module, tqdm=_no_progress), timing, out_of_memory_hints(LESS_MEMORY):
             pictures, area = self._inputs(plan)
             video: Tensor | None = self.official.generate(
                 plan.prompt,
@@ -97,53 +96,7 @@ class WanPipeline:
         pictures = [read_picture(getattr(plan, option)) for option in self.task.pictures]
         return pictures, {"max_area": plan.width * plan.height} if pictures else {"size": size}
 
-    @contextmanager
-    def _timed(self, stages: Stages) -> Iterator[None]:
-        """Tell `stages` when, in one official call, the transformer is first called and the VAE decodes."""
-        vae, decode = self.official.vae, self.official.vae.decode
-
-        def start(stage: str) -> None:
-            if self.official.device.type == "cuda":
-                torch.cuda.synchronize(self.official.device)
-            stages.start(stage)
-
-        def before_transformer(module: nn.Module, arguments: Any) -> None:
-            hook.remove()
-            start("denoise")
-
-        def timed_decode(*arguments: Any, **keywords: Any) -> Any:
-            start("decode")
-            return decode(*arguments, **keywords)
-
-        hook = self.official.model.register_forward_pre_hook(before_transformer)
-        stages.start("text")
-        try:
-            with replaced(vae, decode=timed_decode):
-                yield
-        finally:
-            hook.remove()
-            start("")
-
 
 def _no_progress(iterable: Iterable[Any], **_: Any) -> Iterable[Any]:
     """In the place of tqdm: the program has a progress bar of its own."""
     return iterable
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Silence what the official code is warned of, as its own generate.py does: old names of autocast."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", category=FutureWarning)
-        warnings.filterwarnings("ignore", message=".*CUDA is not available.*", category=UserWarning)
-        yield
-
-
-@contextmanager
-def out_of_memory_hints() -> Iterator[None]:
-    """Turn torch's error into one that names the options which lower Wan2.1's memory."""
-    try:
-        yield
-    except torch.OutOfMemoryError as error:
-        cause = str(error).splitlines()[0][:160]
-        raise OutOfMemoryError(f"the GPU ran out of memory: {cause}", LESS_MEMORY) from error

@@ -15,6 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from backends.random_weights import enlarge, random_model
+
 from .tasks import Task
 
 # The official architecture at a size for tests and CPUs; 24 channels a head are 3 equal parts for rotation.
@@ -38,14 +40,7 @@ class RandomTransformer:
 
     def from_pretrained(self, folder: str) -> nn.Module:
         """Build the model with seeded random weights; `folder` is ignored."""
-        devices = [self.device] if self.device.type == "cuda" else []
-        with torch.random.fork_rng(devices=devices), self.device:
-            torch.manual_seed(0)
-            model = self.kind(**self.arguments)
-            for name, parameter in model.named_parameters():
-                if name.endswith("weight") and parameter.ndim == 2 and not parameter.any():
-                    nn.init.xavier_uniform_(parameter)
-        return model
+        return random_model(lambda: self.kind(**self.arguments), self.device)
 
 
 def transformer_arguments(task: Task, config: Any) -> dict[str, Any]:
@@ -109,9 +104,7 @@ class RandomVAE:
         videos = []
         for latent in latents:
             pixels = torch.einsum("cz,zfhw->cfhw", self.to_pixels, latent.float()).tanh()
-            for dim, factor in ((1, 4), (2, 8), (3, 8)):
-                pixels = pixels.repeat_interleave(factor, dim)
-            videos.append(pixels[:, 3:])
+            videos.append(enlarge(pixels))
         return videos
 
 

@@ -21,9 +21,6 @@ WAN = Official(
 
 VACE = "vace"  # model type of the tasks that change a given video, keep to reference pictures, or both
 
-# Words for --weights: random ones in the official size, or in a transformer small enough for tests and a CPU.
-RANDOM, SMALL = "random", "random-small"
-
 
 @dataclass(frozen=True)
 class Task:

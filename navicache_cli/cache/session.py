@@ -212,7 +212,7 @@ class Session:
             self.begin(self.total_steps)
             self._in_call, input_change = True, None
         elif arrival is Arrival.NEW_STEP and self._previous and not comparable:
-            # Another resolution or type: nothing kept or learnt applies.
+            # Another resolution: nothing kept or learnt applies.
             self.policy.begin(self.total_steps)
             self._branches.clear()
         if isinstance(timestep, torch.Tensor) and deferred:

@@ -47,6 +47,27 @@ def test_bad_step_counts_are_named(steps):
         session_of(steps=steps)
 
 
+def test_a_first_step_in_half_precision_counts():
+    """As in HunyuanVideo, whose scheduler returns float32 whatever it is given."""
+
+    def followed(x):
+        session, model = session_of(align=1), Tiny()
+        for t in timesteps(12):
+            predicted = session.enter(t, (x,))
+            y = model(x.float(), t) if predicted is None else predicted[0]
+            if predicted is None:
+                session.leave((y,))
+            x = x.float() - 0.05 * y
+        session.finish()
+        return facts(session), x
+
+    first = noise().half()
+    (mixed, end), (plain, expected) = followed(first), followed(first.float())
+    assert mixed == plain
+    assert torch.equal(end, expected)
+    assert mixed[2][4] is not None, "the first two steps gave a ratio"
+
+
 @pytest.mark.parametrize("stopped_after", [12, 7, 2])
 def test_a_second_generation_in_one_attach_starts_empty(stopped_after):
     model, done = Tiny(), []

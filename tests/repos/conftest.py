@@ -1,6 +1,7 @@
-"""The official Wan2.1 classes at toy size on a CPU.
+"""The official classes of Wan2.1 and HunyuanVideo at toy size on a CPU.
 
 Enabled by NAVICACHE_WAN_REPO=<a checkout of https://github.com/Wan-Video/Wan2.1>; needs easydict and ftfy.
+Enabled by NAVICACHE_HUNYUAN_REPO=<one of https://github.com/Tencent-Hunyuan/HunyuanVideo>; needs loguru.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from dataclasses import replace
 
 import pytest
 
+from backends.hunyuan import HunyuanBackend
 from backends.wan import WanBackend
 from backends.wan.tasks import TASKS
 from navicache_cli.commands.generate import build_plan
@@ -89,3 +91,37 @@ def load(plan_of):
         return loaded[task]
 
     return get
+
+
+@pytest.fixture(scope="session")
+def hunyuan_repository():
+    """The checkout to test with."""
+    if not os.environ.get("NAVICACHE_HUNYUAN_REPO"):
+        pytest.skip(
+            "set NAVICACHE_HUNYUAN_REPO to a checkout of Tencent-Hunyuan/HunyuanVideo "
+            "to run the official code"
+        )
+    return os.environ["NAVICACHE_HUNYUAN_REPO"]
+
+
+@pytest.fixture(scope="session")
+def hunyuan_plan_of(hunyuan_repository):
+    """A plan at 96×64 pixels, which the presets do not offer, with few steps aligned."""
+
+    def make(**options):
+        flags = {
+            "model": "hunyuan",
+            "weights": "random-small",
+            "repo": hunyuan_repository,
+            "frames": "5",
+            "steps": "18",
+            "align_steps": "4",
+        }
+        return replace(build_plan({**flags, **options}, [], None, {}), size="96x64")
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def hunyuan(hunyuan_plan_of):
+    return HunyuanBackend().load(hunyuan_plan_of())

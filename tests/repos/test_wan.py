@@ -10,7 +10,7 @@ import torch
 
 from backends.wan.tasks import TASKS
 from navicache_cli.runner import run
-from tests.cache import oracle
+from tests.repos.following import decisions_of_the_oracle
 
 pytestmark = [
     # The bare pipeline and the checkout's other classes run outside our filter.
@@ -130,24 +130,10 @@ def test_decisions_equal_the_oracle(load, plan_of, task, options, mode, estimato
     pipeline, plan = load(task), plan_of(task, mode=mode, estimator=estimator, **options)
     with Observer(pipeline.official.model) as seen:
         done = run(pipeline, plan)
-    gate = oracle.Gate(plan.threshold, plan.align_steps, plan.steps, estimator)
-    previous, kept, decisions = None, None, []
-    for index, ((x, y), record) in enumerate(zip(seen.branch(0), done.session.records, strict=True)):
-        row = gate.decide(index, distance(x, previous) if index else None)
-        previous = x
-        assert row.forced or abs(row.error / plan.threshold - 1) > 1e-4, "float32 must not be the judge"
-        decisions.append(row.compute)
-        assert record.accumulated_error == pytest.approx(row.error, rel=1e-3)
-        if row.compute:
-            spans = (distance(x, kept[0]), distance(y, kept[1])) if kept else (None, None)
-            gate.measure(index, *spans, y.double().abs().mean().item())
-            kept = x, y
-    assert [record.computed for record in done.session.records] == decisions
+    records = done.session.records
+    decisions = decisions_of_the_oracle(plan, seen.branch(0), records)
+    assert [record.computed for record in records] == decisions
     assert done.session.transformer_calls == 2 * sum(decisions)
-
-
-def distance(a, b):
-    return (a.double() - b.double()).abs().mean().item()
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,44 @@
+"""Checks `--ulysses` and `--ring`, the official sequence parallelism by xDiT, before anything is loaded."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
+
+from navicache_cli.errors import BackendError, UsageError
+
+from .tasks import TOKEN_PIXELS
+
+if TYPE_CHECKING:
+    from navicache_cli.plan import Plan
+
+
+def check_sharing(plan: Plan) -> None:
+    """Check that several processes can share the work; that they run is checked for all families.
+
+    Raises:
+        BackendError: a package they need is not there.
+        UsageError: the size cannot be split among them, or an option excludes them.
+    """
+    expected = plan.ulysses * plan.ring
+    if expected == 1:
+        return
+    if plan.offload:
+        raise UsageError(
+            "the official code cannot offload with several GPUs, found --offload with "
+            f"--ulysses {plan.ulysses} --ring {plan.ring}",
+            "drop --offload",
+        )
+    # The official forward is split by rows of tokens, or else by columns.
+    if all(pixels // TOKEN_PIXELS % expected for pixels in (plan.height, plan.width)):
+        raise UsageError(
+            f"size {plan.size} expects a number of processes that divides {plan.width // TOKEN_PIXELS} or "
+            f"{plan.height // TOKEN_PIXELS}, found {expected}",
+            "choose another --size, --ulysses or --ring",
+        )
+    missing = [name for name in ("xfuser", "flash_attn") if find_spec(name) is None]
+    if missing:
+        raise BackendError(
+            f"several GPUs expect the packages xfuser and flash_attn, found no {' and no '.join(missing)}",
+            "pip install xfuser==0.4.0 flash-attn, or use one GPU",
+        )

@@ -1,0 +1,148 @@
+"""The official HunyuanVideo sampler through its own loop; see conftest.py."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+
+import pytest
+import torch
+
+from navicache_cli.runner import run
+from tests.repos.following import decisions_of_the_oracle
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*CUDA is not available.*:UserWarning")
+BLOCKS = 4  # of the small random transformer: two of each kind
+MODES = ("fast", "mid", "slow")
+
+
+def bare(hunyuan, plan):
+    """The official call, written out once more, with nothing of ours around it."""
+    made = hunyuan.sampler.predict(
+        prompt=plan.prompt, height=64, width=96, video_length=plan.frames, seed=plan.seed,
+        negative_prompt=plan.negative_prompt, infer_steps=plan.steps, guidance_scale=plan.guidance,
+        flow_shift=plan.shift, batch_size=1, embedded_guidance_scale=plan.embedded_guidance,
+    )  # fmt: skip
+    return made["samples"]
+
+
+CASES = [
+    {},
+    {"guidance": "3"},
+    {"guidance": "3", "negative_prompt": "ugly"},
+    {"frames": "1", "seed": "7"},
+    {"shift": "1", "embedded_guidance": "1"},
+]
+
+
+@pytest.mark.parametrize("options", CASES)
+def test_off_equals_the_bare_pipeline(hunyuan, hunyuan_plan_of, options):
+    plan = hunyuan_plan_of(mode="off", **options)
+    ours = run(hunyuan, plan)
+    theirs = bare(hunyuan, plan)
+    assert torch.equal(ours.video, theirs.reshape(ours.video.shape) * 2 - 1)
+    assert ours.video.dtype == torch.float32
+    assert ours.video.shape == (3, plan.frames, 64, 96)
+    assert ours.video.std() > 0.1, "a picture, not one colour"
+    assert ours.session.transformer_calls == plan.steps
+    assert ours.session.transformer_calls_saved == 0
+    assert set(ours.seconds) == {"text", "denoise", "decode"}
+    assert min(ours.seconds.values()) > 0
+
+
+class Observer:
+    """Records what goes in and out of the transformer, and how often its blocks run."""
+
+    def __init__(self, model):
+        self.calls, self.blocks = [], []
+        self._hooks = [
+            model.register_forward_pre_hook(self._before),
+            model.register_forward_hook(self._after),
+            *(
+                block.register_forward_hook(lambda *_: self.blocks.append(len(self.calls)))
+                for block in (*model.double_blocks, *model.single_blocks)
+            ),
+        ]
+
+    def _before(self, module, args):
+        self._x = args[0].detach().clone()
+
+    def _after(self, module, args, output):
+        assert set(output) == {"x"}
+        self.calls.append((self._x, output["x"].detach().clone()))
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        for hook in self._hooks:
+            hook.remove()
+
+
+@pytest.mark.parametrize("estimator", ["scalar", "dual"])
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("options", CASES[:2])
+def test_decisions_equal_the_oracle(hunyuan, hunyuan_plan_of, options, mode, estimator):
+    plan = hunyuan_plan_of(mode=mode, estimator=estimator, **options)
+    with Observer(hunyuan.sampler.pipeline.transformer) as seen:
+        done = run(hunyuan, plan)
+    records = done.session.records
+    assert seen.calls[0][0].shape[0] == (2 if options else 1), "guidance is one batched forward"
+    decisions = decisions_of_the_oracle(plan, seen.calls, records)
+    assert [record.computed for record in records] == decisions
+    assert done.session.transformer_calls == sum(decisions)
+
+
+@pytest.mark.parametrize("options", CASES[:2])
+def test_skipped_steps_run_no_block_and_reuse_the_residual(hunyuan, hunyuan_plan_of, options):
+    plan = hunyuan_plan_of(threshold="0.3", **options)
+    with Observer(hunyuan.sampler.pipeline.transformer) as seen:
+        done = run(hunyuan, plan)
+    computed = [record.computed for record in done.session.records]
+    assert 2 <= computed.count(False) < plan.steps - plan.align_steps
+    assert seen.blocks == [step for step, fine in enumerate(computed) if fine for _ in range(BLOCKS)]
+    for (x, y), step in zip(seen.calls, computed, strict=True):
+        if step:
+            x_c, y_c = x, y
+        else:
+            assert torch.allclose(y, x + (y_c - x_c), atol=1e-6)
+    assert torch.isfinite(done.video).all()
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_modes_differ_from_off_but_not_by_much(hunyuan, hunyuan_plan_of, mode):
+    cached, again, uncached = (run(hunyuan, hunyuan_plan_of(mode=kind)) for kind in (mode, mode, "off"))
+    assert torch.equal(cached.video, again.video)
+    skipped = cached.session.transformer_calls_saved
+    assert (skipped > 0) != torch.equal(cached.video, uncached.video)
+    if mode == "fast":
+        assert skipped > 0
+    assert (cached.video - uncached.video).abs().mean() < 0.2
+
+
+def test_prompts_guidance_and_seed_matter(hunyuan, hunyuan_plan_of):
+    plan = hunyuan_plan_of(steps="4", mode="off", guidance="3")
+    video = run(hunyuan, plan).video
+    for other in (
+        replace(plan, prompt="another"),
+        replace(plan, negative_prompt="ugly"),
+        replace(plan, seed=1),
+        replace(plan, guidance=1.0),
+        replace(plan, embedded_guidance=1.0),
+        replace(plan, shift=3.0),
+    ):
+        assert not torch.equal(video, run(hunyuan, other).video)
+
+
+def test_everything_is_as_it_was_afterwards(hunyuan, hunyuan_plan_of):
+    parts = hunyuan.sampler.pipeline
+    before = dict(vars(parts.vae))
+    run(hunyuan, hunyuan_plan_of(steps="3"))
+    assert "forward" not in vars(parts.transformer)
+    assert vars(parts.vae) == before
+    assert not parts.transformer._forward_pre_hooks
+    assert torch.is_grad_enabled(), "the official loader switches gradients off for the process"
+    inference = sys.modules["hyvideo.inference"]
+    assert inference.torch is torch
+    assert inference.load_model is sys.modules["hyvideo.modules"].load_model
+    assert isinstance(vars(inference.Inference)["load_state_dict"], staticmethod)
