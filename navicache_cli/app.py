@@ -67,7 +67,9 @@ def _generate(
     reference_images: Annotated[
         Text, opt(WHAT, "Pictures of what the video shows, for reference tasks.", "FILE,FILE")
     ] = None,
-    size: Annotated[Text, opt(WHAT, "Width x height in pixels; for opensora also 480p and such.", "WxH")] = None,
+    size: Annotated[
+        Text, opt(WHAT, "Width x height in pixels; for opensora also 480p and such.", "WxH")
+    ] = None,
     aspect_ratio: Annotated[
         Text, opt(WHAT, "Height to width, for opensora's sizes by name: 9:16 is landscape.", "H:W")
     ] = None,

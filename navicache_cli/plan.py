@@ -206,7 +206,10 @@ def resolve(layers: list[Layer]) -> Plan:
     size, ratio = settle_size(preset, chosen["size"], chosen["aspect_ratio"])
     if ratio != chosen["aspect_ratio"]:
         sources["aspect_ratio"] = sources["size"]
-    plan = Plan(**{**chosen, "size": size, "aspect_ratio": ratio}, provenance={name: sources[name] for name in OPTIONS})
+    plan = Plan(
+        **{**chosen, "size": size, "aspect_ratio": ratio},
+        provenance={name: sources[name] for name in OPTIONS},
+    )
     check(plan, preset)
     return plan
 

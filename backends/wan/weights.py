@@ -1,20 +1,13 @@
-"""Finds a folder of official Wan2.1 weights, checks it before anything is loaded, and names its content.
-
-Everything here reads file lists and headers, a few MB of 20 GB: loading damaged or foreign weights takes
-minutes and fails late, or does not fail and gives noise.
-"""
+"""Finds a folder of official Wan2.1 weights, checks it before anything is loaded, and names its content."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
-import struct
-import zipfile
 from pathlib import Path
 from typing import Any
 
 from backends.repositories import Checkout
+from backends.weight_files import digest_files, fault_of, read_mapping
 from navicache_cli.errors import WeightsError
 
 from .tasks import Task
@@ -69,14 +62,7 @@ def check_weights(folder: Path, name: str, task: Task, config: Any) -> None:
             f"choose the task these weights are for, or {_download(name, folder.parent / name)}",
         )
     for path in weight_files(folder, name, config):
-        if not path.exists():
-            fault = "is missing"
-        elif path.suffix == ".safetensors":
-            fault = "" if _safetensors_size(path) == path.stat().st_size else "is cut short or damaged"
-        elif path.suffix == ".pth":
-            fault = "" if _is_whole_pth(path) else "is cut short or damaged"
-        else:
-            fault = "" if path.is_dir() and any(path.iterdir()) else "is empty"
+        fault = fault_of(path)
         if fault:
             raise WeightsError(
                 f"the weights {name} in {folder} are incomplete: {path.relative_to(folder)} {fault}",
@@ -95,72 +81,18 @@ def weight_files(folder: Path, name: str, config: Any) -> list[Path]:
 
 
 def digest_weights(folder: Path, name: str, config: Any) -> str:
-    """Name the content of the weights without reading all of it.
-
-    The digest is over config.json, the names and sizes of the weight files, and from each: the header of a
-    safetensors file, the members' names, sizes and CRC-32 of a PyTorch file, and of both 64 samples of 4 KiB
-    at even distances.
-
-    Returns:
-        `sha256-sampled:…`, so that nobody takes it for a digest over all bytes.
-    """
-    digest = hashlib.sha256((folder / "config.json").read_bytes())
-    for path in weight_files(folder, name, config):
-        if path.is_dir():
-            continue
-        size = path.stat().st_size
-        digest.update(f"{path.relative_to(folder)} {size}\n".encode())
-        with path.open("rb") as file:
-            if path.suffix == ".safetensors":
-                digest.update(file.read(struct.unpack("<Q", file.read(8))[0]))
-            for sample in range(64):
-                file.seek(size * sample // 64)
-                digest.update(file.read(4096))
-        if zipfile.is_zipfile(path):
-            with zipfile.ZipFile(path) as archive:
-                for member in archive.infolist():
-                    digest.update(f"{member.filename} {member.file_size} {member.CRC:08x}\n".encode())
-    return f"sha256-sampled:{digest.hexdigest()}"
-
-
-def _is_whole_pth(path: Path) -> bool:
-    """Whether a PyTorch file has its end, where a zip archive has its list; old ones, bare pickles, pass."""
-    with path.open("rb") as file:
-        return file.read(1) == b"\x80" or zipfile.is_zipfile(path)
-
-
-def _safetensors_size(path: Path) -> int:
-    """Bytes a safetensors file has according to its header; -1 if it has none.
-
-    Source: the format's description, huggingface/safetensors README.md: 8 bytes of header length, the header
-    as JSON, then the data that each entry's `data_offsets` point into.
-    """
-    try:
-        with path.open("rb") as file:
-            (length,) = struct.unpack("<Q", file.read(8))
-            if length > path.stat().st_size:
-                return -1
-            header = json.loads(file.read(length))
-        ends = [entry["data_offsets"][1] for key, entry in header.items() if key != "__metadata__"]
-        return 8 + int(length) + int(max(ends, default=0))
-    except (OSError, ValueError, struct.error, KeyError, TypeError, AttributeError):
-        return -1
+    """Name the content of the weights without reading all of it; see `digest_files`."""
+    return digest_files(folder, [folder / "config.json"], weight_files(folder, name, config))
 
 
 def _read_json(path: Path, name: str) -> dict[str, Any]:
     try:
-        data = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or "it is not JSON"
+        return read_mapping(path)
+    except ValueError as error:
         raise WeightsError(
-            f"the weights {name} in {path.parent} are incomplete: cannot read {path.name}: {reason}",
+            f"the weights {name} in {path.parent} are incomplete: cannot read {path.name}: {error}",
             _download(name, path.parent),
         ) from None
-    if not isinstance(data, dict):
-        raise WeightsError(
-            f"{path} holds no mapping, the weights' description was expected", _download(name, path.parent)
-        )
-    return data
 
 
 def _listed(values: dict[str, Any]) -> str:

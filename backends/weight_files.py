@@ -1,0 +1,102 @@
+"""Checks and names weight files without loading them: lists and headers, a few MB of many GB.
+
+Loading damaged or foreign weights takes minutes and fails late, or does not fail and gives noise.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import struct
+import zipfile
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+
+def read_mapping(path: Path) -> dict[str, Any]:
+    """Read a JSON object.
+
+    Raises:
+        ValueError: it cannot be read; the message says why.
+    """
+    try:
+        data = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise ValueError(getattr(error, "strerror", None) or "it is not JSON") from None
+    if not isinstance(data, dict):
+        raise ValueError("it holds no mapping")
+    return data
+
+
+def fault_of(path: Path) -> str:
+    """Say what is wrong with a weight file or a tokenizer's folder, in words that follow its name, or ""."""
+    if not path.exists():
+        return "is missing"
+    if path.is_dir():
+        return "" if any(path.iterdir()) else "is empty"
+    if path.suffix == ".safetensors":
+        return "" if _safetensors_size(path) == path.stat().st_size else "is cut short or damaged"
+    if path.suffix in (".pth", ".bin"):
+        return "" if _is_whole_pickle(path) else "is cut short or damaged"
+    return "" if path.stat().st_size else "is empty"
+
+
+def digest_files(root: Path, configs: Iterable[Path], files: Iterable[Path]) -> str:
+    """Name the content of weights without reading all of it.
+
+    The digest is over the configs, the names and sizes of the weight files, and from each: the header of a
+    safetensors file, the members' names, sizes and CRC-32 of a PyTorch file, and of both 64 samples of 4 KiB
+    at even distances.
+
+    Args:
+        root: folder that the files' names are relative to.
+        configs: small files, read whole.
+        files: weight files; folders among them are left out.
+
+    Returns:
+        `sha256-sampled:…`, so that nobody takes it for a digest over all bytes.
+    """
+    digest = hashlib.sha256()
+    for config in configs:
+        digest.update(config.read_bytes())
+    for path in files:
+        if path.is_dir():
+            continue
+        size = path.stat().st_size
+        digest.update(f"{path.relative_to(root)} {size}\n".encode())
+        with path.open("rb") as file:
+            if path.suffix == ".safetensors":
+                digest.update(file.read(struct.unpack("<Q", file.read(8))[0]))
+            for sample in range(64):
+                file.seek(size * sample // 64)
+                digest.update(file.read(4096))
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive:
+                for member in archive.infolist():
+                    digest.update(f"{member.filename} {member.file_size} {member.CRC:08x}\n".encode())
+    return f"sha256-sampled:{digest.hexdigest()}"
+
+
+def _is_whole_pickle(path: Path) -> bool:
+    """Whether a PyTorch file has its end, where a zip archive has its list; old ones, bare pickles, pass."""
+    with path.open("rb") as file:
+        return file.read(1) == b"\x80" or zipfile.is_zipfile(path)
+
+
+def _safetensors_size(path: Path) -> int:
+    """Bytes a safetensors file has according to its header; -1 if it has none.
+
+    Source: the format's description, huggingface/safetensors README.md: 8 bytes of header length, the header
+    as JSON, then the data that each entry's `data_offsets` point into.
+    """
+    try:
+        with path.open("rb") as file:
+            (length,) = struct.unpack("<Q", file.read(8))
+            if length > path.stat().st_size:
+                return -1
+            header = json.loads(file.read(length))
+        ends = [entry["data_offsets"][1] for key, entry in header.items() if key != "__metadata__"]
+        return 8 + int(length) + int(max(ends, default=0))
+    except (OSError, ValueError, struct.error, KeyError, TypeError, AttributeError):
+        return -1
