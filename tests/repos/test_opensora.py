@@ -142,12 +142,16 @@ class Observer:
 
     def __init__(self, model):
         self.inputs, self.outputs, self.ran, self.forwards = [], [], [], 0
-        blocks = [block for pair in zip(model.spatial_blocks, model.temporal_blocks) for block in pair]
+        pairs = zip(model.spatial_blocks, model.temporal_blocks, strict=True)
+        blocks = [block for pair in pairs for block in pair]
         self._hooks = [
             model.register_forward_pre_hook(self._count),
             blocks[0].register_forward_pre_hook(lambda _, args: self.inputs.append(args[0].clone())),
             blocks[-1].register_forward_hook(lambda _, args, y: self.outputs.append(y.clone())),
-            *(block.attn.register_forward_hook(lambda *_: self.ran.append(self.forwards)) for block in blocks),
+            *(
+                block.attn.register_forward_hook(lambda *_: self.ran.append(self.forwards))
+                for block in blocks
+            ),
         ]
 
     def _count(self, *_):
@@ -270,18 +274,22 @@ def test_the_default_architecture_is_xl(load, route):
 @pytest.mark.parametrize(("frames", "fine"), [(1, True), (2, False), (16, False), (17, True)])
 def test_why_some_lengths_are_refused(load, route, frames, fine):
     load(route)
-    module = "schedulers.rf.rectified_flow" if route == "opensora" else "schedulers.scheduling_rflow_open_sora"
+    module = (
+        "schedulers.rf.rectified_flow" if route == "opensora" else "schedulers.scheduling_rflow_open_sora"
+    )
     size = {key: torch.tensor([float(value)]) for key, value in (("height", 192), ("width", 192))}
     transform = sys.modules[f"{route}.{module}"].timestep_transform
     times = [
-        transform(torch.tensor([t]), {**size, "num_frames": torch.tensor([float(frames)])}, num_timesteps=1000)
+        transform(
+            torch.tensor([t]), {**size, "num_frames": torch.tensor([float(frames)])}, num_timesteps=1000
+        )
         for t in (1000.0, 500.0)
     ]
     assert (bool(torch.isfinite(torch.cat(times)).all()) and times[0] > times[1]) == fine
 
 
 def test_both_repositories_make_the_same_video(load):
-    """They are two copies of one model: the same random weights, noise and text give nearly the same pixels."""
+    """They are two copies of one model: the same weights, noise and text give nearly the same pixels."""
     plans = {route: plan_of(route, mode="off") for route in VARIABLES}
     ours, theirs = (run(load(route), plan).video for route, plan in plans.items())
     assert (ours - theirs).abs().mean() < 0.01
