@@ -155,14 +155,14 @@ def _weights_errors() -> Iterator[None]:
     except torch.OutOfMemoryError:
         raise
     except (OSError, RuntimeError, ValueError, KeyError, EOFError, pickle.UnpicklingError) as error:
-        cause = (str(error).splitlines() or [type(error).__name__])[0]
+        cause = " ".join(str(error).split()) or type(error).__name__
         raise WeightsError(
             f"the weights of Open-Sora 1.2 cannot be loaded: {cause[:200]}",
             "download them again with hf download --force-download",
         ) from error
     except (AttributeError, TypeError, ImportError) as error:
-        cause = (str(error).splitlines() or [type(error).__name__])[0]
+        cause = " ".join(str(error).split()) or type(error).__name__
         raise BackendError(
             f"the official code does not fit the installed packages: {cause[:200]}",
-            "pip install 'transformers<5' 'diffusers<0.31' accelerate",
+            "pip install 'transformers<5' 'diffusers<0.31' accelerate sentencepiece protobuf",
         ) from error
