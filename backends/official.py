@@ -22,12 +22,13 @@ if TYPE_CHECKING:
 RANDOM, SMALL = "random", "random-small"
 
 
-def find_device(title: str, weights: str) -> torch.device:
+def find_device(title: str, weights: str, smallest: str = "--frames 5") -> torch.device:
     """Return this process's GPU, made the current one, or the CPU for the small random model.
 
     Args:
         title: the family's name for people.
         weights: the value of `--weights`.
+        smallest: options of a video that a CPU makes in seconds, to recommend.
 
     Raises:
         BackendError: there is no GPU, which the official code needs, or not one for each process.
@@ -41,7 +42,7 @@ def find_device(title: str, weights: str) -> torch.device:
         return torch.device("cpu")
     raise BackendError(
         f"{title} expects an NVIDIA GPU, found none (torch {torch.__version__})",
-        f"use --model tiny, or try the official code on this machine with --weights {SMALL} --frames 5",
+        f"use --model tiny, or try the official code on this machine with --weights {SMALL} {smallest}",
     )
 
 

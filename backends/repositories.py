@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec, module_from_spec, spec_from_file_location
@@ -33,6 +33,8 @@ class Official:
         package: the import package at its root.
         files: paths that tell it from other repositories, older and newer ones of the same makers included.
         tested_commit: the full hash this program was tested with.
+        branch: branch or tag to clone, or "" for the default one.
+        needs: what to give to `pip install` for generation alone, or "" for all of requirements.txt.
     """
 
     name: str
@@ -41,11 +43,23 @@ class Official:
     package: str
     files: tuple[str, ...]
     tested_commit: str
+    branch: str = ""
+    needs: str = ""
 
     @property
     def variable(self) -> str:
         """The environment variable that may point at a checkout."""
         return f"NAVICACHE_{self.name.upper()}_REPO"
+
+    @property
+    def clone(self) -> str:
+        """The command that clones it."""
+        branch = f"--branch {self.branch} " if self.branch else ""
+        return f"git clone {branch}{self.url}"
+
+    def missing(self, place: Path) -> str:
+        """Name the files that tell this repository and are not at `place`; "" when all are there."""
+        return ", ".join(name for name in self.files if not (place / name).is_file())
 
 
 @dataclass(frozen=True)
@@ -70,53 +84,64 @@ def managed_path(name: str) -> Path:
 
 
 def resolve_repository(official: Official, flag: str = "") -> Checkout:
-    """Find the checkout to use.
+    """Find the checkout to use; see `choose_repository`."""
+    return choose_repository([official], flag)[1]
+
+
+def choose_repository(officials: Sequence[Official], flag: str = "") -> tuple[Official, Checkout]:
+    """Find the checkout to use, of a family that may run through any of several repositories.
 
     Args:
-        official: which repository.
+        officials: the repositories, all of one family; the first is the one to recommend.
         flag: the value of `--repo`, or "".
 
+    Returns:
+        Which repository it is, and where.
+
     Raises:
-        BackendError: there is none, or a named directory is not it.
+        BackendError: there is none, or a named directory is not one of them.
     """
-    for place, found_by, named in _places(official, flag):
-        missing = [name for name in official.files if not (place / name).is_file()]
-        if not missing:
-            path = place.resolve()
-            return Checkout(path, found_by, read_commit(path))
+    first, *others = officials
+    for place, found_by, named in _places(officials, flag):
+        for official in officials:
+            if not official.missing(place):
+                path = place.resolve()
+                return official, Checkout(path, found_by, read_commit(path))
         if named:
+            also = "".join(f", or {other.title}'s with {other.missing(place)}" for other in others)
             raise BackendError(
-                f"expected {official.title}'s repository at {place} ({found_by}) with {', '.join(missing)}; "
-                f"found {_describe(place)}",
-                f"git clone {official.url}, and point {found_by.split()[-1]} at the clone"
+                f"expected {first.title}'s repository at {place} ({found_by}) with {first.missing(place)}"
+                f"{also}; found {_describe(place)}",
+                f"{first.clone}, and point {found_by.split()[-1]} at the clone"
                 if found_by != "managed checkout"
-                else f"remove {place}, then: navicache setup {official.name}",
+                else f"remove {place}, then: navicache setup {first.name}",
             )
+    packages = " or ".join(repr(official.package) for official in officials)
     raise BackendError(
-        f"{official.title} needs its official repository; looked at --repo, {official.variable}, "
-        f"{managed_path(official.name)}, the current directory and the importable package "
-        f"{official.package!r}, and found none",
-        f"navicache setup {official.name}; "
-        f"or git clone {official.url}, and pass --repo or set {official.variable}",
+        f"{first.title} needs its official repository; looked at --repo, {first.variable}, "
+        f"{managed_path(first.name)}, the current directory and the importable package "
+        f"{packages}, and found none",
+        f"navicache setup {first.name}; or {first.clone}, and pass --repo or set {first.variable}",
     )
 
 
-def _places(official: Official, flag: str) -> Iterator[tuple[Path, str, bool]]:
+def _places(officials: Sequence[Official], flag: str) -> Iterator[tuple[Path, str, bool]]:
     """All places to look at: path, description, and whether it must fit."""
+    variable, managed = officials[0].variable, managed_path(officials[0].name)
     if flag:
         yield Path(flag).expanduser(), "--repo", True
-    if os.environ.get(official.variable):
-        yield Path(os.environ[official.variable]).expanduser(), f"environment {official.variable}", True
-    managed = managed_path(official.name)
+    if os.environ.get(variable):
+        yield Path(os.environ[variable]).expanduser(), f"environment {variable}", True
     if managed.exists():
         yield managed, "managed checkout", True
     yield Path.cwd(), "current directory", False
-    try:
-        spec = find_spec(official.package)
-    except ValueError:  # Something without a spec is in sys.modules under that name.
-        spec = None
-    if spec is not None and spec.origin is not None:
-        yield Path(spec.origin).parent.parent, f"importable package {official.package}", False
+    for official in officials:
+        try:
+            spec = find_spec(official.package)
+        except ValueError:  # Something without a spec is in sys.modules under that name.
+            spec = None
+        if spec is not None and spec.origin is not None:
+            yield Path(spec.origin).parent.parent, f"importable package {official.package}", False
 
 
 def _describe(place: Path) -> str:
@@ -194,9 +219,10 @@ def import_package(official: Official, checkout: Checkout, modules: Iterable[str
         for key in [key for key in sys.modules if key == name or key.startswith(f"{name}.")]:
             del sys.modules[key]
         if isinstance(error, ImportError):
+            needs = official.needs or f"-r {checkout.path / 'requirements.txt'}"
             raise BackendError(
                 f"{official.title} at {checkout.path} cannot be imported: {error}",
-                f"navicache setup {official.name}; or pip install -r {checkout.path / 'requirements.txt'}"
+                f"navicache setup {official.name}; or pip install {needs}"
                 if error.name is None or error.name.partition(".")[0] != name
                 else f"check out {official.tested_commit[:7]}, the tested commit",
             ) from error

@@ -13,12 +13,28 @@ import struct
 import zipfile
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 
 def managed_weights(name: str) -> Path:
     """Return where this program keeps the weights `name`, honouring XDG_CACHE_HOME."""
     cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
     return Path(cache).expanduser() / "navicache" / "weights" / name
+
+
+def read_mapping(path: Path) -> dict[str, Any]:
+    """Read a JSON object.
+
+    Raises:
+        ValueError: it cannot be read; the message says why.
+    """
+    try:
+        data = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise ValueError(getattr(error, "strerror", None) or "it is not JSON") from None
+    if not isinstance(data, dict):
+        raise ValueError("it holds no mapping")
+    return data
 
 
 def file_fault(path: Path) -> str:
@@ -29,9 +45,9 @@ def file_fault(path: Path) -> str:
         return "" if _safetensors_size(path) == path.stat().st_size else "is cut short or damaged"
     if path.suffix in (".pt", ".pth", ".bin"):
         return "" if _is_whole_pth(path) else "is cut short or damaged"
-    if path.suffix == ".json":
+    if path.is_file():
         return "" if path.stat().st_size else "is empty"
-    return "" if path.is_dir() and any(path.iterdir()) else "is empty"
+    return "" if any(path.iterdir()) else "is empty"
 
 
 def digest_files(folder: Path, files: Iterable[Path], first: bytes = b"") -> str:

@@ -71,9 +71,13 @@ def _generate(
     source_mask: Annotated[
         Text, opt(WHAT, "Video of where to change it: white is made anew.", "FILE")
     ] = None,
-    size: Annotated[Text, opt(WHAT, "Width x height in pixels.", "WxH")] = None,
-    aspect_ratio: Annotated[Text, opt(WHAT, "Width to height, for opensora's sizes by name.", "W:H")] = None,
-    frames: Annotated[Text, opt(WHAT, "Number of frames.", "N")] = None,
+    size: Annotated[
+        Text, opt(WHAT, "Width x height in pixels; for opensora also 480p and such.", "WxH")
+    ] = None,
+    aspect_ratio: Annotated[
+        Text, opt(WHAT, "Height to width, for opensora's sizes by name: 9:16 is landscape.", "H:W")
+    ] = None,
+    frames: Annotated[Text, opt(WHAT, "Number of frames; for opensora also 4s and such.", "N")] = None,
     steps: Annotated[Text, opt(SAMPLER, "Denoising steps.", "N")] = None,
     seed: Annotated[Text, opt(SAMPLER, "Seed of the noise: same seed, same video.", "N")] = None,
     guidance: Annotated[Text, opt(SAMPLER, "Classifier-free guidance scale; 1 turns it off.", "X")] = None,
@@ -83,7 +87,7 @@ def _generate(
     shift: Annotated[Text, opt(SAMPLER, "Noise schedule shift.", "X")] = None,
     solver: Annotated[Text, opt(SAMPLER, "The model's sampler: unipc or dpm++ for tiny and wan.")] = None,
     weights: Annotated[
-        Text, opt(MODEL, "Folder of weights; for wan also random and random-small.", "DIR")
+        Text, opt(MODEL, "Folder of weights; for wan and opensora also random and random-small.", "DIR")
     ] = None,
     repo: Annotated[Text, opt(MODEL, "Checkout of the model's official repository.", "DIR")] = None,
     offload: Annotated[

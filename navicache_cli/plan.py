@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from .by_name import read_option, settle_size, sizes_in_pixels
 from .cache.factory import ESTIMATORS, METHODS
 from .errors import UsageError
 from .options import (
@@ -43,7 +44,7 @@ class Plan:
         reference_images: paths of pictures of what the video shows, with commas between, or "".
         source_video, source_mask: paths of a video to change and of where to change it (white), or "".
         size: `WIDTHxHEIGHT` in pixels.
-        aspect_ratio: `W:H`, for families that know sizes by name, or "".
+        aspect_ratio: `HEIGHT:WIDTH` in the words of a family that has names for sizes, or "".
         frames, fps: length of the video and its frames a second.
         steps, guidance, shift, solver, seed: the sampler's settings.
         embedded_guidance: scale that a guidance-distilled transformer is told, 0 for other ones.
@@ -166,7 +167,7 @@ def resolve(layers: list[Layer]) -> Plan:
             if key not in OPTIONS:
                 raise UsageError(f"{unknown('key', key, OPTIONS)} ({layer.source(key)})", "see --help")
             try:
-                chosen[key] = OPTIONS[key](value)
+                chosen[key] = read_option(preset, key, value)
             except ValueError as error:
                 name = key.replace("_", "-")
                 raise UsageError(
@@ -209,7 +210,13 @@ def resolve(layers: list[Layer]) -> Plan:
             f"but method {chosen['method'][:40]!r} was asked for ({sources['method']})",
             "drop --method, or choose --mode fast, mid or slow",
         )
-    plan = Plan(**chosen, provenance={name: sources[name] for name in OPTIONS})
+    size, ratio = settle_size(preset, chosen["size"], chosen["aspect_ratio"])
+    if ratio != chosen["aspect_ratio"]:
+        sources["aspect_ratio"] = sources["size"]
+    plan = Plan(
+        **{**chosen, "size": size, "aspect_ratio": ratio},
+        provenance={name: sources[name] for name in OPTIONS},
+    )
     check(plan, preset)
     return plan
 
@@ -244,8 +251,9 @@ def check(plan: Plan, preset: Preset) -> None:
         expect(plan.frames % 4 == 1, "frames", "4n+1 (1, 5, 9, 13, 17, …)", f"the nearest is --frames {near}")
     expect(1 <= plan.fps <= 240, "fps", "1 to 240")
     task = preset.tasks[plan.task]
-    sizes = task["sizes"]
-    expect(plan.size in sizes, "size", f"one of {', '.join(sizes)} for {plan.model} {plan.task}")
+    sizes, pixels = task["sizes"], sizes_in_pixels(preset, task["sizes"])
+    named = "" if pixels == sizes else ", or the pixels of one at an aspect ratio,"
+    expect(plan.size in pixels, "size", f"one of {', '.join(sizes)}{named} for {plan.model} {plan.task}")
     expect(plan.solver in preset.solvers, "solver", f"one of {', '.join(preset.solvers)} for {plan.model}")
     for option, expected in INPUTS.items():
         name, given = option.replace("_", "-"), bool(getattr(plan, option))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -31,6 +31,9 @@ class Preset:
             the plan); `optional_inputs`, those it may take; `by_size`, plan values a size changes.
         modes: plan values a mode changes; `off` is not listed.
         sources: where the figures come from.
+        aspect_ratios: names of aspect ratios, the default first; see `by_name`.
+        named_sizes: for each name of a size, as in `sizes`, the pixels at each of `aspect_ratios`.
+        named_frames: numbers of frames that have a name.
     """
 
     model: str
@@ -45,6 +48,9 @@ class Preset:
     tasks: dict[str, dict[str, Any]]
     modes: dict[str, dict[str, Any]]
     sources: dict[str, str]
+    aspect_ratios: list[str] = field(default_factory=list)
+    named_sizes: dict[str, list[str]] = field(default_factory=dict)
+    named_frames: dict[str, int] = field(default_factory=dict)
 
 
 def read_yaml(path: Path) -> dict[str, Any]:

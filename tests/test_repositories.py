@@ -12,6 +12,7 @@ from backends.names import replaced
 from backends.repositories import (
     Checkout,
     Official,
+    choose_repository,
     describe_checkout,
     import_package,
     managed_path,
@@ -183,3 +184,18 @@ def test_replaced_names_come_back():
     ):
         pass
     assert thing.own == 2
+
+
+def test_a_family_with_two_repositories(tmp_path, monkeypatch):
+    other = Official("easel", "Frame", "https://example.org/f", "framepkg", ("framepkg/m.py",), "0" * 40)
+    both = (OFFICIAL, other)
+    (tmp_path / "frame" / "framepkg").mkdir(parents=True)
+    (tmp_path / "frame" / "framepkg" / "m.py").touch()
+    checkout_at(tmp_path / "work")
+    assert choose_repository(both)[0] is OFFICIAL
+    monkeypatch.setenv("NAVICACHE_EASEL_REPO", str(tmp_path / "frame"))
+    found, checkout = choose_repository(both)
+    assert (found, checkout.path) == (other, tmp_path / "frame")
+    expected = r"Easel's repository .* with easelpkg/model.py, or Frame's with framepkg/m.py; found nothing"
+    with pytest.raises(BackendError, match=expected):
+        choose_repository(both, str(tmp_path / "absent"))

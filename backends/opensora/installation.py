@@ -10,31 +10,7 @@ from __future__ import annotations
 from backends.installation import Download, Installation, Memory, Package, Weights
 from backends.repositories import Official
 
-OPENSORA = Official(
-    name="opensora",
-    title="Open-Sora 1.2",
-    url="https://github.com/hpcaitech/Open-Sora",
-    package="opensora",
-    # The main branch is Open-Sora 2.0, another model, without these.
-    files=(
-        "opensora/models/stdit/stdit3.py",
-        "opensora/schedulers/rf/rectified_flow.py",
-        "opensora/utils/inference_utils.py",
-    ),
-    tested_commit="17cce908b22283acc3c946816c81f46dd442a453",
-)
-# One place and one environment variable for both: the backend takes whichever the checkout is.
-VIDEOSYS = Official(
-    name="opensora",
-    title="VideoSys",
-    url="https://github.com/NUS-HPC-AI-Lab/VideoSys",
-    package="videosys",
-    files=(
-        "videosys/pipelines/open_sora/pipeline_open_sora.py",
-        "videosys/models/transformers/open_sora_transformer_3d.py",
-    ),
-    tested_commit="4cce477878b0683b5c05cd001ce45ac0e2fc3034",
-)
+from .facts import OPENSORA, TOGETHER, VIDEOSYS
 
 # Without ColossalAI and xformers, which inference on one GPU never calls and which want an old torch.
 _COMMON = (
@@ -43,6 +19,7 @@ _COMMON = (
     Package("transformers>=4.36.2,<5"),
     Package("accelerate>=0.29.2"),
     Package("sentencepiece"),
+    Package("protobuf", "google.protobuf"),
     Package("timm>=0.9.16"),
     Package("rotary_embedding_torch>=0.5.3"),
     Package("ftfy>=6.2.0"),
@@ -52,7 +29,7 @@ _COMMON = (
     Package("pillow", "PIL"),
 )
 _WEIGHTS = Weights(
-    name="Open-Sora-1.2",
+    name=TOGETHER,
     downloads=(
         Download("hpcai-tech/OpenSora-STDiT-v3", "OpenSora-STDiT-v3"),
         Download("hpcai-tech/OpenSora-VAE-v1.2", "OpenSora-VAE-v1.2"),
@@ -68,6 +45,7 @@ _WEIGHTS = Weights(
         "OpenSora-VAE-v1.2/model*.safetensors*",
         "t5-v1_1-xxl/config.json",
         "t5-v1_1-xxl/tokenizer_config.json",
+        "t5-v1_1-xxl/spiece.model",
         "t5-v1_1-xxl/pytorch_model*.bin*",
         "pixart_sigma_sdxlvae_T5_diffusers/vae/config.json",
         "pixart_sigma_sdxlvae_T5_diffusers/vae/diffusion_pytorch_model.safetensors",

@@ -11,7 +11,10 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 from rich.text import Text
 
+from backends.official import RANDOM, SMALL
+
 from .. import terminal
+from ..by_name import read_option, settle_size
 from ..checks import (
     MISSING,
     OK,
@@ -29,7 +32,7 @@ from ..checks import (
     weights_checks,
 )
 from ..errors import BackendError, UsageError, WeightsError
-from ..options import read_size, read_text
+from ..options import read_text
 from ..plan import environment_layer
 from ..presets import load_presets, unknown
 
@@ -38,8 +41,6 @@ if TYPE_CHECKING:
     from backends.repositories import Checkout
 
 TINY = "tiny"
-# Words for --weights that need no files; the second runs without a GPU.
-RANDOM, SMALL = "random", "random-small"
 _COLOURS = {OK: "green", WARNING: "yellow", MISSING: "red"}
 
 
@@ -204,7 +205,8 @@ def _task(model: str, task: str) -> str:
 
 def _size(model: str, task: str) -> str:
     preset = load_presets()[model]
-    return read_size(preset.tasks[task].get("size") or preset.defaults["size"])
+    size = preset.tasks[task].get("size") or preset.defaults["size"]
+    return settle_size(preset, read_option(preset, "size", size), "")[0]
 
 
 def _setting(option: str) -> str:

@@ -1,0 +1,3 @@
+from .rf import RFLOW
+
+__all__ = ["RFLOW"]

@@ -1,0 +1,4 @@
+from colossalai.booster import Booster
+from colossalai.checkpoint_io import GeneralCheckpointIO
+
+__all__ = ["Booster", "GeneralCheckpointIO"]

@@ -1,0 +1,310 @@
+"""The Open-Sora 1.2 backend through the real program, on a small double of the official package."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from navicache_cli.report import read_report
+from navicache_cli.video import read_video
+from tests.conftest import clean_environment
+
+DOUBLE = Path(__file__).parent / "doubles" / "opensora_repo"
+SMALL = ("--weights", "random-small")
+QUICK = ("--size", "144p", "--aspect-ratio", "1:1", "--frames", "17", "--steps", "12", "--align-steps", "4")
+# The program with a CPU where it asks for a GPU.
+ON_CPU = (
+    "import torch, backends.opensora.backend as b, navicache_cli.app as a\n"
+    "b.choose_device = lambda plan: torch.device('cpu')\n"
+    "a.main()"
+)
+
+
+@pytest.fixture
+def opensora(tmp_path):
+    """Run `navicache generate --model opensora` in an empty folder; nothing but --repo finds the double."""
+    site = tmp_path / "site" / "opensora_backend-0.dist-info"
+    site.mkdir(parents=True)
+    (site / "METADATA").write_text("Metadata-Version: 2.1\nName: opensora-backend\nVersion: 0\n")
+    entry = "[navicache.backends]\nopensora = backends.opensora:OpenSoraBackend\n"
+    (site / "entry_points.txt").write_text(entry)
+    (tmp_path / "work").mkdir()
+
+    def run(*arguments, repo=DOUBLE, on_cpu=False, env=None):
+        program = ["-c", ON_CPU] if on_cpu else ["-m", "navicache_cli"]
+        root = str(Path(__file__).parents[1])
+        paths = os.pathsep.join([root, str(site.parent), os.environ.get("PYTHONPATH", "")])
+        extra = {"PYTHONPATH": paths, "CUDA_VISIBLE_DEVICES": "", "XDG_CACHE_HOME": str(tmp_path / "cache")}
+        extra["HF_HOME"] = str(tmp_path / "hub")
+        flag = ["--repo", str(repo)] if repo else []
+        return subprocess.run(
+            [sys.executable, *program, "generate", "--model", "opensora", *flag, *arguments],
+            cwd=tmp_path / "work", env=clean_environment(**extra, **(env or {})),
+            capture_output=True, text=True, timeout=300, check=False,
+        )  # fmt: skip
+
+    return run
+
+
+def report_of(done):
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def assert_refused(done, code, *told):
+    assert done.returncode == code, done.stderr
+    assert "Traceback" not in done.stderr
+    shown = " ".join(done.stderr.split())
+    for part in told:
+        assert part in shown, shown
+
+
+def test_generate(opensora, tmp_path):
+    done = opensora(*QUICK, *SMALL, "--json", "--baseline", "-o", "v.mp4")
+    report = report_of(done)
+    assert read_report(tmp_path / "work/v.json") == report
+    frames, fps = read_video(tmp_path / "work/v.mp4")
+    assert frames.shape == (17, 192, 192, 3)
+    assert fps == 24
+    totals, times = report["totals"], report["timings_s"]
+    assert 0 < totals["skipped_steps"] < 8
+    assert totals["transformer_calls"] == totals["computed_steps"], "both branches in one forward"
+    assert min(times["text"], times["denoise"], times["decode"]) > 0
+    assert report["plan"]["size"] == {"value": "192x192", "source": "--size"}
+    assert report["model"]["name"] == "Open-Sora 1.2 t2v"
+    assert report["model"]["weights_digest"] == "none: random-small weights"
+    assert "THE PICTURE IS NOISE" in report["notes"][0]
+    assert any("(--repo), commit unknown" in note for note in report["notes"])
+    assert any("untested; tested: 17cce90" in note for note in report["notes"])
+    for word in ("Warning", "it/s"):
+        assert word not in done.stderr
+
+
+def test_full_random_weights_and_an_image(opensora, tmp_path):
+    image = ("--frames", "image", "--size", "240p", "--aspect-ratio", "16:9", "--guidance", "1")
+    done = opensora(*image, "--weights", "random", "--steps", "7", "--quiet", "-o", "v.mp4", on_cpu=True)
+    assert done.returncode == 0, done.stderr
+    # 240 × 426 in whole cells of 8 × 8 pixels.
+    assert read_video(tmp_path / "work/v.mp4")[0].shape == (1, 424, 240, 3)
+
+
+def test_off_equals_threshold_zero(opensora, tmp_path):
+    def frames(*arguments):
+        done = opensora(*QUICK, *SMALL, "--overwrite", "-o", "v.mp4", *arguments)
+        assert done.returncode == 0, done.stderr
+        return read_video(tmp_path / "work/v.mp4")[0]
+
+    assert (frames("--mode", "off") == frames("--threshold", "0")).all()
+
+
+def test_no_repository(opensora, tmp_path):
+    done = opensora(*SMALL, repo=None)
+    assert_refused(
+        done, 3, "needs its official repository", "NAVICACHE_OPENSORA_REPO", "'opensora' or 'videosys'",
+        "git clone --branch v1.2.0",
+    )  # fmt: skip
+    (tmp_path / "two" / "opensora" / "models" / "mmdit").mkdir(parents=True)
+    done = opensora(*SMALL, repo=tmp_path / "two")
+    assert_refused(
+        done, 3, "expected Open-Sora 1.2's repository", "opensora/models/stdit/stdit3.py",
+        "or VideoSys's with videosys/pipelines/open_sora", "found a directory with opensora",
+        "--branch v1.2.0",
+    )  # fmt: skip
+
+
+def test_found_by_the_variable_and_no_gpu(opensora):
+    done = opensora(repo=None, env={"NAVICACHE_OPENSORA_REPO": str(DOUBLE)})
+    assert_refused(done, 3, "expects an NVIDIA GPU, found none", "--weights random-small --size 144p")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("--frames", "16"), "frames expects 1 or at least 17 for opensora, found '16' (--frames)"),
+        (("--frames", "3s"), "or one of image, 2s, 4s"),
+        (("--size", "832x480"), "size expects one of 144p, 240p, 360p, 480p, 720p"),
+        (("--size", "480"), "WIDTHxHEIGHT, such as 832x480, or one of 144p"),
+        (
+            ("--aspect-ratio", "16:10"),
+            "unknown aspect-ratio of opensora '16:10', expected one of: 9:16, 16:9",
+        ),
+        (("--size", "854x480", "--aspect-ratio", "1:1"), "aspect-ratio expects 9:16"),
+        (("--seed", "-1"), "seed expects 0 to 4294967295"),
+        (("--shift", "3"), "shift expects 1, as the sampler sets it"),
+        (("--negative-prompt", "ugly"), "negative-prompt expects nothing"),
+        (("--prompt", 'a cat {"reference_path": "/etc/passwd"}'), "plain text without {"),
+        (("--prompt", "|0| a cat |1| a dog"), "without |0|"),
+        (("--solver", "unipc"), "solver expects one of rflow"),
+        (("--t5-cpu",), "opensora takes no t5-cpu"),
+    ],
+)
+def test_refused_before_anything_is_loaded(arguments, told):
+    from backends.opensora.backend import check_plan
+    from navicache_cli.commands.generate import build_plan
+    from navicache_cli.errors import UsageError
+
+    flags = {"model": "opensora"}
+    names = iter(arguments)
+    for name in names:
+        flags[name[2:].replace("-", "_")] = True if name == "--t5-cpu" else next(names)
+    with pytest.raises(UsageError) as caught:
+        check_plan(build_plan(flags, [], None, {}))
+    assert told in caught.value.message
+    assert caught.value.hint
+
+
+def changed_double(folder, file, old, new):
+    """A copy of the double with words of a file replaced."""
+    shutil.copytree(DOUBLE, folder, ignore=shutil.ignore_patterns("__pycache__"))
+    text = (folder / file).read_text()
+    assert old in text
+    (folder / file).write_text(text.replace(old, new))
+    return folder
+
+
+STDIT3 = "opensora/models/stdit/stdit3.py"
+
+
+def test_out_of_gpu_memory(opensora, tmp_path):
+    fault = "raise torch.OutOfMemoryError('CUDA out of memory. Tried to allocate 9 GiB.')"
+    repo = changed_double(tmp_path / "changed", STDIT3, "batch, _, frames, rows, columns = x.shape", fault)
+    done = opensora(*QUICK, *SMALL, repo=repo)
+    assert_refused(done, 7, "Tried to allocate 9 GiB", "smaller --size", "fewer --frames")
+    assert not list((tmp_path / "work").rglob("*.mp4"))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        ("self, x, timestep, y", "self, x, time, y", "expected a parameter 'timestep', found (x, time"),
+        (
+            "self.spatial_blocks, self.temporal_blocks",
+            "self.spatial, self.temporal",
+            "as many spatial_blocks",
+        ),
+    ],
+)
+def test_a_changed_structure(opensora, tmp_path, old, new, told):
+    repo = changed_double(tmp_path / "changed", STDIT3, old, new)
+    assert_refused(opensora(*QUICK, *SMALL, repo=repo), 5, told)
+
+
+def test_a_missing_package_is_named(opensora, tmp_path):
+    repo = changed_double(tmp_path / "changed", STDIT3, "import json\n", "import json, absent_package\n")
+    done = opensora(*QUICK, *SMALL, repo=repo)
+    assert_refused(done, 3, "No module named 'absent_package'", "pip install mmengine timm")
+
+
+def test_training_code_of_an_absent_package_says_so(opensora, tmp_path):
+    old = 'if not from_pretrained.startswith("hpcai-tech/")'
+    repo = changed_double(tmp_path / "changed", "opensora/models/vae/vae.py", old, "if True")
+    done = opensora(*QUICK, *SMALL, repo=repo)
+    assert_refused(
+        done, 3, "colossalai.checkpoint_io.GeneralCheckpointIO, which is not", "pip install colossalai"
+    )
+
+
+@pytest.fixture
+def weights(tmp_path):
+    """The four folders of weights, for the double."""
+    code = (
+        "import sys, json, torch\n"
+        "from pathlib import Path\n"
+        "from backends.opensora.absent import placeholders\n"
+        "with placeholders():\n"
+        "    from opensora.models import stdit3, t5, vae\n"
+        "from safetensors.torch import save_file\n"
+        "torch.manual_seed(0)\n"
+        "def folder(name, config, inside=''):\n"
+        "    path = Path(name) / inside\n"
+        "    path.mkdir(parents=True)\n"
+        "    (path / 'config.json').write_text(json.dumps(config))\n"
+        "    return path\n"
+        "model = stdit3.STDiT3(stdit3.STDiT3Config())\n"
+        "path = folder('OpenSora-STDiT-v3', {'model_type': 'STDiT3'})\n"
+        "save_file(model.state_dict(), path / 'model.safetensors')\n"
+        "path = folder('OpenSora-VAE-v1.2', {'model_type': 'VideoAutoencoderPipeline'})\n"
+        "save_file({'colours.weight': torch.randn(3, 4), 'colours.bias': torch.zeros(3)},"
+        " path / 'model.safetensors')\n"
+        "path = folder('pixart_sigma_sdxlvae_T5_diffusers', {'_class_name': 'AutoencoderKL'}, 'vae')\n"
+        "save_file({'a': torch.zeros(1)}, path / 'diffusion_pytorch_model.safetensors')\n"
+        "path = folder('t5-v1_1-xxl', {'model_type': 't5', 'd_model': 4096})\n"
+        "torch.save(torch.randn(256, 4096), path / 'pytorch_model.bin')\n"
+        "(path / 'spiece.model').write_text('pieces')\n"
+    )
+    folder = tmp_path / "weights"
+    folder.mkdir()
+    paths = [str(DOUBLE), str(Path(__file__).parents[1])]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "PYTHONWARNINGS": "ignore"}
+    subprocess.run([sys.executable, "-c", code], cwd=folder, env=environment, check=True)
+    return folder
+
+
+def test_generate_from_weights(opensora, weights, tmp_path):
+    report = report_of(opensora(*QUICK, "--weights", str(weights), "--json", on_cpu=True))
+    digest = report["model"]["weights_digest"]
+    assert digest.count("sha256-sampled:") == 2
+    assert not any("NOISE" in note for note in report["notes"])
+    assert report["totals"]["skipped_steps"] > 0
+    # Found by their official names too, and the digest follows the content.
+    (tmp_path / "cache/navicache").mkdir(parents=True)
+    shutil.move(weights, tmp_path / "cache/navicache/weights")
+    again = report_of(opensora(*QUICK, "--json", on_cpu=True))
+    assert again["model"]["weights_digest"] == digest
+    assert again["output"]["sha256"] == report["output"]["sha256"]
+
+
+def test_weights_missing(opensora, tmp_path):
+    told = ("expected the weights hpcai-tech/OpenSora-STDiT-v3", "hf download hpcai-tech/OpenSora-STDiT-v3")
+    assert_refused(opensora(on_cpu=True), 4, *told)
+    assert_refused(opensora("--weights", str(tmp_path / "absent"), on_cpu=True), 4, "absent", *told)
+
+
+def test_damaged_content_is_a_weights_error(opensora, weights):
+    import torch
+    from safetensors.torch import save_file
+
+    save_file({"x": torch.zeros(2)}, weights / "OpenSora-STDiT-v3" / "model.safetensors")
+    done = opensora(*QUICK, "--weights", str(weights), on_cpu=True)
+    assert_refused(done, 4, "cannot be loaded", "--force-download")
+
+
+@pytest.mark.parametrize(
+    ("file", "damage", "told"),
+    [
+        ("OpenSora-STDiT-v3/config.json", b'{"model_type": "STDiT4"}', "model_type STDiT3.*found 'STDiT4'"),
+        ("OpenSora-STDiT-v3/config.json", b"[]", "cannot read their description: it holds no mapping"),
+        ("OpenSora-VAE-v1.2/model.safetensors", None, "incomplete: model.safetensors is missing"),
+        ("OpenSora-VAE-v1.2/model.safetensors", b"cut", "model.safetensors is cut short"),
+        ("pixart_sigma_sdxlvae_T5_diffusers/vae/config.json", None, "No such file"),
+        ("t5-v1_1-xxl/pytorch_model.bin", b"PK", "pytorch_model.bin is cut short"),
+        ("t5-v1_1-xxl/spiece.model", None, "spiece.model is missing"),
+        (
+            "t5-v1_1-xxl/pytorch_model.bin.index.json",
+            b'{"weight_map": {"a": "pytorch_model-00001-of-00002.bin"}}',
+            "pytorch_model-00001-of-00002.bin is missing",
+        ),
+    ],
+)
+def test_incomplete_weights(weights, tmp_path, file, damage, told):
+    from backends.opensora.weights import check_weights, find_weights
+    from backends.repositories import Checkout
+    from navicache_cli.errors import WeightsError
+
+    folders = find_weights(str(weights), Checkout(tmp_path, "--repo", "unknown"))
+    check_weights(folders)
+    path = weights / file
+    if path.suffixes[-2:] == [".index", ".json"]:
+        (weights / "t5-v1_1-xxl/pytorch_model.bin").unlink()
+    path.unlink(missing_ok=True)
+    if damage is not None:
+        path.write_bytes(damage)
+    with pytest.raises(WeightsError, match=told) as caught:
+        check_weights(folders)
+    assert "hf download" in caught.value.hint
