@@ -173,6 +173,13 @@ class TinyWan(nn.Module):
                 if isinstance(layer, nn.Linear):
                     nn.init.normal_(layer.weight, std=0.02)
         nn.init.zeros_(self.head.head.weight)
+        for block in self.modules():
+            if not isinstance(block, Block):
+                continue
+            # Normalised queries and keys bound the logits; at scale 1 they can hardly single out one token
+            # of eighty, and training takes long to grow the scale.
+            for norm in (block.self_attn.norm_q, block.self_attn.norm_k):
+                nn.init.constant_(norm.weight, 1.5)
 
     def forward(
         self, x: list[Tensor], t: Tensor, context: list[Tensor], seq_len: int | None = None

@@ -16,6 +16,9 @@ import numpy as np
 from .text import COLOURS, DIRECTIONS, SHAPES, SIZE_CHANGES, TEXTURES, TONES
 
 FRAMES, HEIGHT, WIDTH = 17, 64, 64
+# Patterns repeat every PERIOD pixels, the side of one token of the transformer, and a pan scrolls them by one
+# pixel a frame: where a pattern stands is free, how fine it is is not. A small model learns that in time.
+PERIOD = 16
 HUES = {"red": 0.0, "orange": 0.08, "yellow": 0.16, "green": 0.35, "cyan": 0.5, "blue": 0.63, "purple": 0.8}
 MOTIONS = (*DIRECTIONS, *SIZE_CHANGES, "still")
 PANS = ("", "left", "right")
@@ -38,13 +41,12 @@ class Thing:
 
 @dataclass(frozen=True)
 class Ground:
-    """The background: brightness, pattern, tint, and how far it scrolls a frame (pixels)."""
+    """The background: brightness, pattern, which way it scrolls (a pixel a frame), contrast and tint."""
 
     tone: str
     texture: str
     pan: str
     contrast: float
-    speed: float
     tint: np.ndarray  # RGB offsets
     detail: np.ndarray = field(repr=False)  # free numbers in [0, 1) that the texture uses
 
@@ -76,7 +78,7 @@ def sample_path(
             start, end = end, start
         radius = start + (end - start) * (progress + 0.5)
     dx, dy = VELOCITY.get(motion, (0, 0))
-    travel = rng.uniform(20, 30)
+    travel = rng.uniform(20, 28)
     reach = radius.max() + 1
     x_room = max(WIDTH / 2 - reach - abs(dx) * travel / 2, 0)
     y_room = max(HEIGHT / 2 - reach - abs(dy) * travel / 2, 0)
@@ -112,7 +114,7 @@ def sample_scene(rng: np.random.Generator, held_out: bool = False) -> Scene:
         if gap > 0:
             break
     things = tuple(
-        Thing(c, s, m, *path, tilt=float(rng.uniform(-0.25, 0.25)))
+        Thing(c, s, m, *path, tilt=float(rng.uniform(-0.15, 0.15)))
         for (c, s, m), path in zip(words, best, strict=True)
     )
     pan = PANS[rng.choice(3, p=(0.5, 0.25, 0.25))]
@@ -120,10 +122,9 @@ def sample_scene(rng: np.random.Generator, held_out: bool = False) -> Scene:
         tone=str(rng.choice(TONES)),
         texture=str(rng.choice(TEXTURES)),
         pan=pan,
-        contrast=float(rng.uniform(0.10, 0.15)),
-        speed=float(rng.uniform(0.8, 1.6)) if pan else 0.0,
+        contrast=float(rng.uniform(0.11, 0.15)),
         tint=rng.uniform(-0.025, 0.025, 3),
-        detail=rng.random(24),
+        detail=rng.random(4),
     )
     return Scene(things, ground)
 
@@ -169,36 +170,32 @@ def shape_distance(shape: str, x: np.ndarray, y: np.ndarray, radius: np.ndarray)
 
 def draw_ground(ground: Ground) -> np.ndarray:
     """Draw the background, [F, H, W] brightness in [0, 1]."""
-    shift = {"left": 1.0, "right": -1.0}.get(ground.pan, 0.0) * ground.speed * np.arange(FRAMES)
-    x = np.arange(WIDTH, dtype=np.float32)[None, None, :] - shift[:, None, None].astype(np.float32)
+    shift = {"left": 1.0, "right": -1.0}.get(ground.pan, 0.0) * np.arange(FRAMES, dtype=np.float32)
+    x = np.arange(WIDTH, dtype=np.float32)[None, None, :] - shift[:, None, None]
     y = np.arange(HEIGHT, dtype=np.float32)[None, :, None]
     d = ground.detail
     if ground.texture == "plain":
         angle = 2 * np.pi * d[0]
         pattern = ((x - 32) * np.cos(angle) + (y - 32) * np.sin(angle)) / 64 * 0.5
     elif ground.texture == "striped":
-        angle = (0, np.pi / 4, np.pi / 2, -np.pi / 4)[int(4 * d[0])]
-        along = x * np.cos(angle) + y * np.sin(angle)
-        pattern = np.clip(3 * np.sin(2 * np.pi * (along / (11 + 7 * d[1]) + d[2])), -1, 1)
+        across = (x, y, x + y, x - y)[int(4 * d[0])]
+        pattern = np.clip(3 * np.sin(2 * np.pi * (across / PERIOD + d[1])), -1, 1)
     elif ground.texture == "checkered":
-        period = 2 * np.pi / (18 + 10 * d[1])
-        waves = np.sin(period * x + 2 * np.pi * d[2]) * np.sin(period * y + 2 * np.pi * d[3])
+        waves = np.sin(2 * np.pi * (x / PERIOD + d[0])) * np.sin(2 * np.pi * (y / PERIOD + d[1]))
         pattern = np.clip(5 * waves, -1, 1)
     elif ground.texture == "dotted":
-        period = 12 + 6 * d[1]
-        u = np.mod(x / period + d[2], 1) - 0.5
-        v = np.mod(y / period + d[3], 1) - 0.5
+        u = np.mod(x / PERIOD + d[1], 1) - 0.5
+        v = np.mod(y / PERIOD + d[2], 1) - 0.5
         sign = 1 if d[0] < 0.5 else -1
-        pattern = sign * (1.8 * np.clip((0.27 - np.hypot(u, v)) * period + 0.5, 0, 1) - 0.4)
+        pattern = sign * (1.8 * np.clip((0.27 - np.hypot(u, v)) * PERIOD + 0.5, 0, 1) - 0.4)
     elif ground.texture == "cloudy":
-        pattern = np.zeros((1, 1, 1), dtype=np.float32)
-        for k in range(6):
-            # One wave in each sixth of the half circle, so that no direction dominates as in stripes.
-            angle, wavelength = np.pi * (k + d[3 * k]) / 6, 16 + 26 * d[3 * k + 1]
-            phase = 2 * np.pi * d[3 * k + 2]
-            along = x * np.cos(angle) + y * np.sin(angle)
-            pattern = pattern + np.sin(2 * np.pi * along / wavelength + phase)
-        pattern = pattern / 2.0
+        # Three crossing waves, so that no direction dominates as in stripes; half of them mirrored.
+        side = 1 if d[3] < 0.5 else -1
+        pattern = sum(
+            np.sin(2 * np.pi * ((p * side * x + q * y) / (4 * PERIOD) + d[k]))
+            for k, (p, q) in enumerate(((2, 1), (1, -2), (-1, 3)))
+        )
+        pattern = pattern / 1.7
     else:
         raise ValueError(f"unknown texture {ground.texture!r}")
     base = 0.22 if ground.tone == "dark" else 0.76
