@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from .weight_files import file_fault
+from .weight_files import file_fault, shard_names
 
 _INDEX = ".index.json"
 
@@ -46,10 +46,9 @@ def _shards(path: Path) -> list[Path]:
     """The files that belong to an index or to a shard."""
     if path.name.endswith(_INDEX) and path.is_file():
         try:
-            names = set(json.loads(path.read_text("utf-8"))["weight_map"].values())
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            return [path.with_name(name) for name in shard_names(path)]
+        except ValueError:
             return []
-        return sorted(path.with_name(name) for name in names if Path(str(name)).name == name)
     numbered = re.fullmatch(r"(.+)-\d{5}-of-(\d{5})(\..+)", path.name)
     if not numbered:
         return []

@@ -18,15 +18,24 @@ if TYPE_CHECKING:
 
 
 def check_sequence_parallel(plan: Plan) -> None:
-    """Check, before anything is loaded, that the package which shares sequences is there if it is needed.
+    """Check, before anything is loaded, that the packages which share sequences are there if they are needed.
+
+    On GPUs xfuser calls flash-attn, where PyTorch's attention cannot take its place.
 
     Raises:
-        BackendError: it is not.
+        BackendError: one is not there.
     """
-    if plan.ulysses * plan.ring > 1 and find_spec("xfuser") is None:
+    import torch
+
+    if plan.ulysses * plan.ring == 1:
+        return
+    needed = ["xfuser", "flash_attn"] if torch.cuda.is_available() else ["xfuser"]
+    missing = [name for name in needed if find_spec(name) is None]
+    if missing:
         raise BackendError(
-            f"ulysses {plan.ulysses} times ring {plan.ring} expects the package xfuser, found none",
-            "pip install xfuser",
+            f"ulysses {plan.ulysses} times ring {plan.ring} expects {' and '.join(needed)} installed, "
+            f"found no {' and no '.join(missing)}",
+            f"pip install {' '.join(missing).replace('_', '-')}, or use one GPU",
         )
 
 

@@ -51,7 +51,10 @@ class Package:
         try:
             return version(self.name)
         except PackageNotFoundError:
-            return "?" if find_spec(self.module or self.name) is not None else ""
+            try:
+                return "?" if find_spec(self.module or self.name) is not None else ""
+            except ModuleNotFoundError:  # The package that the module is in is not there either.
+                return ""
 
     def fits(self) -> bool:
         """Whether it is installed, in a version that will do; nothing is imported."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import pickle
+import sys
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
-from navicache_cli.errors import BackendError, OutOfMemoryError
+from navicache_cli.errors import BackendError, OutOfMemoryError, WeightsError
 
 from .distributed import local_gpu
 from .names import replaced
@@ -79,9 +81,85 @@ def out_of_memory_hints(less_memory: str) -> Iterator[None]:
 
     try:
         yield
-    except torch.OutOfMemoryError as error:
+    except torch.cuda.OutOfMemoryError as error:
         cause = str(error).splitlines()[0][:160]
         raise OutOfMemoryError(f"the GPU ran out of memory: {cause}", less_memory) from error
+
+
+@contextmanager
+def weights_errors(what: str, hint: str, setup: str) -> Iterator[None]:
+    """Turn what official loaders raise into an error that says whose fault it is.
+
+    Args:
+        what: the weights, such as "the weights Wan2.1-T2V-1.3B in weights/".
+        hint: what brings whole weights.
+        setup: name of the family for `navicache setup`.
+
+    Raises:
+        BackendError: the code does not fit the installed packages, or GPU or processes failed.
+        OutOfMemoryError: memory did not suffice.
+        WeightsError: the files are damaged.
+    """
+    import torch
+
+    try:
+        yield
+    except torch.cuda.OutOfMemoryError:
+        raise
+    except (OSError, RuntimeError, ValueError, KeyError, EOFError, pickle.UnpicklingError) as error:
+        cause = _cause(error)
+        words = cause.lower()
+        if "allocate memory" in words or "out of memory" in words:
+            raise OutOfMemoryError(
+                f"memory ran out while loading: {cause}", "free some, and try again"
+            ) from error
+        if isinstance(error, RuntimeError) and any(word in words for word in _NOT_THE_WEIGHTS):
+            raise BackendError(
+                f"the GPU or the processes failed while loading: {cause}", "nvidia-smi"
+            ) from error
+        raise WeightsError(f"{what} cannot be loaded: {cause}", hint) from error
+    except (AttributeError, TypeError, ImportError) as error:
+        raise BackendError(
+            f"the official code does not fit the installed packages: {_cause(error)}",
+            f"navicache doctor --model {setup}, and navicache setup {setup}",
+        ) from error
+
+
+_NOT_THE_WEIGHTS = ("cuda error", "nccl", "processgroup", "distributed")
+
+
+def _cause(error: Exception) -> str:
+    return " ".join(str(error).split())[:200] or type(error).__name__
+
+
+class _TorchLoadingTensorsOnly:
+    """`torch` for modules that call torch.load: a file may hold tensors and nothing that runs."""
+
+    def __getattr__(self, name: str) -> Any:
+        """Everything else is torch's."""
+        import torch
+
+        return getattr(torch, name)
+
+    def load(self, *arguments: Any, **keywords: Any) -> Any:
+        """Load with weights_only, which torch before 2.6 does not do by itself."""
+        import torch
+
+        return torch.load(*arguments, **{**keywords, "weights_only": True})
+
+
+@contextmanager
+def tensors_only(modules: Iterable[str]) -> Iterator[None]:
+    """Let official modules that call torch.load refuse files with more than tensors.
+
+    Args:
+        modules: names of loaded modules.
+    """
+    with ExitStack() as stack:
+        for name in modules:
+            if hasattr(sys.modules[name], "torch"):  # Without that name it calls no torch.load.
+                stack.enter_context(replaced(sys.modules[name], torch=_TorchLoadingTensorsOnly()))
+        yield
 
 
 @contextmanager

@@ -34,7 +34,7 @@ class Official:
         files: paths that tell it from other repositories, older and newer ones of the same makers included.
         tested_commit: the full hash this program was tested with.
         branch: branch or tag to clone, or "" for the default one.
-        needs: what to give to `pip install` for generation alone, or "" for all of requirements.txt.
+        setup_name: what `navicache setup` calls it, where that is not `name`.
     """
 
     name: str
@@ -44,12 +44,17 @@ class Official:
     files: tuple[str, ...]
     tested_commit: str
     branch: str = ""
-    needs: str = ""
+    setup_name: str = ""
 
     @property
     def variable(self) -> str:
         """The environment variable that may point at a checkout."""
         return f"NAVICACHE_{self.name.upper()}_REPO"
+
+    @property
+    def setup(self) -> str:
+        """What `navicache setup` calls it."""
+        return self.setup_name or self.name
 
     @property
     def clone(self) -> str:
@@ -219,10 +224,9 @@ def import_package(official: Official, checkout: Checkout, modules: Iterable[str
         for key in [key for key in sys.modules if key == name or key.startswith(f"{name}.")]:
             del sys.modules[key]
         if isinstance(error, ImportError):
-            needs = official.needs or f"-r {checkout.path / 'requirements.txt'}"
             raise BackendError(
                 f"{official.title} at {checkout.path} cannot be imported: {error}",
-                f"navicache setup {official.name}; or pip install {needs}"
+                f"navicache setup {official.setup}"
                 if error.name is None or error.name.partition(".")[0] != name
                 else f"check out {official.tested_commit[:7]}, the tested commit",
             ) from error

@@ -37,6 +37,21 @@ def read_mapping(path: Path) -> dict[str, Any]:
     return data
 
 
+def shard_names(index: Path) -> list[str]:
+    """Return the names of the files an index tells of, which lie beside it.
+
+    Raises:
+        ValueError: it cannot be read, or names anything else; the message says why.
+    """
+    names = read_mapping(index).get("weight_map")
+    if not isinstance(names, dict) or not names:
+        raise ValueError("it lists no files")
+    for name in names.values():
+        if not isinstance(name, str) or Path(name).name != name:
+            raise ValueError(f"it names {str(name)[:60]!r}, which is no file beside it")
+    return sorted(set(names.values()))
+
+
 def file_fault(path: Path) -> str:
     """Say what is wrong with a file of weights, or with a folder of small files; "" when nothing is seen."""
     if not path.exists():

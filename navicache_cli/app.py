@@ -87,7 +87,7 @@ def _generate(
     shift: Annotated[Text, opt(SAMPLER, "Noise schedule shift.", "X")] = None,
     solver: Annotated[Text, opt(SAMPLER, "The model's sampler: unipc or dpm++ for tiny and wan.")] = None,
     weights: Annotated[
-        Text, opt(MODEL, "Folder of weights; for wan and opensora also random and random-small.", "DIR")
+        Text, opt(MODEL, "Folder of weights; for the official models also random, random-small.", "DIR")
     ] = None,
     repo: Annotated[Text, opt(MODEL, "Checkout of the model's official repository.", "DIR")] = None,
     offload: Annotated[

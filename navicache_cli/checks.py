@@ -82,8 +82,8 @@ def gpu_check(needed: bool) -> Check:
     return missing("GPU", "none that torch can use" + (" (it is a CPU build)" if cpu_build else ""), mend)
 
 
-def memory_check(need: Memory | None) -> Check:
-    """The GPU's memory against what the makers measured for the task."""
+def memory_check(need: Memory | None, offload: bool) -> Check:
+    """The GPU's memory against what the makers measured for the task; `offload` says if that is an option."""
     import torch
 
     if need is None:
@@ -95,16 +95,27 @@ def memory_check(need: Memory | None) -> Check:
     if total >= need.gigabytes:
         return Check("GPU memory", OK, f"{total:.1f} GiB; {told}")
     return Check(
-        "GPU memory", WARNING, f"{total:.1f} GiB; {told}", "a smaller --size, fewer --frames, or --offload"
+        "GPU memory",
+        WARNING,
+        f"{total:.1f} GiB; {told}",
+        "a smaller --size, fewer --frames" + (", or --offload" if offload else ""),
     )
 
 
 def flash_attention_check() -> Check:
-    """Optional: without it PyTorch's own attention is used."""
-    there = find_spec("flash_attn") is not None
-    return Check(
-        "flash-attn", OK, "installed" if there else "not installed; PyTorch's attention takes its place"
-    )
+    """Optional: PyTorch's attention takes its place; but one made for another torch breaks official code."""
+    if find_spec("flash_attn") is None:
+        return Check("flash-attn", OK, "not installed; PyTorch's attention takes its place")
+    command = [sys.executable, "-c", "import flash_attn"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        cause = (done.stderr.strip().splitlines() or ["no reason given"])[-1] if done.returncode else ""
+    except (OSError, subprocess.SubprocessError) as error:
+        cause = str(error).splitlines()[0]
+    if cause:
+        mend = "pip uninstall flash-attn, or install one made for this torch"
+        return missing("flash-attn", f"cannot be imported: {cause[:160]}", mend)
+    return Check("flash-attn", OK, "installed")
 
 
 def ffmpeg_check() -> Check:
@@ -161,7 +172,7 @@ def weights_checks(
         name: of the weights.
         checkout: the official code, or None.
     """
-    from .steps.weights import download_command, free_gigabytes, gigabytes_to_come
+    from .steps.weights import download_command, free_gigabytes, gigabytes_to_come, prepare_command
 
     weights = installation.weights_called(name)
     assert weights is not None, "weights_name names one of the weights"
@@ -172,7 +183,10 @@ def weights_checks(
     mend = f"navicache setup {family} --weights {name}"
     place = folder or weights.place
     if place != weights.place:
-        mend = " && ".join(shlex.join(download_command(one, place)) for one in weights.downloads)
+        commands = [download_command(one, place) for one in weights.downloads]
+        if weights.prepare and checkout:
+            commands.append(prepare_command(checkout.path, weights, place))
+        mend = " && ".join(shlex.join(command) for command in commands)
     found = f"{name} at {place} is incomplete: {'; '.join(wrong)}" if folder else f"no {name}"
     if given and not folder:
         found = f"nothing at {Path(given).expanduser()} (NAVICACHE_WEIGHTS)"

@@ -62,7 +62,7 @@ def run(pipeline: Pipeline, plan: Plan, on_step: Callable[[StepRecord], None] | 
     try:
         with attach(pipeline.site(), session):
             video = pipeline.generate(plan, stages)
-    except torch.OutOfMemoryError as error:
+    except torch.cuda.OutOfMemoryError as error:
         raise OutOfMemoryError(
             f"the GPU ran out of memory: {str(error).splitlines()[0][:160]}",
             "try a smaller --size or fewer --frames",

@@ -183,19 +183,25 @@ def test_refused_before_anything_is_loaded(hunyuan, arguments, told):
     [
         ({"ulysses": "2", "offload": "yes"}, UsageError, "cannot offload with several GPUs"),
         ({"ulysses": "7"}, UsageError, "size 960x544 expects a number of processes that divides 60 or 34"),
-        ({"ulysses": "2", "ring": "3"}, BackendError, "expect the packages xfuser and flash_attn"),
+        (
+            {"ulysses": "5", "size": "1280x720", "task": "t2v-720p"},
+            UsageError,
+            "a divisor of the 24 attention",
+        ),
+        ({"ulysses": "2", "ring": "3"}, BackendError, "expects xfuser installed, found no xfuser"),
     ],
 )
 def test_several_processes(monkeypatch, options, kind, told):
-    from backends.hunyuan import processes as module
+    from backends import distributed
+    from backends.hunyuan.processes import check_sharing
 
-    monkeypatch.setattr(module, "find_spec", lambda name: None)
+    monkeypatch.setattr(distributed, "find_spec", lambda name: None)
     plan = build_plan({"model": "hunyuan", **options}, [], None, {})
     with pytest.raises(kind, match=told):
-        module.check_sharing(plan)
-    monkeypatch.setattr(module, "find_spec", lambda name: name)
+        check_sharing(plan)
+    monkeypatch.setattr(distributed, "find_spec", lambda name: name)
     if kind is BackendError:
-        module.check_sharing(plan)
+        check_sharing(plan)
 
 
 @pytest.fixture
@@ -245,13 +251,16 @@ def test_generate_from_weights(hunyuan, weights, tmp_path):
     assert json.loads(again.stdout)["output"]["sha256"] == report["output"]["sha256"]
     (managed / "text_encoder_2/model.safetensors").unlink()
     assert_refused(
-        hunyuan(*QUICK, on_cpu=True), 4, "text_encoder_2/model.safetensors is missing", "hf download"
+        hunyuan(*QUICK, on_cpu=True),
+        4,
+        "text_encoder_2/model.safetensors is missing",
+        "navicache setup hunyuan --weights HunyuanVideo",
     )
 
 
 def test_weights_missing(hunyuan, tmp_path):
     done = hunyuan(on_cpu=True)
-    assert_refused(done, 4, "expected the weights of HunyuanVideo", "hf download tencent/HunyuanVideo")
+    assert_refused(done, 4, "expected the weights of HunyuanVideo", "navicache setup hunyuan --weights")
     (tmp_path / "other" / "hunyuan-video-i2v-720p").mkdir(parents=True)
     done = hunyuan("--weights", str(tmp_path / "other"), on_cpu=True)
     assert_refused(done, 4, "found those of HunyuanVideo-I2V")

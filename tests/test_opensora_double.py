@@ -261,9 +261,10 @@ def test_generate_from_weights(opensora, weights, tmp_path):
 
 
 def test_weights_missing(opensora, tmp_path):
-    told = ("expected the weights hpcai-tech/OpenSora-STDiT-v3", "hf download hpcai-tech/OpenSora-STDiT-v3")
-    assert_refused(opensora(on_cpu=True), 4, *told)
-    assert_refused(opensora("--weights", str(tmp_path / "absent"), on_cpu=True), 4, "absent", *told)
+    told = "expected the weights hpcai-tech/OpenSora-STDiT-v3"
+    assert_refused(opensora(on_cpu=True), 4, told, "navicache setup opensora --weights Open-Sora-1.2")
+    done = opensora("--weights", str(tmp_path / "absent"), on_cpu=True)
+    assert_refused(done, 4, "absent", told, "hf download hpcai-tech/OpenSora-STDiT-v3")
 
 
 def test_damaged_content_is_a_weights_error(opensora, weights):

@@ -301,7 +301,7 @@ def test_generate_from_weights(wan, weights, tmp_path):
 def test_weights_missing(wan, tmp_path):
     done = wan(on_cpu=True)
     assert_refused(
-        done, 4, "expected the weights Wan2.1-T2V-1.3B", "download Wan-AI/Wan2.1-T2V-1.3B --local-dir"
+        done, 4, "expected the weights Wan2.1-T2V-1.3B", "navicache setup wan --weights Wan2.1-T2V-1.3B"
     )
     assert_refused(wan("--weights", str(tmp_path / "absent"), on_cpu=True), 4, "absent", "found none")
 

@@ -3,7 +3,7 @@
 Sources: Tencent-Hunyuan/HunyuanVideo at fa14b00: requirements.txt and what hyvideo imports (not its web
 interface), ckpts/README.md for the weights, hyvideo/constants.py and hyvideo/vae for their files, README.md
 for memory. The official requirements pin diffusers 0.31.0 and transformers 4.46.3; here they are lower
-bounds, so that one environment can hold several families.
+bounds, so that one environment can hold several families; transformers 5 has moved what the code asks for.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ INSTALLATION = Installation(
     packages=(
         Package("torchvision"),
         Package("diffusers>=0.31.0"),
-        Package("transformers>=4.46.3"),
+        Package("transformers>=4.46.3,<5"),
         Package("tokenizers>=0.20.3"),
         Package("accelerate>=1.1.1"),
         Package("loguru"),

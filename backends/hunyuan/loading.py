@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import pickle
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, redirect_stderr
+from contextlib import contextmanager, redirect_stderr
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -13,11 +12,11 @@ from typing import Any
 import torch
 
 from backends.names import replaced
-from backends.official import RANDOM, SMALL, out_of_memory_hints, quiet
+from backends.official import RANDOM, SMALL, out_of_memory_hints, quiet, tensors_only, weights_errors
 from backends.random_weights import random_model
 from backends.repositories import import_package, resolve_repository
 from backends.varlen_attention import bind_varlen_attention
-from navicache_cli.errors import BackendError, WeightsError
+from navicache_cli.errors import BackendError
 from navicache_cli.plan import Plan
 from navicache_cli.report import ModelIdentity
 
@@ -28,6 +27,7 @@ from .weights import (
     CLIP,
     TEXT_ENCODER,
     VAE,
+    again,
     check_files,
     check_transformer,
     digest_weights,
@@ -113,18 +113,11 @@ def _build(plan: Plan, device: torch.device, folder: Path) -> Any:
     transformer = transformer_file(folder, plan.fp8)
     args = official_arguments(plan, device, transformer)
     config = sys.modules["hyvideo.modules"].HUNYUAN_VIDEO_CONFIG[args.model]
-    try:
+    errors = weights_errors(f"the weights of HunyuanVideo in {folder}", again(folder), HUNYUAN.name)
+    with errors:
         check_transformer(transformer, config, args.latent_channels)
-        with _paths_into(folder), _tensors_only():
+        with _paths_into(folder), tensors_only(LOADERS):
             return _construct(args, device, folder)
-    except torch.OutOfMemoryError:
-        raise
-    except (OSError, RuntimeError, ValueError, KeyError, EOFError, pickle.UnpicklingError) as error:
-        cause = (str(error).splitlines() or [type(error).__name__])[0]
-        raise WeightsError(
-            f"the weights of HunyuanVideo in {folder} cannot be loaded: {cause[:160]}",
-            f"hf download tencent/HunyuanVideo --local-dir {folder} --force-download",
-        ) from error
 
 
 def _build_random(plan: Plan, device: torch.device) -> Any:
@@ -160,25 +153,4 @@ def _paths_into(folder: Path) -> Iterator[None]:
     vae, text = sys.modules["hyvideo.vae"], sys.modules["hyvideo.text_encoder"]
     tables = replaced(text, TEXT_ENCODER_PATH=encoders, TOKENIZER_PATH=encoders)
     with replaced(vae, VAE_PATH=dict.fromkeys(vae.VAE_PATH, str(folder / VAE))), tables:
-        yield
-
-
-class _TorchLoadingTensorsOnly:
-    """`torch` for modules that call torch.load: a file may hold tensors and nothing that runs."""
-
-    def __getattr__(self, name: str) -> Any:
-        """Everything else is torch's."""
-        return getattr(torch, name)
-
-    def load(self, *arguments: Any, **keywords: Any) -> Any:
-        """Load with weights_only, which torch before 2.6 does not do by itself."""
-        return torch.load(*arguments, **{**keywords, "weights_only": True})
-
-
-@contextmanager
-def _tensors_only() -> Iterator[None]:
-    """Let the official loaders refuse files with more than tensors."""
-    with ExitStack() as stack:
-        for name in LOADERS:
-            stack.enter_context(replaced(sys.modules[name], torch=_TorchLoadingTensorsOnly()))
         yield

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
-from navicache_cli.errors import BackendError, UsageError
+from backends.distributed import check_heads, check_sequence_parallel
+from backends.official import SMALL
+from navicache_cli.errors import UsageError
 
-from .tasks import TOKEN_PIXELS
+from .tasks import HEADS, HUNYUAN, SMALL_HEADS, TOKEN_PIXELS
 
 if TYPE_CHECKING:
     from navicache_cli.plan import Plan
@@ -18,7 +19,7 @@ def check_sharing(plan: Plan) -> None:
 
     Raises:
         BackendError: a package they need is not there.
-        UsageError: the size cannot be split among them, or an option excludes them.
+        UsageError: size or heads cannot be split among them, or an option excludes them.
     """
     expected = plan.ulysses * plan.ring
     if expected == 1:
@@ -36,9 +37,6 @@ def check_sharing(plan: Plan) -> None:
             f"{plan.height // TOKEN_PIXELS}, found {expected}",
             "choose another --size, --ulysses or --ring",
         )
-    missing = [name for name in ("xfuser", "flash_attn") if find_spec(name) is None]
-    if missing:
-        raise BackendError(
-            f"several GPUs expect the packages xfuser and flash_attn, found no {' and no '.join(missing)}",
-            "pip install xfuser==0.4.0 flash-attn, or use one GPU",
-        )
+    heads = SMALL_HEADS if plan.weights == SMALL else HEADS
+    check_heads(plan, heads, HUNYUAN.title)
+    check_sequence_parallel(plan)

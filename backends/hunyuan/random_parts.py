@@ -16,10 +16,12 @@ from torch import Tensor, nn
 
 from backends.random_weights import enlarge
 
+from .tasks import SMALL_HEADS
+
 # The official architecture at a size for tests and CPUs; 24 channels a head are 3 equal parts for rotation.
 SMALL_CONFIG = {
     "hidden_size": 96,
-    "heads_num": 4,
+    "heads_num": SMALL_HEADS,
     "rope_dim_list": [8, 8, 8],
     "mm_double_blocks_depth": 2,
     "mm_single_blocks_depth": 2,

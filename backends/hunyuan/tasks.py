@@ -20,6 +20,9 @@ HUNYUAN = Official(
 # Task to the official --model-resolution. Both use the same weights.
 TASKS = {"t2v-544p": "540p", "t2v-720p": "720p"}
 
+# Attention heads of the official transformer, and of the small random one.
+HEADS, SMALL_HEADS = 24, 4
+
 # A token of the transformer covers 16×16 pixels: the VAE's 8×8 and patches of 2×2.
 TOKEN_PIXELS = 16
 

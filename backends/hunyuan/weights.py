@@ -5,14 +5,13 @@ The layout is that of ckpts/README.md in the official repository at fa14b00.
 
 from __future__ import annotations
 
-import json
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from backends.repositories import Checkout
-from backends.weight_files import digest_files, file_fault, managed_weights
+from backends.weight_files import digest_files, file_fault, managed_weights, shard_names
 from navicache_cli.errors import WeightsError
 
 MODEL, OTHER_MODEL = "hunyuan-video-t2v-720p", "hunyuan-video-i2v-720p"
@@ -53,7 +52,7 @@ def find_weights(given: str, checkout: Checkout) -> Path:
     raise WeightsError(
         f"expected the weights of HunyuanVideo, a folder with {MODEL}, at {' or '.join(map(str, places))}, "
         "found none",
-        _mend(Path(MODEL), places[0], checkout),
+        again(places[-1]),
     )
 
 
@@ -136,15 +135,24 @@ def _model_files(folder: Path) -> list[Path]:
     files = [folder / "config.json", main]
     if main.suffix == ".json":
         try:
-            shards = set(json.loads(main.read_text("utf-8"))["weight_map"].values())
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
-            shards = {MODEL_FILES[0]}  # Which is missing, and reported so.
-        files += [folder / Path(str(shard)).name for shard in sorted(map(str, shards))]
+            shards = shard_names(main)
+        except ValueError:
+            shards = [MODEL_FILES[0]]  # Which is missing, and reported so.
+        files += [folder / shard for shard in shards]
     return files
+
+
+def again(folder: Path) -> str:
+    """The command that brings the weights to a folder, or mends them there."""
+    if folder == managed_weights("HunyuanVideo"):
+        return "navicache setup hunyuan --weights HunyuanVideo"
+    return f"hf download tencent/HunyuanVideo --local-dir {folder} --force-download"
 
 
 def _mend(name: Path, folder: Path, checkout: Checkout) -> str:
     """The command that brings a file."""
+    if folder == managed_weights("HunyuanVideo"):
+        return again(folder)
     part = name.parts[0]
     if part == CLIP:
         return f"hf download openai/clip-vit-large-patch14 --local-dir {folder / CLIP}"

@@ -21,8 +21,6 @@ OPENSORA = Official(
     ),
     tested_commit="17cce908b22283acc3c946816c81f46dd442a453",
     branch="v1.2.0",
-    needs="mmengine timm rotary_embedding_torch ftfy beautifulsoup4 pandas av opencv-python torchvision "
-    "diffusers 'transformers<5' accelerate sentencepiece protobuf",
 )
 VIDEOSYS = Official(
     name="opensora",
@@ -34,8 +32,7 @@ VIDEOSYS = Official(
         "videosys/models/transformers/open_sora_transformer_3d.py",
     ),
     tested_commit="4cce477878b0683b5c05cd001ce45ac0e2fc3034",
-    needs="timm rotary_embedding_torch ftfy beautifulsoup4 omegaconf torchvision diffusers 'transformers<5' "
-    "accelerate sentencepiece protobuf",
+    setup_name="videosys",
 )
 REPOSITORIES = (OPENSORA, VIDEOSYS)
 

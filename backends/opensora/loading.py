@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -13,9 +12,9 @@ from typing import Any
 import torch
 
 from backends.names import replaced
-from backends.official import RANDOM, SMALL, out_of_memory_hints
+from backends.official import RANDOM, SMALL, out_of_memory_hints, weights_errors
 from backends.repositories import Checkout, Official, choose_repository, import_package
-from navicache_cli.errors import BackendError, WeightsError
+from navicache_cli.errors import BackendError
 from navicache_cli.plan import Plan
 from navicache_cli.report import ModelIdentity
 
@@ -88,11 +87,15 @@ def load_pipeline(plan: Plan, device: torch.device) -> OpenSoraPipeline:
             folders = find_weights(plan.weights, checkout)
             check_weights(folders)
             digest = digest_weights(folders)
+            again = "download them again with hf download --force-download"
             sources = {
                 name: Source(partial(_official_class(kind, name).from_pretrained, str(folders[hub])))
                 for name, hub in HUB_NAMES.items()
             }
-            with _in_place(kind, sources), _weights_errors():
+            with (
+                _in_place(kind, sources),
+                weights_errors(f"the weights of {OPENSORA.title}", again, official.setup),
+            ):
                 route = kind(plan, device)
     identity = ModelIdentity(f"{OPENSORA.title} {plan.task}", official.url, checkout.commit, digest)
     return OpenSoraPipeline(route, device, identity)
@@ -115,14 +118,15 @@ def _random_sources(
     sizes = random_parts.SMALL_CONFIG if plan.weights == SMALL else {}
     transformer = _official_class(kind, "STDiT3")
 
-    def make(part: type) -> Source:
-        return Source(lambda *_, **__: part())
+    def make(part: type[torch.nn.Module]) -> Source:
+        # The official code moves the text encoder by an argument that these do not have.
+        return Source(lambda *_, **__: part().to(device))
 
     return {
         "STDiT3": Source(partial(random_parts.random_transformer, transformer, device, sizes)),
         "VideoAutoencoderPipeline": make(random_parts.RandomVAE),
         "T5EncoderModel": make(random_parts.RandomTextEncoder),
-        "AutoTokenizer": make(random_parts.RandomTokenizer),
+        "AutoTokenizer": Source(lambda *_, **__: random_parts.RandomTokenizer()),
     }
 
 
@@ -144,24 +148,3 @@ def _in_place(kind: type[OpenSoraRoute] | type[VideoSysRoute], sources: dict[str
         for name, source in sources.items():
             stack.enter_context(replaced(sys.modules[kind.classes[name]], **{name: source}))
         yield
-
-
-@contextmanager
-def _weights_errors() -> Iterator[None]:
-    """Turn what loaders raise on damaged files into one error of ours."""
-    try:
-        yield
-    except torch.OutOfMemoryError:
-        raise
-    except (OSError, RuntimeError, ValueError, KeyError, EOFError, pickle.UnpicklingError) as error:
-        cause = " ".join(str(error).split()) or type(error).__name__
-        raise WeightsError(
-            f"the weights of Open-Sora 1.2 cannot be loaded: {cause[:200]}",
-            "download them again with hf download --force-download",
-        ) from error
-    except (AttributeError, TypeError, ImportError) as error:
-        cause = " ".join(str(error).split()) or type(error).__name__
-        raise BackendError(
-            f"the official code does not fit the installed packages: {cause[:200]}",
-            "pip install 'transformers<5' 'diffusers<0.31' accelerate sentencepiece protobuf",
-        ) from error

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from backends.repositories import Checkout
-from backends.weight_files import digest_files, file_fault, managed_weights, read_mapping
+from backends.weight_files import digest_files, file_fault, managed_weights, read_mapping, shard_names
 from navicache_cli.errors import WeightsError
 
 from .facts import IMAGE_VAE, TEXT_ENCODER, TOGETHER, TRANSFORMER, VAE
@@ -38,6 +38,8 @@ class Folder:
 
     def download(self, folder: Path) -> str:
         """The command that fills `folder`."""
+        if folder.parent == managed_weights(""):
+            return f"navicache setup opensora --weights {TOGETHER}"
         only = f" --include '{self.subfolder}/*'" if self.subfolder else ""
         return f"hf download {self.hub_name}{only} --local-dir {folder}"
 
@@ -59,7 +61,7 @@ class Folder:
             if (inside / kind).exists():
                 found = [kind]
             elif index.exists():
-                found = sorted(set(read_mapping(index).get("weight_map", {}).values()))
+                found = shard_names(index)
             else:
                 continue
             break
@@ -98,7 +100,7 @@ def find_weights(given: str, checkout: Checkout) -> dict[str, Path]:
         if taken is None:
             raise WeightsError(
                 f"expected the weights {hub_name} at {' or '.join(map(str, places))}, found none",
-                folder.download(places[0]) if given else f"navicache setup opensora --weights {TOGETHER}",
+                folder.download(places[-1]),
             )
         found[hub_name] = taken
     return found

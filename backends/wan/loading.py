@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 import sys
 from copy import deepcopy
 from types import ModuleType
@@ -13,10 +12,10 @@ import torch
 from backends.attention import bind_attention
 from backends.distributed import check_heads, start_sequence_parallel
 from backends.names import replaced
-from backends.official import RANDOM, SMALL, out_of_memory_hints, quiet
+from backends.official import RANDOM, SMALL, out_of_memory_hints, quiet, tensors_only, weights_errors
 from backends.repositories import Checkout, import_package, resolve_repository
 from navicache_cli.distributed import read_launch
-from navicache_cli.errors import BackendError, WeightsError
+from navicache_cli.errors import BackendError
 from navicache_cli.plan import Plan
 from navicache_cli.report import ModelIdentity
 
@@ -24,6 +23,9 @@ from . import random_parts
 from .pipeline import LESS_MEMORY, WanPipeline
 from .tasks import TASKS, WAN
 from .weights import check_weights, digest_weights, find_weights
+
+# Modules of the official code that call torch.load.
+LOADERS = ("wan.modules.t5", "wan.modules.vae", "wan.modules.clip")
 
 
 def load_pipeline(plan: Plan, device: torch.device) -> WanPipeline:
@@ -89,16 +91,9 @@ def _build(kind: type, config: Any, plan: Plan, device: torch.device, checkout: 
     folder = find_weights(plan.weights, name, checkout)
     check_weights(folder, name, task, config)
     digest = digest_weights(folder, name, config)
-    try:
+    again = f"hf download Wan-AI/{name} --local-dir {folder} --force-download"
+    with weights_errors(f"the weights {name} in {folder}", again, WAN.name), tensors_only(LOADERS):
         return _construct(kind, config, str(folder), plan, device), digest
-    except torch.OutOfMemoryError:
-        raise
-    except (OSError, RuntimeError, ValueError, KeyError, EOFError, pickle.UnpicklingError) as error:
-        cause = (str(error).splitlines() or [type(error).__name__])[0]
-        raise WeightsError(
-            f"the weights {name} in {folder} cannot be loaded: {cause[:160]}",
-            f"hf download Wan-AI/{name} --local-dir {folder} --force-download",
-        ) from error
 
 
 def _build_random(kind: type, config: Any, plan: Plan, device: torch.device) -> Any:
@@ -112,7 +107,12 @@ def _build_random(kind: type, config: Any, plan: Plan, device: torch.device) -> 
         )
     arguments = random_parts.transformer_arguments(task, config)
     parts: dict[str, Any] = {
-        task.transformer: random_parts.RandomTransformer(transformer, arguments, device),
+        task.transformer: random_parts.RandomTransformer(
+            # FSDP takes its share of a model on the CPU; a whole one on each GPU would be too large.
+            transformer,
+            arguments,
+            torch.device("cpu") if plan.fsdp else device,
+        ),
         "T5EncoderModel": random_parts.RandomTextEncoder,
         "WanVAE": random_parts.RandomVAE,
     }

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from backends.repositories import Checkout
-from backends.weight_files import digest_files, file_fault, managed_weights
+from backends.weight_files import digest_files, file_fault, managed_weights, read_mapping, shard_names
 from navicache_cli.errors import WeightsError
 
 from .tasks import Task
@@ -52,7 +51,10 @@ def check_weights(folder: Path, name: str, task: Task, config: Any) -> None:
     Raises:
         WeightsError: naming the first file that is missing, cut short, or of another task.
     """
-    found = _read_json(folder / "config.json", name)
+    try:
+        found = read_mapping(folder / "config.json")
+    except ValueError as error:
+        raise _unreadable(folder / "config.json", name, error) from None
     expected = {"model_type": task.model_type, "dim": config.dim, "num_layers": config.num_layers}
     other = {key: found.get(key, value) for key, value in expected.items()}
     if other != expected:
@@ -74,7 +76,10 @@ def weight_files(folder: Path, name: str, config: Any) -> list[Path]:
     index = folder / f"{TRANSFORMER}.index.json"
     shards = [TRANSFORMER]
     if index.exists():
-        shards = sorted(set(_read_json(index, name).get("weight_map", {}).values())) or shards
+        try:
+            shards = shard_names(index)
+        except ValueError as error:
+            raise _unreadable(index, name, error) from None
     kinds = ("t5_checkpoint", "t5_tokenizer", "vae_checkpoint", "clip_checkpoint", "clip_tokenizer")
     return [folder / part for part in [*shards, *(config[kind] for kind in kinds if kind in config)]]
 
@@ -84,20 +89,11 @@ def digest_weights(folder: Path, name: str, config: Any) -> str:
     return digest_files(folder, weight_files(folder, name, config), (folder / "config.json").read_bytes())
 
 
-def _read_json(path: Path, name: str) -> dict[str, Any]:
-    try:
-        data = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or "it is not JSON"
-        raise WeightsError(
-            f"the weights {name} in {path.parent} are incomplete: cannot read {path.name}: {reason}",
-            _download(name, path.parent),
-        ) from None
-    if not isinstance(data, dict):
-        raise WeightsError(
-            f"{path} holds no mapping, the weights' description was expected", _download(name, path.parent)
-        )
-    return data
+def _unreadable(path: Path, name: str, error: ValueError) -> WeightsError:
+    return WeightsError(
+        f"the weights {name} in {path.parent} are incomplete: cannot read {path.name}: {error}",
+        _download(name, path.parent),
+    )
 
 
 def _listed(values: dict[str, Any]) -> str:

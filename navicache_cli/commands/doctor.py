@@ -120,7 +120,10 @@ def model_checks(model: str, task: str) -> list[Check]:
         return rows + _tiny_checks(weights)
     installation = _installation(model)
     if installation is not None and not rows[1].exit_code and _gpu_needed(model, weights):
-        rows.insert(3, memory_check(installation.memory.get(task)))
+        preset = load_presets().get(model)
+        # Where it is the default, the makers' figure has it already.
+        offload = preset is not None and "offload" in preset.takes and not preset.defaults.get("offload")
+        rows.insert(3, memory_check(installation.memory.get(task), offload))
     return rows + _family_checks(model, task, weights)
 
 
@@ -170,16 +173,16 @@ def _family_checks(model: str, task: str, weights: str) -> list[Check]:
 def _find_code(model: str) -> tuple[str, Installation, Checkout | None, str]:
     """The first of a family's repositories that is there, else its own one and why there is none."""
     from backends.installation import installations
-    from backends.repositories import resolve_repository
+    from backends.repositories import choose_repository
 
-    problems = []
-    variants = [(name, one) for name, one in installations().items() if one.official.name == model]
-    for name, one in variants:
-        try:
-            return name, one, resolve_repository(one.official, _setting("repo")), ""
-        except BackendError as error:
-            problems.append(error.message)
-    return *variants[0], None, problems[0]
+    variants = {
+        one.official: (name, one) for name, one in installations().items() if one.official.name == model
+    }
+    try:
+        official, checkout = choose_repository([*variants], _setting("repo"))
+    except BackendError as error:
+        return *next(iter(variants.values())), None, error.message
+    return *variants[official], checkout, ""
 
 
 def _installation(model: str) -> Installation | None:
@@ -205,8 +208,11 @@ def _task(model: str, task: str) -> str:
 
 def _size(model: str, task: str) -> str:
     preset = load_presets()[model]
-    size = preset.tasks[task].get("size") or preset.defaults["size"]
-    return settle_size(preset, read_option(preset, "size", size), "")[0]
+    size = _setting("size") or preset.tasks[task].get("size") or preset.defaults["size"]
+    try:
+        return settle_size(preset, read_option(preset, "size", size), "")[0]
+    except ValueError as error:
+        raise UsageError(f"size expects {error}, found {size[:60]!r}", "unset NAVICACHE_SIZE") from None
 
 
 def _setting(option: str) -> str:

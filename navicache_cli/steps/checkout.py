@@ -26,6 +26,8 @@ def checkout_step(installation: Installation, url: str, commit: str) -> Step:
         commit: full or shortened hash.
     """
     official, place = installation.official, installation.place
+    if url and Path(url).exists():
+        url = str(Path(url).resolve())  # git would take a relative path from inside the clone.
     title = f"{official.title} at commit {commit[:7]}"
     if place.exists():
         done = f"at {place}" if read_commit(place).startswith(commit) else ""

@@ -16,13 +16,14 @@ if TYPE_CHECKING:
     from backends.installation import Installation
 
 HUB = "huggingface_hub"
+HUB_REQUIREMENT = f"{HUB}>=0.34"  # since then its program is called hf
 
 
 def packages_step(installation: Installation, with_weights: bool) -> Step:
     """Install what is missing, and the hub's client where weights are asked for."""
     from backends.installation import Package
 
-    packages = [*installation.packages, *([Package(HUB)] if with_weights else [])]
+    packages = [*installation.packages, *([Package(HUB_REQUIREMENT)] if with_weights else [])]
     wanted = [package.requirement for package in packages if not package.fits()]
     command = [sys.executable, "-m", "pip", "install", *_keep_torch(wanted), *wanted]
 

@@ -41,7 +41,7 @@ def weights_steps(family: str, installation: Installation, weights: Weights) -> 
     folder = weights.place
     done = "" if weights.faults(folder) else f"complete at {folder}"
     commands = [download_command(download, folder) for download in weights.downloads]
-    prepare = _prepare_command(installation, weights, folder)
+    prepare = prepare_command(installation.place, weights, folder)
 
     def run() -> None:
         _check_space(folder, weights)
@@ -97,15 +97,13 @@ def download_command(download: Download, folder: Path) -> list[str]:
     return ["hf", "download", download.repository, "--local-dir", place, *only]
 
 
-def _prepare_command(installation: Installation, weights: Weights, folder: Path) -> list[str]:
+def prepare_command(checkout: Path, weights: Weights, folder: Path) -> list[str]:
+    """The official script that prepares weights in a folder; empty where there is none."""
     if not weights.prepare:
         return []
     script, *arguments = weights.prepare
-    return [
-        sys.executable,
-        str(installation.place / script),
-        *(argument.format(weights=folder) for argument in arguments),
-    ]
+    words = (argument.format(weights=folder) for argument in arguments)
+    return [sys.executable, str(checkout / script), *words]
 
 
 def _download(download: Download, folder: Path, again: str) -> None:
