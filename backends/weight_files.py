@@ -56,6 +56,11 @@ def file_fault(path: Path) -> str:
     """Say what is wrong with a file of weights, or with a folder of small files; "" when nothing is seen."""
     if not path.exists():
         return "is missing"
+    if path.name.endswith(".index.json"):
+        try:
+            shard_names(path)
+        except ValueError as error:
+            return f"cannot be used: {error}"
     if path.suffix == ".safetensors":
         return "" if _safetensors_size(path) == path.stat().st_size else "is cut short or damaged"
     if path.suffix in (".pt", ".pth", ".bin"):

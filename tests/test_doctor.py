@@ -143,11 +143,13 @@ def test_shards(complete):
     assert "diffusion_pytorch_model-00001-of-00003.safetensors is missing" in found
     assert "diffusion_pytorch_model-00003-of-00003.safetensors is missing" in found
     shutil.copy(folder / "diffusion_pytorch_model-00002-of-00003.safetensors", whole)
-    index = {"weight_map": {"a": "other.safetensors", "b": "../outside.safetensors"}}
-    (folder / "diffusion_pytorch_model.safetensors.index.json").write_text(json.dumps(index))
-    found = looked(complete, "--model", "wan", code=4)["weights"]["found"]
-    assert "other.safetensors is missing" in found
-    assert "outside" not in found
+    for names, told in (
+        ({"a": "other.safetensors"}, "other.safetensors is missing"),
+        ({"a": "../outside.safetensors"}, "index.json cannot be used: it names '../outside.safetensors'"),
+    ):
+        index = folder / "diffusion_pytorch_model.safetensors.index.json"
+        index.write_text(json.dumps({"weight_map": names}))
+        assert told in looked(complete, "--model", "wan", code=4)["weights"]["found"]
 
 
 def test_tasks_have_their_own_weights_and_memory(complete):

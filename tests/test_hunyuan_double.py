@@ -156,7 +156,7 @@ def test_changed_options(hunyuan, tmp_path):
 def test_a_package_that_is_missing(hunyuan, tmp_path):
     words = [("import torch\n", "import torch\nimport loguru_that_is_missing\n")]
     done = hunyuan(*SMALL, repo=changed_double(tmp_path / "changed", words, "hyvideo/inference.py"))
-    assert_refused(done, 3, "No module named 'loguru_that_is_missing'", "pip install -r")
+    assert_refused(done, 3, "No module named 'loguru_that_is_missing'", "navicache setup hunyuan")
 
 
 @pytest.mark.parametrize(
