@@ -42,19 +42,19 @@ def load_lpips(download: bool = False) -> Lpips:
     """
     if importlib.util.find_spec("lpips") is None:
         raise BackendError(
-            "LPIPS needs the package lpips; found none", "pip install 'navicache[metrics]', then --lpips"
+            "expected the package lpips; found none", "pip install 'navicache[metrics]', then --lpips"
         )
     path = weights_path()
     if not download and not path.is_file():
         raise WeightsError(
-            f"LPIPS needs AlexNet's weights; found no {path}",
+            f"expected AlexNet's weights for LPIPS; found no {path}",
             f"--lpips downloads them (233 MiB), or put {WEIGHTS_URL} there",
         )
     try:
         import lpips
     except Exception as error:  # torchvision built for another torch raises RuntimeError, AttributeError …
         raise BackendError(
-            f"LPIPS needs the package lpips; importing it failed: {_one_line(error)}",
+            f"expected a working package lpips; importing it failed: {_one_line(error)}",
             "pip install --upgrade 'navicache[metrics]'; torchvision has to be the one made for your torch",
         ) from None
     try:
@@ -63,7 +63,7 @@ def load_lpips(download: bool = False) -> Lpips:
             network = lpips.LPIPS(net="alex", spatial=True, verbose=False)
     except Exception as error:  # no network, a full disk, a damaged file
         raise WeightsError(
-            f"LPIPS needs AlexNet's weights; loading {path} failed: {_one_line(error)}",
+            f"expected AlexNet's weights for LPIPS; loading {path} failed: {_one_line(error)}",
             f"put {WEIGHTS_URL} there",
         ) from None
     return _per_frame(network)
