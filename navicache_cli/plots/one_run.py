@@ -123,7 +123,8 @@ def _innovation(axes: Axes, trace: Trace, theme: Theme) -> None:
     axes.set(title="Innovation, measured minus estimated ratio")
     if largest > 5 * _LINTHRESH:
         axes.set_yscale("symlog", linthresh=_LINTHRESH, linscale=0.6)
-        ends = [10.0**power for power in range(-1, int(np.ceil(np.log10(largest))) + 1)]
+        top = int(np.ceil(np.log10(largest)))
+        ends = [10.0**power for power in range(-1, top + 1, 1 + (top + 1) // 4)]
         axes.set_yticks([*[-end for end in reversed(ends)], 0, *ends])
         axes.set_yticklabels([*[f"−{end:g}" for end in reversed(ends)], "0", *[f"{end:g}" for end in ends]])
         axes.yaxis.minorticks_off()

@@ -14,6 +14,7 @@ from ..report import read_report
 
 # This estimator's variance is that of log k (cache/estimator.py); the others' is that of k.
 _LOG_VARIANCE = "dual"
+_LARGEST = 1e12  # of any number: none of these quantities comes near
 HEADING = ("model", "task", "method", "estimator", "mode")
 
 
@@ -94,25 +95,18 @@ def read_trace(path: Path) -> Trace:
 
 def _column(steps: list[dict[str, Any]], key: str, path: Path) -> np.ndarray:
     """[N] float64, NaN where the report has null."""
-    values = np.array([math.nan if step[key] is None else _float(step[key]) for step in steps])
-    # JSON has no infinity, but Python reads 1e999 and NaN; nobody could draw them.
-    if any(step[key] is not None and not math.isfinite(x) for step, x in zip(steps, values, strict=True)):
-        raise OutputError(f"expected finite numbers in {path}; found others under steps/{key}")
-    return values
-
-
-def _float(number: float) -> float:
-    try:
-        return float(number)
-    except OverflowError:  # an integer of 400 digits
-        return math.inf
+    known = [step[key] for step in steps if step[key] is not None]
+    # Python reads 1e999 and NaN, which JSON does not have, and integers of 400 digits; comparing is safe.
+    if not all(-_LARGEST < value < _LARGEST for value in known):
+        raise OutputError(f"expected numbers below {_LARGEST:g} in {path}; found others under steps/{key}")
+    return np.array([math.nan if step[key] is None else float(step[key]) for step in steps])
 
 
 def _band(ratio: np.ndarray, variance: np.ndarray, logarithmic: bool) -> tuple[np.ndarray, np.ndarray]:
     """k ± 2σ; in logarithms k · exp(± 2σ)."""
     spread = 2 * np.sqrt(np.maximum(variance, 0))
     if logarithmic:
-        spread = np.minimum(spread, 50)  # exp() of more leaves the floats, and any picture
+        spread = np.minimum(spread, 50)  # exp() of more leaves any picture, and then the floats
         return ratio * np.exp(-spread), ratio * np.exp(spread)
     return ratio - spread, ratio + spread
 
@@ -130,7 +124,5 @@ def _settings(plan: dict[str, Any], steps: int) -> dict[str, str]:
 
 def _threshold(plan: dict[str, Any]) -> float | None:
     value = plan.get("threshold")
-    if plan.get("method") == "off" or isinstance(value, bool) or not isinstance(value, (int, float)):
-        return None
-    number = _float(value)
-    return number if math.isfinite(number) else None
+    known = isinstance(value, (int, float)) and not isinstance(value, bool) and -_LARGEST < value < _LARGEST
+    return float(value) if known and plan.get("method") != "off" else None
