@@ -95,9 +95,11 @@ def _ratio(axes: Axes, trace: Trace, theme: Theme) -> None:
     steps = np.arange(len(trace.ratio))
     shown = np.concatenate([trace.ratio, trace.measured])
     shown = shown[np.isfinite(shown) & (shown > 0)]
+    # The limits are the data's: a band from before anything was learnt would dwarf them.
+    bottom, top = (shown.min() / 1.8, shown.max() * 1.8) if len(shown) else (0.1, 10)
     if np.isfinite(trace.low).any():
         axes.fill_between(
-            steps, np.maximum(trace.low, 1e-300), trace.high,
+            steps, np.maximum(trace.low, bottom / 2), trace.high,
             color=theme.computed, alpha=0.20, linewidth=0, label="estimate ± 2σ",
         )  # fmt: skip
     axes.plot(steps, trace.ratio, color=theme.computed, linewidth=1.6, label="estimate")
@@ -105,11 +107,8 @@ def _ratio(axes: Axes, trace: Trace, theme: Theme) -> None:
         steps, trace.measured, linestyle="none", marker="o", markersize=4.2,
         markerfacecolor=theme.ink, markeredgecolor=theme.surface, markeredgewidth=0.6, label="measured",
     )  # fmt: skip
-    axes.set(title="Feature-change ratio, output over input")
-    if len(shown):  # the limits are the data's: a band from before anything was learnt would dwarf them
-        axes.set_yscale("log")
-        axes.set_ylim(shown.min() / 1.8, shown.max() * 1.8)
-        plain_log_ticks(axes)
+    axes.set(title="Feature-change ratio, output over input", yscale="log", ylim=(bottom, top))
+    plain_log_ticks(axes)
     legend_above(axes, 3)
 
 

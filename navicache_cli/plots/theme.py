@@ -75,6 +75,7 @@ def drawing(theme: Theme) -> Iterator[None]:
         "axes.spines.left": False,
         "axes.titlesize": 10, "axes.titleweight": "bold", "axes.titlelocation": "left", "axes.titlepad": 7,
         "axes.labelsize": 9, "xtick.labelsize": 8.5, "ytick.labelsize": 8.5, "legend.fontsize": 8.5,
+        "font.family": _families(),
         "ytick.major.size": 0, "xtick.major.size": 3, "legend.frameon": False, "font.size": 9,
         # Text of a report is a user's: a dollar sign in a prompt is no mathematics.
         "text.parse_math": False,
@@ -86,6 +87,15 @@ def drawing(theme: Theme) -> Iterator[None]:
         # A prompt in a script the font lacks shows as boxes; that is no reason to write on the terminal.
         warnings.filterwarnings("ignore", message="Glyph .* missing")
         yield
+
+
+def _families() -> list[str]:
+    """Matplotlib's own font, then whichever is here of those that have Chinese and Japanese."""
+    from matplotlib.font_manager import get_font_names
+
+    wanted = ("Noto Sans CJK SC", "PingFang SC", "Microsoft YaHei", "WenQuanYi Zen Hei", "Source Han Sans SC")
+    installed = set(get_font_names())
+    return ["DejaVu Sans", *(name for name in wanted if name in installed)]
 
 
 def plain(text: object, longest: int = 100) -> str:
