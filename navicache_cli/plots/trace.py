@@ -124,5 +124,6 @@ def _settings(plan: dict[str, Any], steps: int) -> dict[str, str]:
 
 def _threshold(plan: dict[str, Any]) -> float | None:
     value = plan.get("threshold")
-    known = isinstance(value, (int, float)) and not isinstance(value, bool) and -_LARGEST < value < _LARGEST
-    return float(value) if known and plan.get("method") != "off" else None
+    if plan.get("method") == "off" or isinstance(value, bool) or not isinstance(value, (int, float)):
+        return None
+    return float(value) if -_LARGEST < value < _LARGEST else None
