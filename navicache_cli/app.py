@@ -15,8 +15,9 @@ from .errors import InterruptedRunError, NavicacheError, OutputError, UsageError
 app = typer.Typer(
     name="navicache",
     help="Video diffusion made faster without training: steps whose output hardly changes are skipped.",
-    epilog="Exit codes: 0 done, 2 wrong option or prompt, 3 model family not available, 4 weights, "
-    "5 cache does not fit the model, 6 output or report file, 7 out of GPU memory, 130 interrupted.",
+    epilog="Exit codes: 0 done, 2 wrong option or prompt, 3 model family or package not available, "
+    "4 weights, 5 cache does not fit the model, 6 output or report file, 7 out of GPU memory, "
+    "130 interrupted.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -213,6 +214,59 @@ def _doctor(
     from .commands.doctor import doctor
 
     raise typer.Exit(doctor(model, task, as_json))
+
+
+@app.command("metrics")
+def _metrics(
+    a: Annotated[Path, typer.Argument(metavar="A", help="A video, or a folder of videos: the reference.")],
+    b: Annotated[Path, typer.Argument(metavar="B", help="The video, or the folder, to compare with it.")],
+    lpips: Annotated[
+        bool | None,
+        typer.Option(
+            "--lpips/--no-lpips",
+            help="Insist on LPIPS and download its weights (233 MiB) if needed, or leave it out.  "
+            "[default: where package and weights are there]",
+        ),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, with every frame's figures.")] = False,
+) -> None:
+    """Compare videos: PSNR, SSIM and LPIPS, per frame and in total.
+
+    Two files, or two folders whose videos have the same names. The convention is that of VideoSys's common
+    metrics, which the papers on caching report.
+    """
+    from .commands.metrics import metrics
+
+    metrics(a, b, lpips, as_json)
+
+
+@app.command("plot")
+def _plot(
+    sources: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="REPORT...", help="Reports of generate (.json), or one CSV of measured changes."
+        ),
+    ],
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="FILE",
+            help="The picture, .png or .svg.  [default: beside the first report]",
+        ),
+    ] = None,
+    dark: Annotated[bool, typer.Option("--dark", help="Light lines on a dark ground.")] = False,
+) -> None:
+    """Draw reports: steps, error against threshold, ratio with its ±2σ, innovations.
+
+    Several reports: skip frequency and compute ratio per step. A CSV with the columns prompt, step,
+    input_rel_l1 and output_rel_l1: how well each estimator foretells the output's change.
+    """
+    from .commands.plot import plot
+
+    plot(sources, output, dark)
 
 
 def main() -> None:

@@ -1,7 +1,9 @@
 """How close one video is to another of the same prompt and seed: PSNR and SSIM, averaged over frames.
 
-The conventions are those of VideoSys (eval/pab/common_metrics), which the papers on caching report:
-a figure a frame, then the mean over frames.
+The convention is that of VideoSys (eval/pab/common_metrics), which the papers on caching report: values in
+[0, 1]; PSNR over all pixels and channels of a frame, at most 100 dB; SSIM by channel over the whole 11 x 11
+Gaussian windows; a figure a frame, then the mean over frames. `navicache metrics` and `generate --baseline`
+both use this.
 """
 
 from __future__ import annotations

@@ -198,10 +198,13 @@ def read_report(path: Path) -> dict[str, Any]:
     """
     try:
         document = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         reason = getattr(error, "strerror", None) or "it is not JSON"
         raise OutputError(f"cannot read the report {path}: {reason}", "check the path") from None
-    validate(document)
+    try:
+        validate(document)
+    except OutputError as error:
+        raise OutputError(f"{path}: {error.message}", error.hint) from None
     found: dict[str, Any] = document
     return found
 

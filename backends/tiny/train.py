@@ -46,7 +46,7 @@ class StageSettings:
 
 
 CODEC = StageSettings(steps=700, batch=10, rate=2e-3, videos=3_000)
-DENOISER = StageSettings(steps=2000, batch=64, rate=1.2e-3, videos=24_000)
+DENOISER = StageSettings(steps=8000, batch=32, rate=1e-3, videos=24_000)
 FITTED_VIDEOS = 400  # videos the encoder's components are fitted to
 LATENT_NOISE = 0.05  # added to latents while the decoder learns
 PROMPT_DROPOUT = 0.1  # share of training prompts replaced by the empty one

@@ -1,0 +1,129 @@
+"""A report's steps as arrays, and what to call it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..errors import OutputError
+from ..report import read_report
+
+# This estimator's variance is that of log k (cache/estimator.py); the others' is that of k.
+_LOG_VARIANCE = "dual"
+_LARGEST = 1e12  # of any number: none of these quantities comes near
+HEADING = ("model", "task", "method", "estimator", "mode")
+
+
+@dataclass(frozen=True)
+class Trace:
+    """One generation, step by step; N steps. Where a method has no such quantity an array holds NaN.
+
+    Attributes:
+        name: the report's file name without its suffix.
+        settings: what decides which steps are skipped: model, task, method, …, steps, as text.
+        prompt, seed: as the report has them.
+        threshold: τ; None for a method without one.
+        computed, forced: [N] bool.
+        error: [N] E at the decision, relative.
+        ratio: [N] k as estimated before the step.
+        low, high: [N] k ± 2σ; multiplicative where the filter works in logarithms.
+        innovation: [N] measured ratio minus k.
+    """
+
+    name: str
+    settings: dict[str, str]
+    prompt: str
+    seed: str
+    threshold: float | None
+    computed: np.ndarray
+    forced: np.ndarray
+    error: np.ndarray
+    ratio: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+    innovation: np.ndarray
+
+    @property
+    def heading(self) -> list[str]:
+        """What the generation is called: model, task, method, estimator, mode, as far as they are known."""
+        return [self.settings[key] for key in HEADING if key in self.settings]
+
+    @property
+    def measured(self) -> np.ndarray:
+        """[N] the ratio measured at the step itself: estimate plus innovation."""
+        return self.ratio + self.innovation
+
+
+def read_trace(path: Path) -> Trace:
+    """Read a report.
+
+    Raises:
+        OutputError: it is not a report, holds no steps, or its numbers make no sense.
+    """
+    document = read_report(path)
+    steps = document["steps"]
+    if not steps or [step["index"] for step in steps] != list(range(len(steps))):
+        raise OutputError(
+            f"expected steps numbered from 0 in {path}; found others or none", "generate it again"
+        )
+    plan = {key: entry["value"] for key, entry in document["plan"].items()}
+    columns = {
+        key: _column(steps, key, path) for key in ("ratio", "variance", "innovation", "accumulated_error")
+    }
+    low, high = _band(
+        columns["ratio"], columns["variance"], logarithmic=plan.get("estimator") == _LOG_VARIANCE
+    )
+    return Trace(
+        name=path.stem,
+        settings=_settings(plan, len(steps)),
+        prompt=str(plan.get("prompt") or ""),
+        seed=str(plan.get("seed", "")),
+        threshold=_threshold(plan),
+        computed=np.array([step["computed"] for step in steps]),
+        forced=np.array([step["forced"] for step in steps]),
+        error=columns["accumulated_error"],
+        ratio=columns["ratio"],
+        low=low,
+        high=high,
+        innovation=columns["innovation"],
+    )
+
+
+def _column(steps: list[dict[str, Any]], key: str, path: Path) -> np.ndarray:
+    """[N] float64, NaN where the report has null."""
+    known = [step[key] for step in steps if step[key] is not None]
+    # Python reads 1e999 and NaN, which JSON does not have, and integers of 400 digits; comparing is safe.
+    if not all(-_LARGEST < value < _LARGEST for value in known):
+        raise OutputError(f"expected numbers below {_LARGEST:g} in {path}; found others under steps/{key}")
+    return np.array([math.nan if step[key] is None else float(step[key]) for step in steps])
+
+
+def _band(ratio: np.ndarray, variance: np.ndarray, logarithmic: bool) -> tuple[np.ndarray, np.ndarray]:
+    """k ± 2σ; in logarithms k · exp(± 2σ)."""
+    spread = 2 * np.sqrt(np.maximum(variance, 0))
+    if logarithmic:
+        spread = np.minimum(spread, 50)  # exp() of more leaves any picture, and then the floats
+        return ratio * np.exp(-spread), ratio * np.exp(spread)
+    return ratio - spread, ratio + spread
+
+
+def _settings(plan: dict[str, Any], steps: int) -> dict[str, str]:
+    method = plan.get("method")
+    names = [*HEADING, "threshold", "align_steps"]
+    if method != "navicache":
+        names.remove("estimator")  # the plan names one, but the method has none to choose
+    if method == "off":
+        names = ["model", "task", "method"]
+    found = {name: str(plan[name]) for name in names if plan.get(name) is not None}
+    return {**found, "steps": str(steps)}
+
+
+def _threshold(plan: dict[str, Any]) -> float | None:
+    value = plan.get("threshold")
+    if plan.get("method") == "off" or isinstance(value, bool) or not isinstance(value, (int, float)):
+        return None
+    return float(value) if -_LARGEST < value < _LARGEST else None
