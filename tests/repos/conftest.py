@@ -52,7 +52,7 @@ def source_video(tmp_path_factory):
     mask = np.zeros_like(video)
     mask[:, :, 416:] = 255
     for name, frames in (("source", video), ("mask", mask)):
-        write_video(frames, folder / f"{name}.mp4", 16)
+        write_video(frames, folder / f"{name}.mp4", 16, {})
     return {"source_video": str(folder / "source.mp4"), "source_mask": str(folder / "mask.mp4")}
 
 
