@@ -9,13 +9,14 @@ from __future__ import annotations
 import inspect
 import sys
 from itertools import pairwise
-from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch.nn.functional import scaled_dot_product_attention
 
 from navicache_cli.errors import BackendError
+
+from .names import bind, loaded_modules
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -123,15 +124,14 @@ def _mask(nq: int, nk: int, causal: bool, window: tuple[int, int], device: torch
 def bind_attention(package: str, source: str) -> list[str]:
     """Put `flash_attention` in the place of the official one, unless flash-attn is there.
 
-    It lasts for the process: forwards look the name up in their module at every call, so a binding that ended
-    with a pipeline would break another one of the same checkout.
+    It lasts for the process; see `names.bind`.
 
     Args:
         package: the loaded official package, such as `wan`.
         source: its module that defines the function and knows whether flash-attn is there.
 
     Returns:
-        The modules bound, by name; empty where flash-attn is there.
+        The names bound, as `module.name`; empty where flash-attn is there.
 
     Raises:
         BackendError: the official function is not there, or has parameters that this one does not know.
@@ -151,14 +151,5 @@ def bind_attention(package: str, source: str) -> list[str]:
             f"found also {', '.join(sorted(found - expected))}",
             "install flash-attn, or check out the tested commit of the repository",
         )
-    bound = []
-    for name, loaded in sorted(sys.modules.items()):
-        inside = name == package or name.startswith(f"{package}.")
-        if inside and isinstance(loaded, ModuleType) and vars(loaded).get(NAME) is official:
-            _bind(loaded, flash_attention)
-            bound.append(name)
-    return bound
-
-
-def _bind(module: Any, function: Any) -> None:
-    setattr(module, NAME, function)
+    users = [loaded for loaded in loaded_modules(package) if vars(loaded).get(NAME) is official]
+    return [bind(loaded, flash_attention) for loaded in users]

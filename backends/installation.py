@@ -7,16 +7,14 @@ in its own `installation.py`, without importing torch or official code.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 from packaging.requirements import Requirement
 
-from .completeness import config_faults, file_faults
 from .repositories import Checkout, Official, managed_path
 from .weight_files import managed_weights
 
@@ -86,9 +84,10 @@ class Weights:
     Attributes:
         name: as used with `navicache setup --weights`.
         downloads: where it comes from.
-        files: patterns of what the official code reads; see `completeness.file_faults`.
         gigabytes: disk space it takes, in 10^9 bytes, rounded up.
-        config: entries of its config.json that tell it from other weights with the same files.
+        locate: finds and checks them by the functions that `generate` uses: from the value of `--weights` or
+            "", the official code if there is any, and whether the fp8 files are wanted, to the folders. It
+            raises WeightsError where `generate` would.
         folder: its folder among the managed weights, the name if None.
         prepare: arguments of a Python script of the official repository that has to run once after the
             download; `{weights}` is the folder.
@@ -96,9 +95,8 @@ class Weights:
 
     name: str
     downloads: tuple[Download, ...]
-    files: tuple[str, ...]
     gigabytes: float
-    config: dict[str, Any] = field(default_factory=dict)
+    locate: Callable[[str, Checkout | None, bool], list[Path]]
     folder: str | None = None
     prepare: tuple[str, ...] = ()
 
@@ -111,10 +109,6 @@ class Weights:
         """Return how much of them is in a folder, unfinished files included, in 10^9 bytes."""
         paths = {path for part in self.downloads for path in (folder / part.folder).rglob("*")}
         return sum(path.stat().st_size for path in paths if path.is_file()) / 1e9
-
-    def faults(self, folder: Path) -> list[str]:
-        """Say what is wrong with these weights in a folder; empty when they are complete."""
-        return file_faults(folder, self.files) or config_faults(folder / "config.json", self.config)
 
 
 @dataclass(frozen=True)
@@ -140,8 +134,6 @@ class Installation:
         weights: all sets there are.
         weights_name: from a task and a size `WIDTHxHEIGHT` to the name of the set it uses.
         memory: GPU memory by task.
-        beside: where the official instructions put the weights in the checkout; `{name}` is the set's name.
-        marker: a folder that tells weights from a folder without any.
     """
 
     official: Official
@@ -149,8 +141,6 @@ class Installation:
     weights: tuple[Weights, ...]
     weights_name: Callable[[str, str], str]
     memory: dict[str, Memory]
-    beside: str = "{name}"
-    marker: str = ""
 
     @property
     def place(self) -> Path:
@@ -160,19 +150,6 @@ class Installation:
     def weights_called(self, name: str) -> Weights | None:
         """Return the weights of that name, or None."""
         return next((weights for weights in self.weights if weights.name == name), None)
-
-    def weights_folder(self, given: str, weights: Weights, checkout: Checkout | None) -> Path | None:
-        """Return the folder `generate` would load weights from, or None.
-
-        Args:
-            given: the value of `--weights`, or "".
-            weights: which.
-            checkout: the official code, if there is any.
-        """
-        inside = self.beside.format(name=weights.name)
-        roots = [*([checkout.path] if checkout else []), Path.cwd()]
-        places = [Path(given).expanduser()] if given else [*(root / inside for root in roots), weights.place]
-        return next((place for place in places if (place / self.marker).is_dir()), None)
 
 
 def installations() -> dict[str, Installation]:

@@ -1,12 +1,33 @@
-"""Replaces names in a module for a while: how official code is given other parts without being copied."""
+"""Replaces names in modules: how official code is given other parts without being copied."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from types import ModuleType
 from typing import Any
 
 from navicache_cli.errors import BackendError
+
+
+def loaded_modules(package: str) -> list[ModuleType]:
+    """Return a package and the modules in it, those that are loaded, by name."""
+    return [
+        module
+        for name, module in sorted(sys.modules.items())
+        if (name == package or name.startswith(f"{package}.")) and isinstance(module, ModuleType)
+    ]
+
+
+def bind(owner: Any, function: Callable[..., Any]) -> str:
+    """Put a function in the place of what a module or class has under its name, and return that in full.
+
+    It lasts for the process: forwards look names up at every call, so a binding that ended with a pipeline
+    would break another one of the same checkout. For a while, `replaced` is the one to use.
+    """
+    setattr(owner, function.__name__, function)
+    return f"{owner.__name__}.{function.__name__}"
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
-from navicache_cli.errors import BackendError, OutOfMemoryError, WeightsError
+from navicache_cli.errors import BackendError, OutOfMemoryError, WeightsError, one_line
 
 from .distributed import local_gpu
 from .names import replaced
@@ -82,7 +82,7 @@ def out_of_memory_hints(less_memory: str) -> Iterator[None]:
     try:
         yield
     except torch.cuda.OutOfMemoryError as error:
-        cause = str(error).splitlines()[0][:160]
+        cause = one_line(error, 160)
         raise OutOfMemoryError(f"the GPU ran out of memory: {cause}", less_memory) from error
 
 
@@ -107,7 +107,7 @@ def weights_errors(what: str, hint: str, setup: str) -> Iterator[None]:
     except torch.cuda.OutOfMemoryError:
         raise
     except (OSError, RuntimeError, ValueError, KeyError, EOFError, pickle.UnpicklingError) as error:
-        cause = _cause(error)
+        cause = one_line(error)
         words = cause.lower()
         if "allocate memory" in words or "out of memory" in words:
             raise OutOfMemoryError(
@@ -120,16 +120,12 @@ def weights_errors(what: str, hint: str, setup: str) -> Iterator[None]:
         raise WeightsError(f"{what} cannot be loaded: {cause}", hint) from error
     except (AttributeError, TypeError, ImportError) as error:
         raise BackendError(
-            f"the official code does not fit the installed packages: {_cause(error)}",
+            f"the official code does not fit the installed packages: {one_line(error)}",
             f"navicache doctor --model {setup}, and navicache setup {setup}",
         ) from error
 
 
 _NOT_THE_WEIGHTS = ("cuda error", "nccl", "processgroup", "distributed")
-
-
-def _cause(error: Exception) -> str:
-    return " ".join(str(error).split())[:200] or type(error).__name__
 
 
 class _TorchLoadingTensorsOnly:

@@ -9,10 +9,8 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
-from types import ModuleType
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -20,6 +18,7 @@ from torch import Tensor
 from navicache_cli.errors import BackendError
 
 from .attention import flash_attention
+from .names import bind, loaded_modules
 
 KERNEL, LENGTHS = "flash_attn_varlen_func", "get_cu_seqlens"
 
@@ -90,7 +89,7 @@ def get_cu_seqlens(text_mask: Tensor, img_len: int) -> Tensor:
 def bind_varlen_attention(package: str, source: str) -> list[str]:
     """Put both functions in the place of the official ones, unless flash-attn and a GPU for it are there.
 
-    It lasts for the process, as `attention.bind_attention`, and for the same reason.
+    It lasts for the process; see `names.bind`.
 
     Args:
         package: the loaded official package, such as `hyvideo`.
@@ -120,18 +119,12 @@ def bind_varlen_attention(package: str, source: str) -> list[str]:
             "install flash-attn, or check out the tested commit of the repository",
         )
     bound = []
-    for name, loaded in sorted(sys.modules.items()):
-        if (name == package or name.startswith(f"{package}.")) and isinstance(loaded, ModuleType):
-            if vars(loaded).get(LENGTHS) is official:
-                bound.append(_bind(loaded, get_cu_seqlens))
-            if loaded is module or KERNEL in vars(loaded):
-                bound.append(_bind(loaded, flash_attn_varlen_func))
+    for loaded in loaded_modules(package):
+        if vars(loaded).get(LENGTHS) is official:
+            bound.append(bind(loaded, get_cu_seqlens))
+        if loaded is module or KERNEL in vars(loaded):
+            bound.append(bind(loaded, flash_attn_varlen_func))
     return bound
-
-
-def _bind(module: Any, function: Callable[..., Tensor]) -> str:
-    setattr(module, function.__name__, function)
-    return f"{module.__name__}.{function.__name__}"
 
 
 def _numbers(lengths: Tensor | Sequence[int]) -> list[int]:

@@ -11,9 +11,12 @@ import json
 import os
 import struct
 import zipfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .repositories import Checkout
 
 
 def managed_weights(name: str) -> Path:
@@ -68,6 +71,30 @@ def file_fault(path: Path) -> str:
     if path.is_file():
         return "" if path.stat().st_size else "is empty"
     return "" if any(path.iterdir()) else "is empty"
+
+
+def file_faults(folder: Path, files: Iterable[Path]) -> dict[Path, str]:
+    """Say what is wrong with files of weights: fault by name in `folder`; empty when nothing is seen."""
+    return {path.relative_to(folder): fault for path in files if (fault := file_fault(path))}
+
+
+def incomplete(what: str, faults: Mapping[Path, str]) -> str:
+    """Return the message about faults in `what`; of many files the first three are named."""
+    told = [f"{name} {fault}" for name, fault in faults.items()]
+    more = f"; and {len(told) - 3} more" if len(told) > 3 else ""
+    return f"{what} are incomplete: {'; '.join(told[:3])}{more}"
+
+
+def usual_places(name: str, checkout: Checkout | None, managed: str = "") -> list[Path]:
+    """Return where weights are looked for that the user named no folder for, the managed place last.
+
+    Args:
+        name: of their folder, in the official code and in the current directory.
+        checkout: the official code, if there is any.
+        managed: of their managed folder, where that is not `name`.
+    """
+    beside = [checkout.path / name] if checkout else []
+    return [*beside, Path.cwd() / name, managed_weights(managed or name)]
 
 
 def digest_files(folder: Path, files: Iterable[Path], first: bytes = b"") -> str:

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import platform
-import shlex
 import subprocess
 import sys
 from dataclasses import dataclass
 from importlib.util import find_spec
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .errors import BackendError, WeightsError
+from .errors import BackendError, WeightsError, one_line
 
 if TYPE_CHECKING:
-    from backends.installation import Installation, Memory
+    from backends.installation import Installation, Memory, Weights
     from backends.repositories import Checkout
 
 OK, WARNING, MISSING = "ok", "warning", "missing"
@@ -56,8 +54,7 @@ def torch_check() -> Check:
     try:
         import torch
     except (ImportError, OSError) as error:  # OSError: a shared library of its own is missing.
-        cause = (str(error).splitlines() or ["no reason given"])[0]
-        return missing("torch", f"cannot be imported: {cause[:160]}", "pip install torch")
+        return missing("torch", f"cannot be imported: {one_line(error, 160)}", "pip install torch")
     build = f"CUDA {torch.version.cuda}" if torch.version.cuda else "CPU build"
     return Check("torch", OK, f"{torch.__version__} ({build})")
 
@@ -111,7 +108,7 @@ def flash_attention_check() -> Check:
         done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
         cause = (done.stderr.strip().splitlines() or ["no reason given"])[-1] if done.returncode else ""
     except (OSError, subprocess.SubprocessError) as error:
-        cause = str(error).splitlines()[0]
+        cause = one_line(error)
     if cause:
         mend = "pip uninstall flash-attn, or install one made for this torch"
         return missing("flash-attn", f"cannot be imported: {cause[:160]}", mend)
@@ -127,7 +124,7 @@ def ffmpeg_check() -> Check:
         program = imageio_ffmpeg.get_ffmpeg_exe()
         done = subprocess.run([program, "-version"], capture_output=True, text=True, timeout=20, check=True)
     except (ImportError, RuntimeError, OSError, subprocess.SubprocessError) as error:
-        return missing("ffmpeg", f"does not run: {(str(error).splitlines() or [''])[0][:160]}", mend)
+        return missing("ffmpeg", f"does not run: {one_line(error, 160)}", mend)
     return Check("ffmpeg", OK, " ".join(done.stdout.split()[:3]))
 
 
@@ -160,44 +157,33 @@ def repository_checks(
     return [*rows, Check("commit", WARNING, f"{checkout.commit[:7]}; tested: {tested[:7]}", mend)]
 
 
-def weights_checks(
-    family: str, installation: Installation, given: str, name: str, checkout: Checkout | None
-) -> list[Check]:
-    """The weights a task needs, and the room for those that are missing.
+def weights_checks(weights: Weights, given: str, checkout: Checkout | None, fp8: bool) -> list[Check]:
+    """The weights a task needs, as `generate` finds and checks them, and the room for a download.
 
     Args:
-        family: as `navicache setup` calls it.
-        installation: of the family.
+        weights: which.
         given: the value of `--weights`, or "".
-        name: of the weights.
         checkout: the official code, or None.
+        fp8: whether the fp8 files are wanted.
     """
-    from .steps.weights import download_command, free_gigabytes, gigabytes_to_come, prepare_command
+    try:
+        folders = weights.locate(given, checkout, fp8)
+    except WeightsError as error:
+        row = missing("weights", error.message, error.hint, WeightsError)
+        # A command that downloads to another place does not say how much is there already.
+        return [row, _room(weights)] if "navicache setup" in error.hint else [row]
+    except (ImportError, OSError) as error:  # Without torch, or permission to read them.
+        told = f"cannot be looked at: {one_line(error, 160)}"
+        return [missing("weights", told, "mend this first", WeightsError)]
+    return [Check("weights", OK, f"{weights.name}, complete at {', '.join(map(str, folders))}")]
 
-    weights = installation.weights_called(name)
-    assert weights is not None, "weights_name names one of the weights"
-    folder = installation.weights_folder(given, weights, checkout)
-    wrong = weights.faults(folder) if folder else []
-    if folder and not wrong:
-        return [Check("weights", OK, f"{name}, complete at {folder}")]
-    mend = f"navicache setup {family} --weights {name}"
-    place = folder or weights.place
-    if place != weights.place:
-        commands = [download_command(one, place) for one in weights.downloads]
-        if weights.prepare and checkout:
-            commands.append(prepare_command(checkout.path, weights, place))
-        mend = " && ".join(shlex.join(command) for command in commands)
-    found = f"{name} at {place} is incomplete: {'; '.join(wrong)}" if folder else f"no {name}"
-    if given and not folder:
-        found = f"nothing at {Path(given).expanduser()} (NAVICACHE_WEIGHTS)"
-        mend = f"unset NAVICACHE_WEIGHTS, then: {mend}"
-    free, needed = free_gigabytes(place), gigabytes_to_come(place, weights)
-    room = f"{free:.0f} GB free at {place}, {needed:.0f} GB needed"
-    return [
-        missing("weights", found, mend, WeightsError),
-        Check("disk space", OK, room)
-        if free >= needed
-        else Check(
-            "disk space", WARNING, room, "make room, or set XDG_CACHE_HOME to a folder on another disk"
-        ),
-    ]
+
+def _room(weights: Weights) -> Check:
+    """Whether the disk holds what `navicache setup` would still download."""
+    from .steps.weights import free_gigabytes, gigabytes_to_come
+
+    free, needed = free_gigabytes(weights.place), gigabytes_to_come(weights.place, weights)
+    room = f"{free:.0f} GB free at {weights.place}, {needed:.0f} GB needed"
+    if free >= needed:
+        return Check("disk space", OK, room)
+    return Check("disk space", WARNING, room, "make room, or set XDG_CACHE_HOME to a folder on another disk")

@@ -62,3 +62,8 @@ class InterruptedRunError(NavicacheError):
     """The user stopped the run (Ctrl-C)."""
 
     exit_code = 130
+
+
+def one_line(error: BaseException, limit: int = 200) -> str:
+    """Return what an error of another library says, in one line of at most `limit` characters."""
+    return " ".join(str(error).split())[:limit] or type(error).__name__

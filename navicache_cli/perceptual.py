@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .errors import BackendError, UsageError, WeightsError
+from .errors import BackendError, UsageError, WeightsError, one_line
 
 SMALLEST_SIDE = 31  # pixels: below, AlexNet's second pooling has nothing left to pool
 # The AlexNet of torchvision's AlexNet_Weights.IMAGENET1K_V1, under which `lpips` was calibrated.
@@ -54,7 +54,7 @@ def load_lpips(download: bool = False) -> Lpips:
         import lpips
     except Exception as error:  # torchvision built for another torch raises RuntimeError, AttributeError …
         raise BackendError(
-            f"expected a working package lpips; importing it failed: {_one_line(error)}",
+            f"expected a working package lpips; importing it failed: {one_line(error, 160)}",
             "pip install --upgrade 'navicache[metrics]'; torchvision has to be the one made for your torch",
         ) from None
     try:
@@ -63,7 +63,7 @@ def load_lpips(download: bool = False) -> Lpips:
             network = lpips.LPIPS(net="alex", spatial=True, verbose=False)
     except Exception as error:  # no network, a full disk, a damaged file
         raise WeightsError(
-            f"expected AlexNet's weights for LPIPS; loading {path} failed: {_one_line(error)}",
+            f"expected AlexNet's weights for LPIPS; loading {path} failed: {one_line(error, 160)}",
             f"put {WEIGHTS_URL} there",
         ) from None
     return _per_frame(network)
@@ -96,7 +96,3 @@ def _image(frame: np.ndarray, device: object) -> object:
     import torch
 
     return torch.from_numpy(frame).to(device).permute(2, 0, 1)[None].float() / 255 * 2 - 1  # type: ignore
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:160] or type(error).__name__

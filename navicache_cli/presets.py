@@ -8,7 +8,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from .errors import UsageError
+from .errors import UsageError, one_line
 
 OFF = "off"  # the mode that computes every step; every model has it
 
@@ -69,8 +69,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
         reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
         raise UsageError(f"cannot read the configuration {path}: {reason}", "check the path") from None
     except (YAMLError, OmegaConfBaseException) as error:
-        cause = " ".join(str(error).split())
-        raise UsageError(f"{path} is not valid YAML: {cause[:200]}", "see `navicache presets`") from None
+        raise UsageError(f"{path} is not valid YAML: {one_line(error)}", "see `navicache presets`") from None
     if not isinstance(data, dict):
         raise UsageError(
             f"{path} holds a list or a single value, a mapping was expected", "write `steps: 30`"

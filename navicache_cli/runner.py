@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from .errors import OutOfMemoryError
+from .errors import OutOfMemoryError, one_line
 from .report import StepReport, Totals, peak_memory_bytes
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def run(pipeline: Pipeline, plan: Plan, on_step: Callable[[StepRecord], None] | 
             video = pipeline.generate(plan, stages)
     except torch.cuda.OutOfMemoryError as error:
         raise OutOfMemoryError(
-            f"the GPU ran out of memory: {str(error).splitlines()[0][:160]}",
+            f"the GPU ran out of memory: {one_line(error, 160)}",
             "try a smaller --size or fewer --frames",
         ) from error
     return Run(video, session, stages.seconds)

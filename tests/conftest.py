@@ -7,6 +7,8 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import pytest
 
@@ -36,3 +38,16 @@ def cli(tmp_path: Path) -> Cli:
         )
 
     return run
+
+
+@pytest.fixture
+def put_module(monkeypatch: pytest.MonkeyPatch) -> Callable[..., ModuleType]:
+    """Put a module with the given names among the loaded ones until the test ends, and return it."""
+
+    def put(name: str, **names: Any) -> ModuleType:
+        made = ModuleType(name)
+        vars(made).update(names)
+        monkeypatch.setitem(sys.modules, name, made)
+        return made
+
+    return put

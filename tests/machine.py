@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import subprocess
 import sys
-import zipfile
 from dataclasses import dataclass, field
-from importlib.metadata import distributions
 from pathlib import Path
 
 from packaging.requirements import Requirement
@@ -108,14 +107,8 @@ class Machine:
     def give_packages(self, family: str) -> None:
         """Let the packages a family needs look installed, in the lowest versions that will do."""
         for package in installations()[family].packages:
-            # By its metadata: other tests leave stand-in modules behind, which a new process has not.
-            if (
-                not any(
-                    one.name.lower().replace("_", "-") == package.name.lower().replace("_", "-")
-                    for one in distributions()
-                )
-                or not package.fits()
-            ):
+            # A module without metadata may be a stand-in of other tests, which a new process has not.
+            if package.found() == "?" or not package.fits():
                 bounds = Requirement(package.requirement).specifier
                 lowest = [one.version for one in bounds if "=" in one.operator]
                 self.give_package(package.name, max(lowest, default="9"))
@@ -165,10 +158,49 @@ def official_files(installation: Installation, content: str = "") -> dict[str, s
     return dict.fromkeys(installation.official.files, content)
 
 
+# What the official code reads of each set of weights, from its documentation. A name without an ending is a
+# folder; a config.json has the content that tells it from others.
+WAN_FILES = {
+    "config.json": "",
+    "diffusion_pytorch_model.safetensors": "",
+    "models_t5_umt5-xxl-enc-bf16.pth": "",
+    "google/umt5-xxl": "",
+    "Wan2.1_VAE.pth": "",
+}
+CLIP_FILES = {"models_clip_open-clip-xlm-roberta-large-vit-huge-14.pth": "", "xlm-roberta-large": ""}
+FILES = {
+    "Wan2.1-T2V-1.3B": {**WAN_FILES, "config.json": '{"model_type": "t2v", "dim": 1536, "num_layers": 30}'},
+    "Wan2.1-I2V-14B-720P": {
+        **WAN_FILES, **CLIP_FILES, "config.json": '{"model_type": "i2v", "dim": 5120, "num_layers": 40}',
+    },
+    "HunyuanVideo": {
+        "hunyuan-video-t2v-720p/transformers/mp_rank_00_model_states.pt": "",
+        "hunyuan-video-t2v-720p/vae/config.json": "{}",
+        "hunyuan-video-t2v-720p/vae/pytorch_model.pt": "",
+        "text_encoder/config.json": "{}",
+        "text_encoder/tokenizer_config.json": "{}",
+        "text_encoder/model.safetensors": "",
+        "text_encoder_2/config.json": "{}",
+        "text_encoder_2/tokenizer_config.json": "{}",
+        "text_encoder_2/model.safetensors": "",
+    },
+    "Open-Sora-1.2": {
+        "OpenSora-STDiT-v3/config.json": '{"model_type": "STDiT3"}',
+        "OpenSora-STDiT-v3/model.safetensors": "",
+        "OpenSora-VAE-v1.2/config.json": '{"model_type": "VideoAutoencoderPipeline"}',
+        "OpenSora-VAE-v1.2/model.safetensors": "",
+        "t5-v1_1-xxl/config.json": '{"model_type": "t5", "d_model": 4096}',
+        "t5-v1_1-xxl/spiece.model": "pieces",
+        "t5-v1_1-xxl/pytorch_model.bin": "",
+        "pixart_sigma_sdxlvae_T5_diffusers/vae/config.json": '{"_class_name": "AutoencoderKL"}',
+        "pixart_sigma_sdxlvae_T5_diffusers/vae/diffusion_pytorch_model.safetensors": "",
+    },
+}  # fmt: skip
+
+
 def write_weights(folder: Path, weights: Weights, downloads: bool = False) -> None:
     """Write small whole files in the place of weights, or of the repositories they are downloaded from."""
-    for pattern in weights.files:
-        name = pattern.replace("*.safetensors*", ".safetensors").replace("*.bin*", ".bin")
+    for name, content in FILES[weights.name].items():
         target = folder / name
         if downloads:
             part = max(
@@ -176,21 +208,18 @@ def write_weights(folder: Path, weights: Weights, downloads: bool = False) -> No
                 key=lambda one: len(one.folder),
             )
             target = folder / part.repository / Path(name).relative_to(part.folder or ".")
-        target.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(target, weights)
+        write_whole(target, content)
 
 
-def write_whole(target: Path, weights: Weights) -> None:
-    """Write one file, or a folder with one, that counts as whole by its ending."""
-    if target.name == "config.json":
-        target.write_text(json.dumps(weights.config or {"some": "config"}))
-    elif target.suffix == ".json":
-        target.write_text("{}")
+def write_whole(target: Path, content: str = "") -> None:
+    """Write one file that counts as whole by its ending, or a folder with one."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if content:
+        target.write_text(content)
     elif target.suffix == ".safetensors":
         target.write_bytes((2).to_bytes(8, "little") + b"{}")
     elif target.suffix in (".pth", ".pt", ".bin"):
-        with zipfile.ZipFile(target, "w") as archive:
-            archive.writestr("data.pkl", b"")
+        target.write_bytes(pickle.dumps({}))  # As PyTorch wrote them before they were zip archives.
     else:
         target.mkdir()
         (target / "tokenizer.json").write_text("{}")

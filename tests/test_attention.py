@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from types import ModuleType
 
 import pytest
 import torch
@@ -132,29 +131,26 @@ def test_equals_float64_on_a_gpu(name):
 
 
 @pytest.fixture
-def package(monkeypatch):
+def package(put_module):
     """Modules `paint`, `paint.attention` and two users, one under another name."""
 
     def official(q, k, v, k_lens=None, causal=False):
         raise AssertionError("flash-attn is not here")
 
-    def module(name, **names):
-        made = ModuleType(name)
-        vars(made).update(names)
-        monkeypatch.setitem(sys.modules, name, made)
-        return made
-
-    module("paint")
-    source = module("paint.attention", flash_attention=official, FLASH_ATTN_2_AVAILABLE=False)
-    module("paint.model", flash_attention=official)
-    module("paint.clip", flash_attention=lambda q: q)
-    module("painter", flash_attention=official)
+    put_module("paint")
+    source = put_module("paint.attention", flash_attention=official, FLASH_ATTN_2_AVAILABLE=False)
+    put_module("paint.model", flash_attention=official)
+    put_module("paint.clip", flash_attention=lambda q: q)
+    put_module("painter", flash_attention=official)
     return source
 
 
 def test_binds_every_module_that_imported_it(package):
     official = package.flash_attention
-    assert bind_attention("paint", "paint.attention") == ["paint.attention", "paint.model"]
+    assert bind_attention("paint", "paint.attention") == [
+        "paint.attention.flash_attention",
+        "paint.model.flash_attention",
+    ]
     assert sys.modules["paint.model"].flash_attention is package.flash_attention is flash_attention
     assert sys.modules["paint.clip"].flash_attention is not flash_attention, "another function of that name"
     assert sys.modules["painter"].flash_attention is official, "another package"

@@ -8,7 +8,7 @@ import shutil
 import pytest
 
 from backends.installation import installations
-from tests.machine import Machine, commit_files, git, official_files, write_weights
+from tests.machine import Machine, commit_files, git, official_files, write_weights, write_whole
 
 WAN = installations()["wan"]
 
@@ -20,14 +20,19 @@ def machine(tmp_path):
     return made
 
 
+def without_weights(machine, family, gigabytes):
+    """Give the machine all that a family needs but weights."""
+    commit_files(machine.repository(family), official_files(installations()[family]))
+    machine.give_packages(family)
+    machine.environment["GPU"] = gigabytes
+    return machine
+
+
 @pytest.fixture
 def complete(machine):
     """A machine on which Wan2.1 t2v-1.3B would run: 24 GiB of GPU, code, packages, weights."""
-    commit_files(machine.repository("wan"), official_files(WAN))
-    machine.give_packages("wan")
     write_weights(machine.weights("Wan2.1-T2V-1.3B"), WAN.weights_called("Wan2.1-T2V-1.3B"))
-    machine.environment["GPU"] = "24"
-    return machine
+    return without_weights(machine, "wan", "24")
 
 
 def looked(machine, *arguments, code, **environment):
@@ -39,6 +44,11 @@ def looked(machine, *arguments, code, **environment):
     rows = {row["name"]: row for row in document["checks"]}
     assert (code == 0) == all(row["state"] != "missing" for row in rows.values())
     return rows
+
+
+def weights_found(machine, family, **environment):
+    """What is said of weights that keep `generate` from starting."""
+    return looked(machine, "--model", family, code=4, **environment)["weights"]["found"]
 
 
 def test_a_bare_machine_runs_tiny(machine):
@@ -87,6 +97,7 @@ def test_a_machine_with_everything(complete):
         "mend": "navicache setup wan",
     }
     assert "complete at" in rows["weights"]["found"]
+    assert "disk space" not in rows
     assert looked(complete, code=0)["wan t2v-1.3B"] == {
         "name": "wan t2v-1.3B",
         "state": "ok",
@@ -104,7 +115,7 @@ def test_a_machine_with_everything(complete):
         (lambda m: m.give_package("diffusers", "0.30.0"), 3, "packages", "diffusers>=0.31.0 (0.30.0 found)"),
         (lambda m: m.environment.pop("GPU"), 3, "GPU", "none that torch can use"),
         (lambda m: m.environment.update(IMAGEIO_FFMPEG_EXE="/nowhere"), 3, "ffmpeg", "does not run"),
-        (lambda m: shutil.rmtree(m.weights("")), 4, "weights", "no Wan2.1-T2V-1.3B"),
+        (lambda m: shutil.rmtree(m.weights("")), 4, "weights", "expected the weights Wan2.1-T2V-1.3B at"),
         (
             lambda m: (m.weights("Wan2.1-T2V-1.3B") / "Wan2.1_VAE.pth").write_bytes(b"cut"),
             4,
@@ -115,13 +126,13 @@ def test_a_machine_with_everything(complete):
             lambda m: (m.weights("Wan2.1-T2V-1.3B") / "config.json").write_text('{"dim": 5120}'),
             4,
             "weights",
-            "config.json is of other weights: dim 5120, not 1536",
+            "found model_type t2v, dim 5120",
         ),
         (
             lambda m: m.environment.update(NAVICACHE_WEIGHTS="/nowhere"),
             4,
             "weights",
-            "nothing at /nowhere",
+            "at /nowhere, found none",
         ),
         (lambda m: m.environment.update(NAVICACHE_REPO="/nowhere"), 3, "repository", "(--repo)"),
     ],
@@ -139,28 +150,103 @@ def test_shards(complete):
     folder = complete.weights("Wan2.1-T2V-1.3B")
     whole = folder / "diffusion_pytorch_model.safetensors"
     whole.rename(folder / "diffusion_pytorch_model-00002-of-00003.safetensors")
-    found = looked(complete, "--model", "wan", code=4)["weights"]["found"]
-    assert "diffusion_pytorch_model-00001-of-00003.safetensors is missing" in found
-    assert "diffusion_pytorch_model-00003-of-00003.safetensors is missing" in found
-    shutil.copy(folder / "diffusion_pytorch_model-00002-of-00003.safetensors", whole)
+    assert "diffusion_pytorch_model.safetensors is missing" in weights_found(complete, "wan")
+    shards = {key: f"diffusion_pytorch_model-0000{key}-of-00003.safetensors" for key in "123"}
     for names, told in (
-        ({"a": "other.safetensors"}, "other.safetensors is missing"),
-        ({"a": "../outside.safetensors"}, "index.json cannot be used: it names '../outside.safetensors'"),
+        (shards, f"incomplete: {shards['1']} is missing; {shards['3']} is missing"),
+        ({"a": "../outside.safetensors"}, "index.json: it names '../outside.safetensors'"),
     ):
         index = folder / "diffusion_pytorch_model.safetensors.index.json"
         index.write_text(json.dumps({"weight_map": names}))
-        assert told in looked(complete, "--model", "wan", code=4)["weights"]["found"]
+        assert told in weights_found(complete, "wan")
 
 
 def test_tasks_have_their_own_weights_and_memory(complete):
     rows = looked(complete, "--model", "wan", "--task", "i2v-14B", code=4)
-    assert rows["weights"]["found"] == "no Wan2.1-I2V-14B-720P"
+    assert rows["weights"]["found"].startswith("expected the weights Wan2.1-I2V-14B-720P at")
     assert rows["GPU memory"]["state"] == "warning"
     write_weights(complete.weights("Wan2.1-I2V-14B-720P"), WAN.weights_called("Wan2.1-I2V-14B-720P"))
     looked(complete, "--model", "wan", "--task", "i2v-14B", code=0)
     shutil.rmtree(complete.weights("Wan2.1-I2V-14B-720P") / "xlm-roberta-large")
     rows = looked(complete, "--model", "wan", "--task", "i2v-14B", code=4)
     assert "xlm-roberta-large is missing" in rows["weights"]["found"]
+
+
+def test_fp8_files_where_they_are_wanted(machine):
+    machine.entry_point("hunyuan", "backends.hunyuan:HunyuanBackend")
+    without_weights(machine, "hunyuan", "80")
+    folder = machine.weights("HunyuanVideo")
+    write_weights(folder, installations()["hunyuan"].weights_called("HunyuanVideo"))
+    looked(machine, "--model", "hunyuan", code=0)
+    parts = ("mp_rank_00_model_states_fp8.pt", "mp_rank_00_model_states_fp8_map.pt")
+    found = weights_found(machine, "hunyuan", NAVICACHE_FP8="1")
+    for name in parts:
+        assert f"transformers/{name} is missing" in found
+    for name in parts:
+        write_whole(folder / "hunyuan-video-t2v-720p/transformers" / name)
+    looked(machine, "--model", "hunyuan", code=0, NAVICACHE_FP8="1")
+    (folder / "hunyuan-video-t2v-720p/transformers" / parts[1]).unlink()
+    assert f"{parts[1]} is missing" in weights_found(machine, "hunyuan", NAVICACHE_FP8="1")
+    done = machine.run("doctor", "--model", "hunyuan", NAVICACHE_FP8="perhaps")
+    assert done.returncode == 2
+    assert "fp8 expects true or false, found 'perhaps'" in done.stderr
+
+
+def test_a_transformer_of_another_model(machine):
+    import torch
+
+    machine.entry_point("hunyuan", "backends.hunyuan:HunyuanBackend")
+    without_weights(machine, "hunyuan", "80")
+    folder = machine.weights("HunyuanVideo")
+    write_weights(folder, installations()["hunyuan"].weights_called("HunyuanVideo"))
+    file = folder / "hunyuan-video-t2v-720p/transformers/mp_rank_00_model_states.pt"
+    torch.save({"module": {"img_in.proj.weight": torch.zeros(8, 33, 1, 2, 2)}}, file)
+    found = weights_found(machine, "hunyuan")
+    assert "3072 wide, 16 latent channels, 20 + 40 blocks" in found
+    assert "found 8 wide, 33 latent channels" in found
+
+
+@pytest.fixture
+def hub_cache(machine):
+    """A machine with everything for Open-Sora, the weights in the hub's own cache; their folders by name."""
+    pytest.importorskip("huggingface_hub")
+    shutil.rmtree(machine.root / "site/huggingface_hub")  # The real one looks into its cache.
+    machine.entry_point("opensora", "backends.opensora:OpenSoraBackend")
+    without_weights(machine, "opensora", "80").environment["HF_HOME"] = str(machine.root / "huggingface")
+    weights = installations()["opensora"].weights_called("Open-Sora-1.2")
+    write_weights(machine.root / "downloads", weights, downloads=True)
+    folders = {}
+    for part in weights.downloads:
+        place = machine.root / "huggingface/hub" / f"models--{part.repository.replace('/', '--')}"
+        folders[part.folder] = place / "snapshots" / ("0" * 40)
+        (place / "refs").mkdir(parents=True)
+        (place / "refs/main").write_text("0" * 40)
+        folders[part.folder].parent.mkdir()
+        (machine.root / "downloads" / part.repository).rename(folders[part.folder])
+    return folders
+
+
+def test_weights_in_the_hub_cache(machine, hub_cache):
+    found = looked(machine, "--model", "opensora", code=0)["weights"]["found"]
+    for folder in hub_cache.values():
+        assert str(folder) in found
+
+
+def test_weights_in_the_hub_cache_in_part(machine, hub_cache):
+    (hub_cache["OpenSora-STDiT-v3"] / "model.safetensors").unlink()
+    rows = looked(machine, "--model", "opensora", code=4)
+    assert "hpcai-tech/OpenSora-STDiT-v3" in rows["weights"]["found"]
+    assert "incomplete: model.safetensors is missing" in rows["weights"]["found"]
+    assert rows["weights"]["mend"] == "hf download hpcai-tech/OpenSora-STDiT-v3", "into the cache"
+    write_whole(hub_cache["OpenSora-STDiT-v3"] / "model.safetensors")
+    (hub_cache["pixart_sigma_sdxlvae_T5_diffusers"] / "vae/diffusion_pytorch_model.safetensors").unlink()
+    assert "vae/diffusion_pytorch_model.safetensors is missing" in weights_found(machine, "opensora")
+    shutil.rmtree(hub_cache["t5-v1_1-xxl"].parents[1])
+    shutil.rmtree(hub_cache["pixart_sigma_sdxlvae_T5_diffusers"].parents[1])
+    rows = looked(machine, "--model", "opensora", code=4)
+    assert "expected the weights PixArt-alpha/" in rows["weights"]["found"]
+    assert rows["weights"]["mend"] == "navicache setup opensora --weights Open-Sora-1.2"
+    assert rows["disk space"]["state"] == "ok"
 
 
 def test_random_weights_need_no_files_and_small_ones_no_gpu(complete):
@@ -172,7 +258,8 @@ def test_random_weights_need_no_files_and_small_ones_no_gpu(complete):
 
 def test_tiny_with_other_weights(machine):
     rows = looked(machine, "--model", "tiny", code=4, NAVICACHE_WEIGHTS=str(machine.root / "hub"))
-    assert "config.json is missing" in rows["tiny weights"]["found"]
+    assert "config.json: No such file" in rows["tiny weights"]["found"]
+    assert rows["tiny weights"]["mend"] == "unset NAVICACHE_WEIGHTS"
 
 
 def test_a_family_of_another_package(machine):

@@ -227,7 +227,7 @@ def test_download_and_again(machine, ready, hub):
     done = ready("--weights", SMALL)
     assert done.returncode == 0, done.stderr
     folder = machine.weights(SMALL)
-    assert hub.faults(folder) == []
+    assert hub.locate(str(folder), None, False) == [folder]
     assert [call[:2] for call in machine.calls()] == [[f"Wan-AI/{SMALL}", str(folder)]]
     before = snapshot(machine.root / "cache")
     again = ready("--weights", SMALL)
@@ -250,9 +250,9 @@ def test_a_download_goes_on_where_it_stopped(machine, ready, hub):
 def test_incomplete_and_damaged_downloads(machine, ready, hub):
     source = machine.root / "hub/Wan-AI" / SMALL
     (source / "Wan2.1_VAE.pth").unlink()
-    assert_refused(ready("--weights", SMALL), 4, "found: Wan2.1_VAE.pth is missing")
+    assert_refused(ready("--weights", SMALL), 4, "incomplete: Wan2.1_VAE.pth is missing")
     (machine.weights(SMALL) / "diffusion_pytorch_model.safetensors").write_bytes(b"cut")
-    write_whole(source / "Wan2.1_VAE.pth", hub)
+    write_whole(source / "Wan2.1_VAE.pth")
     assert_refused(
         ready("--weights", SMALL), 4, "diffusion_pytorch_model.safetensors is cut short or damaged"
     )
@@ -287,7 +287,8 @@ def test_weights_that_are_prepared(machine, works):
     done = machine.run("setup", "hunyuan", *address, "--weights", "HunyuanVideo")
     if works:
         assert done.returncode == 0, done.stderr
-        assert weights.faults(machine.weights("HunyuanVideo")) == []
+        folder = machine.weights("HunyuanVideo")
+        assert weights.locate(str(folder), None, False) == [folder]
         assert not list(machine.weights("HunyuanVideo").rglob("*.msgpack"))
     else:
         assert_refused(done, 4, "no GPU", "expected the official script to prepare HunyuanVideo")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from itertools import pairwise
-from types import ModuleType
 
 import pytest
 import torch
@@ -96,23 +95,17 @@ def test_lengths(dtype):
 
 
 @pytest.fixture
-def package(monkeypatch):
+def package(put_module):
     """Modules `paint`, `paint.attention` without flash-attn, and a user of each name."""
 
     def official(text_mask, img_len):
         raise AssertionError("there is no GPU")
 
-    def module(name, **names):
-        made = ModuleType(name)
-        vars(made).update(names)
-        monkeypatch.setitem(sys.modules, name, made)
-        return made
-
-    module("paint")
-    source = module("paint.attention", flash_attn_varlen_func=None, get_cu_seqlens=official)
-    module("paint.model", get_cu_seqlens=official)
-    module("paint.refiner", flash_attn_varlen_func=None)
-    module("painter", get_cu_seqlens=official, flash_attn_varlen_func=None)
+    put_module("paint")
+    source = put_module("paint.attention", flash_attn_varlen_func=None, get_cu_seqlens=official)
+    put_module("paint.model", get_cu_seqlens=official)
+    put_module("paint.refiner", flash_attn_varlen_func=None)
+    put_module("painter", get_cu_seqlens=official, flash_attn_varlen_func=None)
     return source
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from backends.names import replaced
-from backends.official import RANDOM, SMALL, out_of_memory_hints, quiet, tensors_only, weights_errors
+from backends.official import RANDOM, SMALL, out_of_memory_hints, quiet, tensors_only
 from backends.random_weights import random_model
 from backends.repositories import import_package, resolve_repository
 from backends.varlen_attention import bind_varlen_attention
@@ -27,11 +27,10 @@ from .weights import (
     CLIP,
     TEXT_ENCODER,
     VAE,
-    again,
-    check_files,
     check_transformer,
     digest_weights,
-    find_weights,
+    locate_weights,
+    reading_errors,
     transformer_file,
 )
 
@@ -62,8 +61,7 @@ def load_pipeline(plan: Plan, device: torch.device) -> HunyuanPipeline:
             if plan.weights in (RANDOM, SMALL):
                 sampler, digest = _build_random(plan, device), f"none: {plan.weights} weights"
             else:
-                folder = find_weights(plan.weights, checkout)
-                check_files(folder, plan.fp8, checkout)
+                folder = locate_weights(plan.weights, plan.fp8, checkout)
                 sampler, digest = _build(plan, device, folder), digest_weights(folder, plan.fp8)
     identity = ModelIdentity(f"{HUNYUAN.title} {plan.task}", HUNYUAN.url, checkout.commit, digest)
     return HunyuanPipeline(sampler, identity)
@@ -113,8 +111,7 @@ def _build(plan: Plan, device: torch.device, folder: Path) -> Any:
     transformer = transformer_file(folder, plan.fp8)
     args = official_arguments(plan, device, transformer)
     config = sys.modules["hyvideo.modules"].HUNYUAN_VIDEO_CONFIG[args.model]
-    errors = weights_errors(f"the weights of HunyuanVideo in {folder}", again(folder), HUNYUAN.name)
-    with errors:
+    with reading_errors(folder):
         check_transformer(transformer, config, args.latent_channels)
         with _paths_into(folder), tensors_only(LOADERS):
             return _construct(args, device, folder)

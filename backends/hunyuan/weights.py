@@ -7,12 +7,23 @@ from __future__ import annotations
 
 import zipfile
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
-from backends.repositories import Checkout
-from backends.weight_files import digest_files, file_fault, managed_weights, shard_names
+from backends.official import weights_errors
+from backends.repositories import Checkout, managed_path
+from backends.weight_files import (
+    digest_files,
+    file_faults,
+    incomplete,
+    managed_weights,
+    shard_names,
+    usual_places,
+)
 from navicache_cli.errors import WeightsError
+
+from .tasks import HUNYUAN
 
 MODEL, OTHER_MODEL = "hunyuan-video-t2v-720p", "hunyuan-video-i2v-720p"
 VAE = f"{MODEL}/vae"
@@ -20,6 +31,15 @@ TEXT_ENCODER, CLIP = "text_encoder", "text_encoder_2"
 LLAVA = "xtuner/llava-llama-3-8b-v1_1-transformers"
 # Where transformers looks for a model's weights in a folder, the preferred first.
 MODEL_FILES = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin")
+# The transformer as the official code builds it by default: its config, and channels of its latents.
+# Source: hyvideo/modules/models.py and hyvideo/config.py at fa14b00.
+KNOWN_CONFIG = {
+    "hidden_size": 3072,
+    "mm_double_blocks_depth": 20,
+    "mm_single_blocks_depth": 40,
+    "guidance_embed": True,
+}
+KNOWN_CHANNELS = 16
 
 
 def transformer_file(folder: Path, fp8: bool) -> Path:
@@ -27,19 +47,26 @@ def transformer_file(folder: Path, fp8: bool) -> Path:
     return folder / MODEL / "transformers" / f"mp_rank_00_model_states{'_fp8' if fp8 else ''}.pt"
 
 
-def find_weights(given: str, checkout: Checkout) -> Path:
+def locate_weights(given: str, fp8: bool, checkout: Checkout | None) -> Path:
+    """Find the folder of weights and check its files; see `find_weights` and `check_files`."""
+    folder = find_weights(given, checkout)
+    check_files(folder, fp8, checkout)
+    return folder
+
+
+def find_weights(given: str, checkout: Checkout | None) -> Path:
     """Return the folder of weights, which the official code calls ckpts.
 
     Args:
         given: the value of `--weights`, or "" to look beside the official code, in the current directory, and
             in the managed place.
-        checkout: the official code, in which a folder ckpts is there without weights too.
+        checkout: the official code, if there is any, in which a folder ckpts is there without weights too.
 
     Raises:
         WeightsError: it is not there, or holds HunyuanVideo-I2V.
     """
     named = [Path(given).expanduser()] if given else []
-    places = named or [checkout.path / "ckpts", Path.cwd() / "ckpts", managed_weights("HunyuanVideo")]
+    places = named or usual_places("ckpts", checkout, "HunyuanVideo")
     for place in places:
         if (place / MODEL).is_dir():
             return place.resolve()
@@ -65,21 +92,18 @@ def weight_files(folder: Path, fp8: bool) -> list[Path]:
     return [transformer, *scales, *vae, *encoders]
 
 
-def check_files(folder: Path, fp8: bool, checkout: Checkout) -> None:
+def check_files(folder: Path, fp8: bool, checkout: Checkout | None) -> None:
     """Check that the files of weights and the tokenizers are there and whole.
 
     Raises:
-        WeightsError: naming the first that is missing or cut short, and how it is made or downloaded.
+        WeightsError: some are missing or cut short; with how they are made or downloaded.
     """
     tokenizers = [folder / name / "tokenizer_config.json" for name in (TEXT_ENCODER, CLIP)]
-    for path in [*weight_files(folder, fp8), *tokenizers]:
-        fault = file_fault(path)
-        if fault:
-            name = path.relative_to(folder)
-            raise WeightsError(
-                f"the weights of HunyuanVideo in {folder} are incomplete: {name} {fault}",
-                _mend(name, folder, checkout),
-            )
+    if faults := file_faults(folder, [*weight_files(folder, fp8), *tokenizers]):
+        mends = dict.fromkeys(_mend(name, folder, checkout) for name in faults)
+        raise WeightsError(
+            incomplete(f"the weights of HunyuanVideo in {folder}", faults), " && ".join(mends)
+        )
 
 
 def digest_weights(folder: Path, fp8: bool) -> str:
@@ -142,6 +166,11 @@ def _model_files(folder: Path) -> list[Path]:
     return files
 
 
+def reading_errors(folder: Path) -> AbstractContextManager[None]:
+    """Turn what reading the weights in a folder raises into our errors; see `weights_errors`."""
+    return weights_errors(f"the weights of HunyuanVideo in {folder}", again(folder), HUNYUAN.name)
+
+
 def again(folder: Path) -> str:
     """The command that brings the weights to a folder, or mends them there."""
     if folder == managed_weights("HunyuanVideo"):
@@ -149,7 +178,7 @@ def again(folder: Path) -> str:
     return f"hf download tencent/HunyuanVideo --local-dir {folder} --force-download"
 
 
-def _mend(name: Path, folder: Path, checkout: Checkout) -> str:
+def _mend(name: Path, folder: Path, checkout: Checkout | None) -> str:
     """The command that brings a file."""
     if folder == managed_weights("HunyuanVideo"):
         return again(folder)
@@ -158,7 +187,8 @@ def _mend(name: Path, folder: Path, checkout: Checkout) -> str:
         return f"hf download openai/clip-vit-large-patch14 --local-dir {folder / CLIP}"
     if part == TEXT_ENCODER:
         source = folder / Path(LLAVA).name
-        program = checkout.path / "hyvideo/utils/preprocess_text_encoder_tokenizer_utils.py"
+        official = checkout.path if checkout else managed_path("hunyuan")
+        program = official / "hyvideo/utils/preprocess_text_encoder_tokenizer_utils.py"
         return (
             f"hf download {LLAVA} --local-dir {source} && "
             f"python {program} --input_dir {source} --output_dir {folder / TEXT_ENCODER}"

@@ -1,16 +1,18 @@
 """What Open-Sora 1.2 needs on a machine: through its own repository, or through VideoSys.
 
 Sources: hpcaitech/Open-Sora at v1.2.0 and NUS-HPC-AI-Lab/VideoSys at 4cce477: their requirements and what
-inference imports (no training, data, web or evaluation packages), opensora/models/vae/vae.py and
-configs/opensora-v1-2/inference/sample.py for the weights, Open-Sora's README.md for memory.
+inference imports (no training, data, web or evaluation packages), Open-Sora's README.md for memory.
 """
 
 from __future__ import annotations
 
-from backends.installation import Download, Installation, Memory, Package, Weights
-from backends.repositories import Official
+from pathlib import Path
 
-from .facts import OPENSORA, TOGETHER, VIDEOSYS
+from backends.installation import Download, Installation, Memory, Package, Weights
+from backends.repositories import Checkout, Official
+
+from .facts import IMAGE_VAE, OPENSORA, TEXT_ENCODER, TOGETHER, TRANSFORMER, VAE, VIDEOSYS
+from .weights import FOLDERS, locate_weights
 
 # Without ColossalAI and xformers, which inference on one GPU never calls and which want an old torch.
 _COMMON = (
@@ -28,28 +30,19 @@ _COMMON = (
     Package("tqdm"),
     Package("pillow", "PIL"),
 )
+
+
+def _locate(given: str, checkout: Checkout | None, fp8: bool) -> list[Path]:
+    return [*locate_weights(given, checkout).values()]
+
+
 _WEIGHTS = Weights(
     name=TOGETHER,
-    downloads=(
-        Download("hpcai-tech/OpenSora-STDiT-v3", "OpenSora-STDiT-v3"),
-        Download("hpcai-tech/OpenSora-VAE-v1.2", "OpenSora-VAE-v1.2"),
-        Download("DeepFloyd/t5-v1_1-xxl", "t5-v1_1-xxl"),
-        Download(
-            "PixArt-alpha/pixart_sigma_sdxlvae_T5_diffusers", "pixart_sigma_sdxlvae_T5_diffusers", ("vae/*",)
-        ),
+    downloads=tuple(
+        Download(name, FOLDERS[name].name, ("vae/*",) if name == IMAGE_VAE else ())
+        for name in (TRANSFORMER, VAE, TEXT_ENCODER, IMAGE_VAE)
     ),
-    files=(
-        "OpenSora-STDiT-v3/config.json",
-        "OpenSora-STDiT-v3/model*.safetensors*",
-        "OpenSora-VAE-v1.2/config.json",
-        "OpenSora-VAE-v1.2/model*.safetensors*",
-        "t5-v1_1-xxl/config.json",
-        "t5-v1_1-xxl/tokenizer_config.json",
-        "t5-v1_1-xxl/spiece.model",
-        "t5-v1_1-xxl/pytorch_model*.bin*",
-        "pixart_sigma_sdxlvae_T5_diffusers/vae/config.json",
-        "pixart_sigma_sdxlvae_T5_diffusers/vae/diffusion_pytorch_model.safetensors",
-    ),
+    locate=_locate,
     folder="",  # Each download has a folder of its own among the weights.
     # 4 bytes a parameter: 19 GB of T5's encoder, 4.6 GB of transformer, 2 GB of VAEs.
     gigabytes=27,

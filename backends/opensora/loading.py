@@ -32,7 +32,7 @@ from .facts import (
 from .official import OpenSoraRoute
 from .pipeline import LESS_MEMORY, OpenSoraPipeline, quiet
 from .videosys import VideoSysRoute
-from .weights import check_weights, digest_weights, find_weights
+from .weights import digest_weights, locate_weights
 
 ROUTES: dict[str, type[OpenSoraRoute] | type[VideoSysRoute]] = {
     OPENSORA.package: OpenSoraRoute,
@@ -84,8 +84,7 @@ def load_pipeline(plan: Plan, device: torch.device) -> OpenSoraPipeline:
             with _in_place(kind, _random_sources(kind, plan, device)):
                 route = kind(plan, device)
         else:
-            folders = find_weights(plan.weights, checkout)
-            check_weights(folders)
+            folders = locate_weights(plan.weights, checkout)
             digest = digest_weights(folders)
             again = "download them again with hf download --force-download"
             sources = {

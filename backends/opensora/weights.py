@@ -7,7 +7,15 @@ from pathlib import Path
 from typing import Any
 
 from backends.repositories import Checkout
-from backends.weight_files import digest_files, file_fault, managed_weights, read_mapping, shard_names
+from backends.weight_files import (
+    digest_files,
+    file_faults,
+    incomplete,
+    managed_weights,
+    read_mapping,
+    shard_names,
+    usual_places,
+)
 from navicache_cli.errors import WeightsError
 
 from .facts import IMAGE_VAE, TEXT_ENCODER, TOGETHER, TRANSFORMER, VAE
@@ -41,7 +49,9 @@ class Folder:
         if folder.parent == managed_weights(""):
             return f"navicache setup opensora --weights {TOGETHER}"
         only = f" --include '{self.subfolder}/*'" if self.subfolder else ""
-        return f"hf download {self.hub_name}{only} --local-dir {folder}"
+        # The hub's cache keeps a folder for each commit, and fills it itself.
+        target = "" if folder.parent.name == "snapshots" else f" --local-dir {folder}"
+        return f"hf download {self.hub_name}{only}{target}"
 
     def config(self, folder: Path) -> Path:
         """The description of the weights in `folder`."""
@@ -79,23 +89,28 @@ FOLDERS = {
 }
 
 
-def find_weights(given: str, checkout: Checkout) -> dict[str, Path]:
+def locate_weights(given: str, checkout: Checkout | None) -> dict[str, Path]:
+    """Find the four folders and check them; see `find_weights` and `check_weights`."""
+    folders = find_weights(given, checkout)
+    check_weights(folders)
+    return folders
+
+
+def find_weights(given: str, checkout: Checkout | None) -> dict[str, Path]:
     """Return the folder of each hub name.
 
     Args:
         given: the value of `--weights`, a folder that holds the four; or "" to look beside the official code,
             in the current directory, in the managed place, and in the hub's own cache.
-        checkout: the official code.
+        checkout: the official code, if there is any.
 
     Raises:
         WeightsError: one is not there.
     """
-    managed = managed_weights("")
-    roots = [Path(given).expanduser()] if given else [checkout.path, Path.cwd(), managed]
     found = {}
     for hub_name, folder in FOLDERS.items():
-        places = [root / folder.name for root in roots]
-        cached = [] if given else _in_hub_cache(hub_name)
+        places = [Path(given).expanduser() / folder.name] if given else usual_places(folder.name, checkout)
+        cached = [] if given else _in_hub_cache(folder)
         taken = next((place for place in [*places, *cached] if place.is_dir()), None)
         if taken is None:
             raise WeightsError(
@@ -106,17 +121,16 @@ def find_weights(given: str, checkout: Checkout) -> dict[str, Path]:
     return found
 
 
-def _in_hub_cache(hub_name: str) -> list[Path]:
-    """The folder in huggingface_hub's cache, if it is there; nothing is downloaded."""
+def _in_hub_cache(folder: Folder) -> list[Path]:
+    """The folder in huggingface_hub's cache (HF_HOME), if it is there; nothing is downloaded."""
     try:
-        from huggingface_hub import snapshot_download
-        from huggingface_hub.errors import LocalEntryNotFoundError
+        from huggingface_hub import try_to_load_from_cache
     except ImportError:
         return []
-    try:
-        return [Path(snapshot_download(hub_name, local_files_only=True))]
-    except (LocalEntryNotFoundError, OSError, ValueError):
-        return []
+    config = folder.config(Path())
+    found = try_to_load_from_cache(folder.hub_name, str(config))
+    # Not a path where the hub is known to have no such file.
+    return [Path(found).parents[len(config.parents) - 1]] if isinstance(found, str) else []
 
 
 def check_weights(folders: dict[str, Path]) -> None:
@@ -126,7 +140,7 @@ def check_weights(folders: dict[str, Path]) -> None:
         folders: as `find_weights` returns them.
 
     Raises:
-        WeightsError: naming the first file that is missing, cut short, or of another model.
+        WeightsError: files are missing, cut short, or of another model.
     """
     for hub_name, place in folders.items():
         folder = FOLDERS[hub_name]
@@ -143,12 +157,10 @@ def check_weights(folders: dict[str, Path]) -> None:
                     f"expected weights of {hub_name} ({key} {value}) in {place}, found {config.get(key)!r}",
                     folder.download(place),
                 )
-        for path in files:
-            if fault := file_fault(path):
-                raise WeightsError(
-                    f"the weights {hub_name} in {place} are incomplete: {path.relative_to(place)} {fault}",
-                    folder.download(place),
-                )
+        if faults := file_faults(place, files):
+            raise WeightsError(
+                incomplete(f"the weights {hub_name} in {place}", faults), folder.download(place)
+            )
 
 
 def digest_weights(folders: dict[str, Path]) -> str:

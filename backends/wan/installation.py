@@ -1,26 +1,27 @@
 """What Wan2.1 needs on a machine.
 
 Sources: Wan-Video/Wan2.1 at 9737cba: requirements.txt and what its pipelines import (not its web interface,
-prompt extension or flash-attn), wan/configs for the files, README.md and its table "Computational Efficiency"
-(assets/comp_effic.png) for memory. Disk space: 4 bytes a parameter of the transformer, 11.4 GB of T5, 0.5 GB
+prompt extension or flash-attn), README.md and its table "Computational Efficiency" (assets/comp_effic.png)
+for memory. Disk space: 4 bytes a parameter of the transformer, 11.4 GB of T5, 0.5 GB
 of VAE, and 4.8 GB of CLIP for pictures.
 """
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from backends.installation import Download, Installation, Memory, Package, Weights
+from backends.repositories import Checkout
 
 from .tasks import TASKS, WAN
-
-_TEXT = ("models_t5_umt5-xxl-enc-bf16.pth", "google/umt5-xxl", "Wan2.1_VAE.pth")
-_PICTURES = ("models_clip_open-clip-xlm-roberta-large-vit-huge-14.pth", "xlm-roberta-large")
+from .weights import known_config, locate_weights
 
 
 def _weights(name: str, gigabytes: float, task: str) -> Weights:
-    pictures = _PICTURES if TASKS[task].model_type in ("i2v", "flf2v") else ()
-    files = ("config.json", "diffusion_pytorch_model*.safetensors*", *_TEXT, *pictures)
-    config = {"model_type": TASKS[task].model_type, "dim": 1536 if "1.3B" in task else 5120}
-    return Weights(name, (Download(f"Wan-AI/{name}"),), files, gigabytes, config)
+    def locate(given: str, checkout: Checkout | None, fp8: bool) -> list[Path]:
+        return [locate_weights(given, name, TASKS[task], known_config(task), checkout)]
+
+    return Weights(name, (Download(f"Wan-AI/{name}"),), gigabytes, locate)
 
 
 def _memory(gigabytes: float, source: str, *tasks: str) -> dict[str, Memory]:

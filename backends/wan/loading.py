@@ -22,7 +22,7 @@ from navicache_cli.report import ModelIdentity
 from . import random_parts
 from .pipeline import LESS_MEMORY, WanPipeline
 from .tasks import TASKS, WAN
-from .weights import check_weights, digest_weights, find_weights
+from .weights import digest_weights, locate_weights
 
 # Modules of the official code that call torch.load.
 LOADERS = ("wan.modules.t5", "wan.modules.vae", "wan.modules.clip")
@@ -88,8 +88,7 @@ def _build(kind: type, config: Any, plan: Plan, device: torch.device, checkout: 
     """The official pipeline with the weights in a folder, and their digest."""
     task = TASKS[plan.task]
     name = task.weights_name(plan.size)
-    folder = find_weights(plan.weights, name, checkout)
-    check_weights(folder, name, task, config)
+    folder = locate_weights(plan.weights, name, task, config, checkout)
     digest = digest_weights(folder, name, config)
     again = f"hf download Wan-AI/{name} --local-dir {folder} --force-download"
     with weights_errors(f"the weights {name} in {folder}", again, WAN.name), tensors_only(LOADERS):

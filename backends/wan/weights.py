@@ -6,30 +6,61 @@ from pathlib import Path
 from typing import Any
 
 from backends.repositories import Checkout
-from backends.weight_files import digest_files, file_fault, managed_weights, read_mapping, shard_names
+from backends.weight_files import (
+    digest_files,
+    file_faults,
+    incomplete,
+    managed_weights,
+    read_mapping,
+    shard_names,
+    usual_places,
+)
 from navicache_cli.errors import WeightsError
 
-from .tasks import Task
+from .tasks import TASKS, Task
 
 TRANSFORMER = "diffusion_pytorch_model.safetensors"
+_TEXT_AND_VAE = {
+    "t5_checkpoint": "models_t5_umt5-xxl-enc-bf16.pth",
+    "t5_tokenizer": "google/umt5-xxl",
+    "vae_checkpoint": "Wan2.1_VAE.pth",
+}
+_CLIP = {
+    "clip_checkpoint": "models_clip_open-clip-xlm-roberta-large-vit-huge-14.pth",
+    "clip_tokenizer": "xlm-roberta-large",
+}
 
 
-def find_weights(given: str, name: str, checkout: Checkout) -> Path:
+def known_config(task: str) -> dict[str, Any]:
+    """Return what the official WAN_CONFIGS say about a task's weights, without the official code.
+
+    Source: wan/configs at 9737cba.
+    """
+    size = {"dim": 1536, "num_layers": 30} if task.endswith("1.3B") else {"dim": 5120, "num_layers": 40}
+    pictures = _CLIP if TASKS[task].model_type in ("i2v", "flf2v") else {}
+    return {**size, **_TEXT_AND_VAE, **pictures}
+
+
+def locate_weights(given: str, name: str, task: Task, config: Any, checkout: Checkout | None) -> Path:
+    """Find the folder of weights and check it; see `find_weights` and `check_weights`."""
+    folder = find_weights(given, name, checkout)
+    check_weights(folder, name, task, config)
+    return folder
+
+
+def find_weights(given: str, name: str, checkout: Checkout | None) -> Path:
     """Return the folder of weights.
 
     Args:
         given: the value of `--weights`, or "" to look beside the official code, in the current directory, and
             in the managed place.
         name: the official name, such as `Wan2.1-T2V-1.3B`.
-        checkout: the official code.
+        checkout: the official code, if there is any.
 
     Raises:
         WeightsError: it is not there.
     """
-    if given:
-        places = [Path(given).expanduser()]
-    else:
-        places = [checkout.path / name, Path.cwd() / name, managed_weights(name)]
+    places = [Path(given).expanduser()] if given else usual_places(name, checkout)
     for place in places:
         if place.is_dir():
             return place
@@ -46,29 +77,26 @@ def check_weights(folder: Path, name: str, task: Task, config: Any) -> None:
         folder: where they are.
         name: their official name, for the message.
         task: what they are to do.
-        config: the task's entry of the official WAN_CONFIGS, which names the files.
+        config: the task's entry of the official WAN_CONFIGS, which names the files; or `known_config`.
 
     Raises:
-        WeightsError: naming the first file that is missing, cut short, or of another task.
+        WeightsError: files are missing, cut short, or of another task.
     """
     try:
         found = read_mapping(folder / "config.json")
     except ValueError as error:
         raise _unreadable(folder / "config.json", name, error) from None
-    expected = {"model_type": task.model_type, "dim": config.dim, "num_layers": config.num_layers}
+    expected = {"model_type": task.model_type, "dim": config["dim"], "num_layers": config["num_layers"]}
     other = {key: found.get(key, value) for key, value in expected.items()}
     if other != expected:
         raise WeightsError(
             f"expected weights of {name} ({_listed(expected)}) in {folder}, found {_listed(other)}",
             f"choose the task these weights are for, or {_download(name, folder.parent / name)}",
         )
-    for path in weight_files(folder, name, config):
-        fault = file_fault(path)
-        if fault:
-            raise WeightsError(
-                f"the weights {name} in {folder} are incomplete: {path.relative_to(folder)} {fault}",
-                _download(name, folder),
-            )
+    if faults := file_faults(folder, weight_files(folder, name, config)):
+        raise WeightsError(
+            incomplete(f"the weights {name} in {folder}", faults), _download(name, folder)
+        )
 
 
 def weight_files(folder: Path, name: str, config: Any) -> list[Path]:

@@ -32,7 +32,7 @@ from ..checks import (
     weights_checks,
 )
 from ..errors import BackendError, UsageError, WeightsError
-from ..options import read_text
+from ..options import read_switch, read_text
 from ..plan import environment_layer
 from ..presets import load_presets, unknown
 
@@ -83,10 +83,12 @@ def summary_checks() -> list[Check]:
     """The machine, tiny, and one row for each other family."""
     from backends.registry import backend_names
 
-    rows = _machine_checks(gpu_needed=False) + _tiny_checks("")
+    rows = _machine_checks(gpu_needed=False)
+    no_torch = bool(rows[1].exit_code)
+    rows += [] if no_torch else _tiny_checks("")
     for name in dict.fromkeys([*load_presets(), *backend_names()]):
         if name != TINY:
-            rows.append(_summary(name, no_torch=bool(rows[1].exit_code)))
+            rows.append(_summary(name, no_torch))
     return rows
 
 
@@ -116,10 +118,11 @@ def model_checks(model: str, task: str) -> list[Check]:
     task = _task(model, task)
     weights = _setting("weights")
     rows = _machine_checks(_gpu_needed(model, weights))
+    no_torch = bool(rows[1].exit_code)
     if model == TINY:
-        return rows + _tiny_checks(weights)
+        return rows if no_torch else rows + _tiny_checks(weights)
     installation = _installation(model)
-    if installation is not None and not rows[1].exit_code and _gpu_needed(model, weights):
+    if installation is not None and not no_torch and _gpu_needed(model, weights):
         preset = load_presets().get(model)
         # Where it is the default, the makers' figure has it already.
         offload = preset is not None and "offload" in preset.takes and not preset.defaults.get("offload")
@@ -135,15 +138,15 @@ def _machine_checks(gpu_needed: bool) -> list[Check]:
 
 
 def _tiny_checks(given: str) -> list[Check]:
-    """The weights that come with the package, or those given."""
-    from backends.completeness import file_faults
-    from backends.tiny.backend import PARTS, shipped_weights
+    """The weights that come with the package, or those given; they are small, so they are loaded."""
+    from backends.tiny.backend import TinyPipeline, shipped_weights
 
     folder = Path(given).expanduser() if given else shipped_weights()
-    wrong = file_faults(folder, ("config.json", *(f"{part}.safetensors" for part in PARTS)))
-    if wrong:
-        mend = "unset NAVICACHE_WEIGHTS" if given else "pip install --force-reinstall navicache"
-        return [missing("tiny weights", f"{folder}: {'; '.join(wrong)}", mend, WeightsError)]
+    try:
+        TinyPipeline(folder)
+    except WeightsError as error:
+        mend = "unset NAVICACHE_WEIGHTS" if given else error.hint
+        return [missing("tiny weights", error.message, mend, WeightsError)]
     return [Check("tiny weights", OK, f"complete at {folder}")]
 
 
@@ -166,8 +169,9 @@ def _family_checks(model: str, task: str, weights: str) -> list[Check]:
     rows.append(package_check(family, installation))
     if weights in (RANDOM, SMALL):
         return [*rows, Check("weights", OK, f"{weights}: noise, for measurements")]
-    name = installation.weights_name(task, _size(model, task))
-    return rows + weights_checks(family, installation, weights, name, checkout)
+    named = installation.weights_called(installation.weights_name(task, _size(model, task)))
+    assert named is not None, "weights_name names one of the weights"
+    return rows + weights_checks(named, weights, checkout, _fp8())
 
 
 def _find_code(model: str) -> tuple[str, Installation, Checkout | None, str]:
@@ -213,6 +217,19 @@ def _size(model: str, task: str) -> str:
         return settle_size(preset, read_option(preset, "size", size), "")[0]
     except ValueError as error:
         raise UsageError(f"size expects {error}, found {size[:60]!r}", "unset NAVICACHE_SIZE") from None
+
+
+def _fp8() -> bool:
+    """Whether `generate` would want fp8 weights.
+
+    Raises:
+        UsageError: the environment variable is neither yes nor no.
+    """
+    try:
+        return read_switch(_setting("fp8"))
+    except ValueError as error:
+        found = _setting("fp8")[:60]
+        raise UsageError(f"fp8 expects {error}, found {found!r}", "unset NAVICACHE_FP8") from None
 
 
 def _setting(option: str) -> str:

@@ -39,7 +39,7 @@ def weights_steps(family: str, installation: Installation, weights: Weights) -> 
         weights: which.
     """
     folder = weights.place
-    done = "" if weights.faults(folder) else f"complete at {folder}"
+    done = "" if _fault(weights) else f"complete at {folder}"
     commands = [download_command(download, folder) for download in weights.downloads]
     prepare = prepare_command(installation.place, weights, folder)
 
@@ -53,15 +53,20 @@ def weights_steps(family: str, installation: Installation, weights: Weights) -> 
                 "(its own words are above; it needs an NVIDIA GPU)",
                 shlex.join(prepare),
             )
-        wrong = weights.faults(folder)
-        if wrong:
-            raise WeightsError(
-                f"expected the weights {weights.name} complete at {folder}, found: {'; '.join(wrong[:3])}",
-                f"remove what is damaged in {folder} and run setup again",
-            )
+        if fault := _fault(weights):
+            raise WeightsError(fault.message, f"remove what is damaged in {folder} and run setup again")
 
     title = f"weights {weights.name}, {weights.gigabytes:g} GB"
     return [Step(title, done, [*commands, *([prepare] if prepare else [])], run)]
+
+
+def _fault(weights: Weights) -> WeightsError | None:
+    """Return what `generate` would say of the weights in the managed place, or None."""
+    try:
+        weights.locate(str(weights.place), None, False)
+    except WeightsError as error:
+        return error
+    return None
 
 
 def free_gigabytes(folder: Path) -> float:
