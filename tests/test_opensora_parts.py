@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -12,7 +13,11 @@ import torch
 from backends.opensora.absent import OneProcessMesh, placeholders
 from backends.opensora.cross_attention import XFORMERS, memory_efficient_attention
 from backends.opensora.random_parts import RandomTextEncoder, RandomTokenizer, RandomVAE
+from backends.opensora.self_attention import STANDIN, bind_self_attention
 from navicache_cli.errors import BackendError
+from tests.opensora_reference import self_attention
+
+BLOCKS = Path(__file__).parent / "doubles/opensora_repo/opensora/models/layers/blocks.py"
 
 
 def reference(q, k, v):
@@ -45,6 +50,71 @@ def test_attention_without_a_mask_and_with_another():
     )
     with pytest.raises(BackendError, match="block-diagonal mask, found Tensor"):
         memory_efficient_attention(q, k, k, attn_bias=torch.zeros(5, 6))
+
+
+@pytest.fixture
+def blocks(monkeypatch):
+    """The double's module of attention, loaded under a name of its own."""
+    spec = importlib.util.spec_from_file_location("easel_blocks", BLOCKS)
+    module = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, "easel_blocks", module)
+    with placeholders():
+        spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def standin_calls(monkeypatch):
+    """The shapes of q that the stand-in of flash-attn is called with."""
+    real, calls = STANDIN.flash_attn_func, []
+
+    def counted(q, *arguments, **keywords):
+        calls.append(q.shape)
+        return real(q, *arguments, **keywords)
+
+    monkeypatch.setattr(STANDIN, "flash_attn_func", counted)
+    return calls
+
+
+@pytest.mark.parametrize(("dtype", "near"), [(torch.float32, 1e-5), (torch.bfloat16, 2e-2)])
+@pytest.mark.parametrize(("batch", "tokens"), [(3, 40), (40, 3)])
+def test_self_attention_without_flash_attn(blocks, standin_calls, batch, tokens, dtype, near):
+    torch.manual_seed(0)
+    module = blocks.Attention(32, 4, enable_flash_attn=True).to(dtype)
+    x = torch.randn(batch, tokens, 32).to(dtype)
+    for _ in range(2):
+        assert bind_self_attention("easel_blocks") == ["Attention.forward"]
+    out = module(x)
+    assert out.dtype == dtype
+    expected = self_attention(module, x)
+    assert (out.double() - expected).abs().max() < near
+    assert (expected - expected.mean(dim=1, keepdim=True)).abs().max() > 10 * near, "queries differ"
+    assert standin_calls == ([(batch, tokens, 4, 8)] if tokens > batch else [])
+    assert "flash_attn" not in sys.modules or sys.modules["flash_attn"] is not STANDIN
+
+
+@pytest.mark.parametrize("gpu", [True, False])
+def test_self_attention_with_flash_attn(blocks, standin_calls, monkeypatch, tmp_path, gpu):
+    (tmp_path / "flash_attn.py").write_text(
+        "def flash_attn_func(q, k, v, dropout_p, softmax_scale):\n    return q * 0 + 7\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "flash_attn", raising=False)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
+    official = blocks.Attention.forward
+    assert bind_self_attention("easel_blocks") == ([] if gpu else ["Attention.forward"])
+    assert (blocks.Attention.forward is official) == gpu
+    kernel = importlib.import_module("flash_attn")
+    module = blocks.Attention(32, 4, enable_flash_attn=True)
+    module(torch.randn(3, 40, 32))
+    assert len(standin_calls) == (0 if gpu else 1)
+    assert sys.modules["flash_attn"] is kernel, "only the stand-in's forward sees the stand-in"
+
+
+def test_self_attention_that_calls_no_flash_attn(put_module):
+    put_module("easel_blocks", Attention=torch.nn.Linear)
+    with pytest.raises(BackendError, match="expected easel_blocks with a forward that imports"):
+        bind_self_attention("easel_blocks")
 
 
 @pytest.mark.skipif(

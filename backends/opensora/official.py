@@ -13,6 +13,7 @@ from navicache_cli.plan import Plan
 
 from .cross_attention import XFORMERS
 from .facts import AESTHETIC_SCORE, FPS, MICRO_FRAMES, TEXT_ENCODER, TEXT_TOKENS, TRANSFORMER, VAE
+from .self_attention import bind_self_attention
 
 PROMPTS = "opensora.utils.inference_utils"
 BLOCKS = "opensora.models.layers.blocks"
@@ -22,8 +23,8 @@ T5 = "opensora.models.text_encoder.t5"
 class OpenSoraRoute:
     """What scripts/inference.py at v1.2.0 does for one text prompt, by calls of the official functions.
 
-    The values of the configs are those of configs/opensora-v1-2/inference/sample.py; kernels of flash-attn
-    and apex are turned on where they are installed.
+    The values of the configs are those of configs/opensora-v1-2/inference/sample.py; apex's kernels are turned
+    on where they are installed, and flash-attn's always, as there is a stand-in for them.
 
     Args:
         plan: what is to be generated.
@@ -46,6 +47,7 @@ class OpenSoraRoute:
         if not on_gpu or find_spec("xformers") is None:
             blocks: Any = sys.modules[BLOCKS]
             blocks.xformers = XFORMERS
+        bind_self_attention(BLOCKS)
         registry: Any = sys.modules["opensora.registry"]
         build, models = registry.build_module, registry.MODELS
         text_encoder = {"type": "t5", "from_pretrained": TEXT_ENCODER, "model_max_length": TEXT_TOKENS}
@@ -55,7 +57,7 @@ class OpenSoraRoute:
         }  # fmt: skip
         transformer = {
             "type": "STDiT3-XL/2", "from_pretrained": TRANSFORMER, "qk_norm": True,
-            "enable_flash_attn": on_gpu and find_spec("flash_attn") is not None,
+            "enable_flash_attn": True,
             "enable_layernorm_kernel": on_gpu and find_spec("apex") is not None,
         }  # fmt: skip
         self.text_encoder = build(text_encoder, models, device=str(device))

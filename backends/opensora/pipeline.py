@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from navicache_cli.plan import Plan
     from navicache_cli.report import ModelIdentity
 
-LESS_MEMORY = "try a smaller --size, such as 240p, fewer --frames, or install flash-attn"
+LESS_MEMORY = "try a smaller --size, such as 240p, or fewer --frames"
 
 
 class Route(Protocol):

@@ -11,10 +11,12 @@ import importlib
 import logging
 import os
 import sys
+from copy import deepcopy
 from dataclasses import replace
 
 import pytest
 import torch
+from torch.overrides import TorchFunctionMode
 
 from backends.opensora import OpenSoraBackend
 from backends.opensora.pipeline import stack_of
@@ -24,6 +26,7 @@ from navicache_cli.errors import SiteError
 from navicache_cli.presets import load_presets
 from navicache_cli.runner import run
 from tests.cache import oracle
+from tests.opensora_reference import self_attention
 
 STEPS, LAYERS = 18, 3
 VARIABLES = {"opensora": "NAVICACHE_OPENSORA_REPO", "videosys": "NAVICACHE_VIDEOSYS_REPO"}
@@ -219,6 +222,33 @@ def test_everything_is_as_it_was_afterwards(load, route):
     assert vars(pipeline.route.vae).keys() == vae.keys()
     assert (root.handlers, logging.root.manager.disable) == (handlers, disabled)
     assert not {"colossalai", "xformers"} & set(sys.modules), "the placeholders are gone"
+
+
+@pytest.mark.parametrize(("dtype", "near"), [(torch.float32, 1e-5), (torch.bfloat16, 2e-2)])
+@pytest.mark.parametrize("stack", ["spatial_blocks", "temporal_blocks"])
+@pytest.mark.parametrize(("batch", "tokens"), [(2, 40), (40, 12)])
+def test_self_attention_equals_float64(load, route, stack, batch, tokens, dtype, near):
+    """With norms and, along time, the rotary embedding of the official code."""
+    module = deepcopy(getattr(load(route).route.transformer, stack)[0].attn).to(dtype)
+    assert bool(module.rope) == (stack == "temporal_blocks")
+    x = torch.randn(batch, tokens, 64, generator=torch.Generator().manual_seed(0)).to(dtype)
+    with torch.no_grad():
+        assert (module(x).double() - self_attention(module, x)).abs().max() < near
+
+
+def test_self_attention_holds_no_scores(load, route):
+    """Where sequences are long, neither official code takes a softmax of its own."""
+
+    class NoSoftmax(TorchFunctionMode):
+        def __torch_function__(self, function, types, args=(), kwargs=None):
+            assert "softmax" not in function.__name__
+            return function(*args, **(kwargs or {}))
+
+    module = load(route).route.transformer.spatial_blocks[0].attn
+    with torch.no_grad(), NoSoftmax():
+        module(torch.randn(2, 40, 64))
+    with torch.no_grad(), pytest.raises(AssertionError), NoSoftmax():
+        module(torch.randn(40, 12, 64))
 
 
 def test_prompt_seed_and_steps_matter(load, route):

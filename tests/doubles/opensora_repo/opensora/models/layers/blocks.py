@@ -1,16 +1,30 @@
+import torch
 import xformers.ops
 from torch import nn
 
 
 class Attention(nn.Module):
-    """The original attends; a double need only mix."""
+    """As the original has two branches, and imports flash-attn where it calls it."""
 
-    def __init__(self, dim):
+    def __init__(self, dim, heads, enable_flash_attn=False):
         super().__init__()
-        self.proj = nn.Linear(dim, dim)
+        self.num_heads, self.head_dim, self.enable_flash_attn = heads, dim // heads, enable_flash_attn
+        self.rope = False
+        self.q_norm, self.k_norm = nn.LayerNorm(self.head_dim), nn.LayerNorm(self.head_dim)
+        self.qkv, self.proj = nn.Linear(dim, 3 * dim), nn.Linear(dim, dim)
 
     def forward(self, x):
-        return self.proj(x.roll(1, dims=1) + x.mean(dim=1, keepdim=True)).tanh()
+        batch, tokens, dim = x.shape
+        q, k, v = self.qkv(x).view(batch, tokens, 3, self.num_heads, self.head_dim).unbind(2)
+        q, k = self.q_norm(q), self.k_norm(k)
+        if self.enable_flash_attn and tokens > batch:
+            from flash_attn import flash_attn_func
+
+            out = flash_attn_func(q, k, v, dropout_p=0.0, softmax_scale=self.head_dim**-0.5)
+        else:
+            scores = torch.einsum("bqhc,bkhc->bhqk", q * self.head_dim**-0.5, k)
+            out = torch.einsum("bhqk,bkhc->bqhc", scores.float().softmax(-1).to(v.dtype), v)
+        return self.proj(out.reshape(batch, tokens, dim))
 
 
 class MultiHeadCrossAttention(nn.Module):

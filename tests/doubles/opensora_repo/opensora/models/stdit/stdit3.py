@@ -11,10 +11,11 @@ from opensora.registry import MODELS
 
 
 class STDiT3Block(nn.Module):
-    def __init__(self, dim, heads, temporal):
+    def __init__(self, dim, heads, temporal, enable_flash_attn):
         super().__init__()
         self.temporal = temporal
-        self.attn, self.cross_attn = Attention(dim), MultiHeadCrossAttention(dim, heads)
+        self.attn = Attention(dim, heads, enable_flash_attn)
+        self.cross_attn = MultiHeadCrossAttention(dim, heads)
 
     def forward(self, x, y, t, mask=None, x_mask=None, t0=None, T=None, S=None):  # noqa: N803
         batch, _, dim = x.shape
@@ -29,7 +30,7 @@ class STDiT3Block(nn.Module):
 class STDiT3Config(SimpleNamespace):
     def __init__(self, **settings):
         defaults = {"in_channels": 4, "hidden_size": 48, "depth": 4, "num_heads": 4, "caption_channels": 4096}
-        super().__init__(**{**defaults, "model_max_length": 300, **settings})
+        super().__init__(**{**defaults, "model_max_length": 300, "enable_flash_attn": False, **settings})
 
 
 class CaptionEmbedder(nn.Module):
@@ -49,7 +50,10 @@ class STDiT3(nn.Module):
         self.t_embedder = nn.Linear(3, dim)
         self.y_embedder = CaptionEmbedder(config.caption_channels, dim, config.model_max_length)
         self.spatial_blocks, self.temporal_blocks = (
-            nn.ModuleList(STDiT3Block(dim, config.num_heads, temporal) for _ in range(config.depth))
+            nn.ModuleList(
+                STDiT3Block(dim, config.num_heads, temporal, config.enable_flash_attn)
+                for _ in range(config.depth)
+            )
             for temporal in (False, True)
         )
         self.final_layer = nn.Linear(dim, 2 * config.in_channels)
