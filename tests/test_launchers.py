@@ -9,16 +9,21 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from navicache_cli.video import read_video
+from navicache_cli.video import read_video, write_video
 from tests.conftest import clean_environment
 
 ROOT = Path(__file__).parents[1]
 SCRIPTS = sorted(ROOT.glob("scripts/*.sh"))
+COMMON_METRICS = "navicache_opensora_common_metrics.sh"
 NASTY = """-a 'cat' says "hi"; $(touch pwned) `touch pwned` * \\ $HOME && ünï"""
 MARKS = {"wan": "wan/text2video.py", "hunyuan": "hyvideo/inference.py", "opensora": "opensora/__init__.py"}
-PUBLISHED = ("TASK", "SIZE", "CKPT_DIR", "IMAGE", "PROMPT", "SAVE_PATH", "NPROC")
+PUBLISHED = (
+    "TASK", "SIZE", "CKPT_DIR", "IMAGE", "PROMPT", "SAVE_PATH", "NPROC",
+    "SCORE_DIR", "GT_VIDEO_DIR", "GENERATED_VIDEO_DIR",
+)  # fmt: skip
 
 
 @pytest.fixture
@@ -105,9 +110,46 @@ def test_variables(launcher, inside, name, variables, expected):
 
 
 def test_every_launcher_is_tested():
-    assert {name for name, *_ in CASES} == {
+    assert {name for name, *_ in CASES} | {COMMON_METRICS} == {
         path.name for path in SCRIPTS if path.name.startswith("navicache_")
     }
+
+
+@pytest.fixture
+def folders(tmp_path):
+    """The variables of two folders of small videos: one.mp4 is the same in both, two.mp4 is not."""
+    for seed, name in enumerate(("the real ones", "made $(touch pwned)")):
+        (tmp_path / name).mkdir()
+        for video, change in (("one.mp4", 0), ("two.mp4", seed)):
+            frames = np.random.default_rng(change).integers(0, 255, (2, 32, 48, 3)).astype(np.uint8)
+            write_video(frames, tmp_path / name / video, 8, {})
+    return {"GT_VIDEO_DIR": "the real ones", "GENERATED_VIDEO_DIR": "made $(touch pwned)"}
+
+
+def test_common_metrics(launcher, folders, tmp_path):
+    done = launcher(COMMON_METRICS, "--no-lpips", **folders, SCORE_DIR="my scores/new")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == ""
+    scores = json.loads((tmp_path / "my scores/new/common_metrics.json").read_text())
+    assert (scores["a"], scores["b"]) == (folders["GT_VIDEO_DIR"], folders["GENERATED_VIDEO_DIR"])
+    assert scores["files"]["one.mp4"]["psnr"]["mean"] == 100
+    assert 0 < scores["files"]["two.mp4"]["psnr"]["mean"] < 20
+    assert scores["lpips"] is None, "options are passed on"
+    assert not list(tmp_path.rglob("pwned"))
+    table = launcher(COMMON_METRICS, "--no-lpips", **folders)
+    assert table.returncode == 0, table.stderr
+    assert "one.mp4" in table.stdout
+
+
+def test_common_metrics_of_nothing(launcher, folders, tmp_path):
+    done = launcher(COMMON_METRICS, GT_VIDEO_DIR=folders["GT_VIDEO_DIR"])
+    assert done.returncode != 0
+    assert "GENERATED_VIDEO_DIR: the folder of generated videos" in done.stderr
+    (tmp_path / "the real ones/two.mp4").unlink()
+    done = launcher(COMMON_METRICS, **folders, SCORE_DIR="scores")
+    assert done.returncode == 2
+    assert "expected the same names in both folders" in " ".join(done.stderr.split())
+    assert not list((tmp_path / "scores").iterdir()), "no scores, no file"
 
 
 def test_arguments_win_and_arrive_whole(launcher):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import sys
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 
 import pytest
@@ -88,23 +89,22 @@ def test_self_attention_without_flash_attn(blocks, standin_calls, batch, tokens,
     assert out.dtype == dtype
     expected = self_attention(module, x)
     assert (out.double() - expected).abs().max() < near
-    assert (expected - expected.mean(dim=1, keepdim=True)).abs().max() > 10 * near, "queries differ"
+    assert (expected - expected.mean(dim=1, keepdim=True)).abs().max() > 5 * near, "queries differ"
     assert standin_calls == ([(batch, tokens, 4, 8)] if tokens > batch else [])
     assert "flash_attn" not in sys.modules or sys.modules["flash_attn"] is not STANDIN
 
 
 @pytest.mark.parametrize("gpu", [True, False])
-def test_self_attention_with_flash_attn(blocks, standin_calls, monkeypatch, tmp_path, gpu):
-    (tmp_path / "flash_attn.py").write_text(
-        "def flash_attn_func(q, k, v, dropout_p, softmax_scale):\n    return q * 0 + 7\n"
+def test_self_attention_with_flash_attn(blocks, standin_calls, monkeypatch, put_module, gpu):
+    kernel = put_module(
+        "flash_attn",
+        __spec__=ModuleSpec("flash_attn", None),
+        flash_attn_func=lambda q, k, v, dropout_p, softmax_scale: q * 0 + 7,
     )
-    monkeypatch.syspath_prepend(str(tmp_path))
-    monkeypatch.delitem(sys.modules, "flash_attn", raising=False)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
     official = blocks.Attention.forward
     assert bind_self_attention("easel_blocks") == ([] if gpu else ["Attention.forward"])
     assert (blocks.Attention.forward is official) == gpu
-    kernel = importlib.import_module("flash_attn")
     module = blocks.Attention(32, 4, enable_flash_attn=True)
     module(torch.randn(3, 40, 32))
     assert len(standin_calls) == (0 if gpu else 1)
