@@ -126,6 +126,16 @@ def test_official_defaults_and_arguments(hunyuan, hunyuan_plan_of):
     assert (args.precision, args.model_resolution) == ("bf16", "720p")
 
 
+def test_what_doctor_knows_of_the_transformer_is_official(hunyuan, hunyuan_plan_of):
+    from backends.hunyuan.loading import official_arguments
+    from backends.hunyuan.weights import KNOWN_CHANNELS, KNOWN_CONFIG
+
+    args = official_arguments(hunyuan_plan_of(), torch.device("cpu"), Path())
+    config = sys.modules["hyvideo.modules"].HUNYUAN_VIDEO_CONFIG[args.model]
+    assert KNOWN_CONFIG.items() <= config.items()
+    assert args.latent_channels == KNOWN_CHANNELS
+
+
 @pytest.fixture
 def weights(hunyuan, tmp_path, monkeypatch):
     """A folder as ckpts/README.md lays it out, of the small transformer and an official VAE at toy size.

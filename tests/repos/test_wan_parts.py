@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from backends.repositories import read_commit
-from backends.wan.tasks import repeated_timesteps
+from backends.wan.tasks import TASKS, repeated_timesteps
+from backends.wan.weights import known_config
 from navicache_cli.cache import ForwardSite, Session, attach, make_policy
 from navicache_cli.commands.generate import build_plan
 from navicache_cli.errors import SiteError
@@ -33,6 +34,16 @@ def test_attention_is_bound_at_every_call_site(load):
     holders = [name for name in modules if hasattr(sys.modules[name], "flash_attention")]
     assert {"wan.modules.model", "wan.modules.clip", "wan.modules.attention"} <= set(holders)
     assert all(sys.modules[name].flash_attention is flash_attention for name in holders)
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_what_doctor_knows_of_the_weights_is_official(load, task):
+    load()
+    config, known = sys.modules["wan.configs"].WAN_CONFIGS[task], known_config(task)
+    assert known.items() <= config.items()
+    parts = ("t5_", "vae_", "clip_")
+    files = {key for key in config if key.startswith(parts) and key.endswith(("_checkpoint", "_tokenizer"))}
+    assert files <= known.keys(), "no file of the task's is left out"
 
 
 def test_official_clip_runs_on_the_bound_attention(load):
