@@ -206,6 +206,17 @@ def test_a_transformer_of_another_model(machine):
     assert "found 8 wide, 33 latent channels" in found
 
 
+@pytest.mark.parametrize("family", ["opensora", "videosys"])
+def test_open_sora_is_mended_by_the_code_that_is_there(machine, family):
+    machine.entry_point("opensora", "backends.opensora:OpenSoraBackend")
+    machine.environment["GPU"] = "80"
+    commit_files(machine.repository("opensora"), official_files(installations()[family]))
+    machine.give_packages(family)
+    row = looked(machine, "--model", "opensora", code=4)["weights"]
+    assert "expected the weights hpcai-tech/OpenSora-STDiT-v3 at" in row["found"]
+    assert row["mend"] == f"navicache setup {family} --weights Open-Sora-1.2"
+
+
 @pytest.fixture
 def hub_cache(machine):
     """A machine with everything for Open-Sora, the weights in the hub's own cache; their folders by name."""

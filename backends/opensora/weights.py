@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from backends.repositories import Checkout
+from backends.repositories import Checkout, managed_path
 from backends.weight_files import (
     digest_files,
     file_faults,
@@ -18,7 +18,7 @@ from backends.weight_files import (
 )
 from navicache_cli.errors import WeightsError
 
-from .facts import IMAGE_VAE, TEXT_ENCODER, TOGETHER, TRANSFORMER, VAE
+from .facts import IMAGE_VAE, OPENSORA, TEXT_ENCODER, TOGETHER, TRANSFORMER, VAE, VIDEOSYS
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,9 @@ class Folder:
     def download(self, folder: Path) -> str:
         """The command that fills `folder`."""
         if folder.parent == managed_weights(""):
-            return f"navicache setup opensora --weights {TOGETHER}"
+            # In the one managed place, `setup` goes on with whichever code is there.
+            videosys = not VIDEOSYS.missing(managed_path(VIDEOSYS.name))
+            return f"navicache setup {(VIDEOSYS if videosys else OPENSORA).setup} --weights {TOGETHER}"
         only = f" --include '{self.subfolder}/*'" if self.subfolder else ""
         # The hub's cache keeps a folder for each commit, and fills it itself.
         target = "" if folder.parent.name == "snapshots" else f" --local-dir {folder}"

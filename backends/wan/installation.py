@@ -2,8 +2,8 @@
 
 Sources: Wan-Video/Wan2.1 at 9737cba: requirements.txt and what its pipelines import (not its web interface,
 prompt extension or flash-attn), README.md and its table "Computational Efficiency" (assets/comp_effic.png)
-for memory. Disk space: 4 bytes a parameter of the transformer, 11.4 GB of T5, 0.5 GB
-of VAE, and 4.8 GB of CLIP for pictures.
+for memory. Disk space: 4 bytes a parameter of the transformer, 11.4 GB of T5, 0.5 GB of VAE, and 4.8 GB of
+CLIP for pictures.
 """
 
 from __future__ import annotations
