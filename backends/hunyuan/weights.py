@@ -101,9 +101,7 @@ def check_files(folder: Path, fp8: bool, checkout: Checkout | None) -> None:
     tokenizers = [folder / name / "tokenizer_config.json" for name in (TEXT_ENCODER, CLIP)]
     if faults := file_faults(folder, [*weight_files(folder, fp8), *tokenizers]):
         mends = dict.fromkeys(_mend(name, folder, checkout) for name in faults)
-        raise WeightsError(
-            incomplete(f"the weights of HunyuanVideo in {folder}", faults), " && ".join(mends)
-        )
+        raise WeightsError(incomplete(f"the weights of HunyuanVideo in {folder}", faults), " && ".join(mends))
 
 
 def digest_weights(folder: Path, fp8: bool) -> str:

@@ -23,8 +23,8 @@ T5 = "opensora.models.text_encoder.t5"
 class OpenSoraRoute:
     """What scripts/inference.py at v1.2.0 does for one text prompt, by calls of the official functions.
 
-    The values of the configs are those of configs/opensora-v1-2/inference/sample.py; apex's kernels are turned
-    on where they are installed, and flash-attn's always, as there is a stand-in for them.
+    The values of the configs are those of configs/opensora-v1-2/inference/sample.py; apex's kernels are
+    turned on where they are installed, and flash-attn's always, as there is a stand-in for them.
 
     Args:
         plan: what is to be generated.

@@ -1,8 +1,8 @@
 """Self-attention of Open-Sora 1.2 by PyTorch's own kernels, on machines without flash-attn.
 
 The official forward has two branches: one calls flash-attn, which it imports there and then; the other holds
-the scores of all queries and keys at once, 25 GB at 720p. `bind_self_attention` lets the official forwards take
-the first and find a stand-in of flash-attn: their norms, rotary embedding and precision stay what they are.
+the scores of all queries and keys at once, 25 GB at 720p. `bind_self_attention` lets the official forwards
+take the first and find a stand-in of flash-attn: norms, rotary embedding and precision stay as they are.
 """
 
 from __future__ import annotations

@@ -94,9 +94,7 @@ def check_weights(folder: Path, name: str, task: Task, config: Any) -> None:
             f"choose the task these weights are for, or {_download(name, folder.parent / name)}",
         )
     if faults := file_faults(folder, weight_files(folder, name, config)):
-        raise WeightsError(
-            incomplete(f"the weights {name} in {folder}", faults), _download(name, folder)
-        )
+        raise WeightsError(incomplete(f"the weights {name} in {folder}", faults), _download(name, folder))
 
 
 def weight_files(folder: Path, name: str, config: Any) -> list[Path]:
