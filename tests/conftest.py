@@ -10,6 +10,9 @@ from pathlib import Path
 
 import pytest
 
+# Their assertions, when they fail, show values as those of tests do.
+pytest.register_assert_rewrite("tests.program", "tests.doubles.double", "tests.repos.following")
+
 Cli = Callable[..., subprocess.CompletedProcess]
 
 
