@@ -12,6 +12,9 @@ from typing import Any
 
 import pytest
 
+# Their assertions, when they fail, show values as those of tests do.
+pytest.register_assert_rewrite("tests.program", "tests.doubles.double", "tests.repos.following")
+
 Cli = Callable[..., subprocess.CompletedProcess]
 
 

@@ -3,94 +3,44 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
 from navicache_cli.commands.generate import build_plan
 from navicache_cli.errors import BackendError, UsageError, WeightsError
 from navicache_cli.presets import load_presets
-from navicache_cli.report import read_report
 from navicache_cli.video import read_video
-from tests.conftest import clean_environment
+from tests.doubles.double import Double, assert_generated, assert_made_from_weights
+from tests.program import assert_refused, report_of
 
-DOUBLE = Path(__file__).parent / "doubles" / "hunyuan_repo"
+DOUBLE = Double("hunyuan")
+MODELS = "hyvideo/modules/models.py"
 QUICK = ("--frames", "5", "--steps", "12", "--align-steps", "4", "--threshold", "0.2", "--size", "544x960")
 SMALL = ("--weights", "random-small")
-# The program with a CPU where it asks for a GPU.
-ON_CPU = (
-    "import torch, backends.hunyuan.backend as b, navicache_cli.app as a\n"
-    "b.choose_device = lambda plan: torch.device('cpu')\n"
-    "a.main()"
-)
 
 
 @pytest.fixture
 def hunyuan(tmp_path):
     """Run `navicache generate --model hunyuan` in an empty folder; nothing but --repo finds the double."""
-    site = tmp_path / "site" / "hunyuan_backend-0.dist-info"
-    site.mkdir(parents=True)
-    (site / "METADATA").write_text("Metadata-Version: 2.1\nName: hunyuan-backend\nVersion: 0\n")
-    (site / "entry_points.txt").write_text(
-        "[navicache.backends]\nhunyuan = backends.hunyuan:HunyuanBackend\n"
-    )
-    (tmp_path / "work").mkdir()
-
-    def run(*arguments, repo=DOUBLE, on_cpu=False, env=None):
-        program = ["-c", ON_CPU] if on_cpu else ["-m", "navicache_cli"]
-        root = str(Path(__file__).parents[1])
-        paths = os.pathsep.join([root, str(site.parent), os.environ.get("PYTHONPATH", "")])
-        extra = {"PYTHONPATH": paths, "CUDA_VISIBLE_DEVICES": "", "XDG_CACHE_HOME": str(tmp_path / "cache")}
-        flag = ["--repo", str(repo)] if repo else []
-        return subprocess.run(
-            [sys.executable, *program, "generate", "--model", "hunyuan", *flag, *arguments],
-            cwd=tmp_path / "work", env=clean_environment(**extra, **(env or {})),
-            capture_output=True, text=True, timeout=300, check=False,
-        )  # fmt: skip
-
-    return run
-
-
-def assert_refused(done, code, *told):
-    assert done.returncode == code, done.stderr
-    assert "Traceback" not in done.stderr
-    shown = " ".join(done.stderr.split())
-    for part in told:
-        assert part in shown, shown
+    return DOUBLE.program(tmp_path)
 
 
 def test_generate(hunyuan, tmp_path):
     done = hunyuan(*QUICK, *SMALL, "--json", "--baseline", "-o", "v.mp4", "--negative-prompt", "ugly")
-    assert done.returncode == 0, done.stderr
-    report = json.loads(done.stdout)
-    assert read_report(tmp_path / "work/v.json") == report
-    frames, fps = read_video(tmp_path / "work/v.mp4")
-    assert frames.shape == (5, 960, 544, 3)
-    assert fps == 24
-    totals, times = report["totals"], report["timings_s"]
+    report = assert_generated(done, tmp_path / "work/v.mp4", (5, 960, 544, 3), fps=24, tested="fa14b00")
+    totals = report["totals"]
     assert 0 < totals["skipped_steps"] < 9
     assert totals["transformer_calls"] == totals["computed_steps"]
-    assert min(times["text"], times["denoise"], times["decode"]) > 0
     assert report["model"]["name"] == "HunyuanVideo t2v-544p"
-    assert report["model"]["weights_digest"] == "none: random-small weights"
     assert report["baseline"]["psnr"] > 15
-    assert "THE PICTURE IS NOISE" in report["notes"][0]
-    assert any("(--repo), commit unknown" in note for note in report["notes"])
-    assert any("untested; tested: fa14b00" in note for note in report["notes"])
     assert any("the negative prompt has no effect at guidance 1" in note for note in report["notes"])
-    assert "Warning" not in done.stderr
-    assert "it/s" not in done.stderr, "the official progress bar stays away"
 
 
 def test_guidance_is_one_batched_forward_and_one_frame_is_a_video(hunyuan, tmp_path):
     few = ("--frames", "1", "--steps", "6", "--task", "t2v-720p", "--size", "960x960", "--guidance", "4")
     done = hunyuan(*few, *SMALL, "--json", "-o", "v.mp4", "--weights", "random", on_cpu=True)
-    assert done.returncode == 0, done.stderr
-    totals = json.loads(done.stdout)["totals"]
+    totals = report_of(done)["totals"]
     assert totals["transformer_calls"] == totals["computed_steps"]
     assert read_video(tmp_path / "work/v.mp4")[0].shape == (1, 960, 960, 3)
 
@@ -110,7 +60,7 @@ def test_no_repository(hunyuan, tmp_path):
         hunyuan(*SMALL, repo=None), 3, "needs its official repository", "NAVICACHE_HUNYUAN_REPO", "git clone"
     )
     image_to_video = tmp_path / "i2v"
-    shutil.copytree(DOUBLE, image_to_video)
+    shutil.copytree(DOUBLE.path, image_to_video)
     (image_to_video / "sample_video.py").rename(image_to_video / "sample_image2video.py")
     assert_refused(hunyuan(*SMALL, repo=image_to_video), 3, "with sample_video.py; found a directory with")
 
@@ -119,20 +69,9 @@ def test_no_gpu(hunyuan):
     assert_refused(hunyuan(), 3, "HunyuanVideo expects an NVIDIA GPU, found none", "--weights random-small")
 
 
-def changed_double(folder, words, file="hyvideo/modules/models.py"):
-    """A copy of the double with words of one file replaced."""
-    shutil.copytree(DOUBLE, folder, ignore=shutil.ignore_patterns("__pycache__"))
-    text = (folder / file).read_text()
-    for old, new in words:
-        assert old in text
-        text = text.replace(old, new)
-    (folder / file).write_text(text)
-    return folder
-
-
 def test_out_of_gpu_memory(hunyuan, tmp_path):
-    words = [("vec = self.time_in(", "raise torch.OutOfMemoryError('Tried to allocate 9 GiB.') or (")]
-    done = hunyuan(*QUICK, *SMALL, repo=changed_double(tmp_path / "changed", words))
+    words = ("vec = self.time_in(", "raise torch.OutOfMemoryError('Tried to allocate 9 GiB.') or (")
+    done = hunyuan(*QUICK, *SMALL, repo=DOUBLE.changed(tmp_path, MODELS, words))
     assert_refused(done, 7, "Tried to allocate 9 GiB", "--offload", "--fp8", "--size", "--frames")
     assert not list((tmp_path / "work").rglob("*.mp4"))
 
@@ -143,19 +82,19 @@ def test_a_changed_forward(hunyuan, tmp_path):
         ("len(x)", "len(z)"),
         ("proj(x)", "proj(z)"),
     ]
-    done = hunyuan(*QUICK, *SMALL, repo=changed_double(tmp_path / "changed", words))
+    done = hunyuan(*QUICK, *SMALL, repo=DOUBLE.changed(tmp_path, MODELS, *words))
     assert_refused(done, 5, "expected a parameter 'x', found (z, t, text_states")
 
 
 def test_changed_options(hunyuan, tmp_path):
-    words = [('"--flow-reverse"', '"--flow-backwards"')]
-    done = hunyuan(*SMALL, repo=changed_double(tmp_path / "changed", words, "hyvideo/config.py"))
+    words = ('"--flow-reverse"', '"--flow-backwards"')
+    done = hunyuan(*SMALL, repo=DOUBLE.changed(tmp_path, "hyvideo/config.py", words))
     assert_refused(done, 3, "hyvideo/config.py to take --flow-reverse", "unrecognized arguments", "fa14b00")
 
 
 def test_a_package_that_is_missing(hunyuan, tmp_path):
-    words = [("import torch\n", "import torch\nimport loguru_that_is_missing\n")]
-    done = hunyuan(*SMALL, repo=changed_double(tmp_path / "changed", words, "hyvideo/inference.py"))
+    words = ("import torch\n", "import torch\nimport loguru_that_is_missing\n")
+    done = hunyuan(*SMALL, repo=DOUBLE.changed(tmp_path, "hyvideo/inference.py", words))
     assert_refused(done, 3, "No module named 'loguru_that_is_missing'", "navicache setup hunyuan")
 
 
@@ -228,27 +167,16 @@ def weights(tmp_path):
         "    for file in ('config', 'tokenizer_config'): Path(name, file + '.json').write_text('{}')\n"
         "    save_file({'bytes': torch.randn(256, size)}, Path(name, 'model.safetensors'))\n"
     )
-    folder = tmp_path / "weights"
-    folder.mkdir()
-    environment = {**os.environ, "PYTHONPATH": str(DOUBLE)}
-    subprocess.run([sys.executable, "-c", code], cwd=folder, env=environment, check=True)
-    return folder
+    return DOUBLE.write_weights(tmp_path, code)
 
 
 def test_generate_from_weights(hunyuan, weights, tmp_path):
-    done = hunyuan(*QUICK, "--weights", str(weights), "--json", on_cpu=True)
-    assert done.returncode == 0, done.stderr
-    report = json.loads(done.stdout)
-    digest = report["model"]["weights_digest"]
-    assert digest.startswith("sha256-sampled:")
-    assert not any("NOISE" in note for note in report["notes"])
-    assert report["totals"]["skipped_steps"] > 0
+    report = report_of(hunyuan(*QUICK, "--weights", str(weights), "--json", on_cpu=True))
+    assert report["model"]["weights_digest"].startswith("sha256-sampled:")
     # Found in the managed place too, and the digest follows the content.
     managed = tmp_path / "cache/navicache/weights/HunyuanVideo"
     shutil.move(weights, managed)
-    again = hunyuan(*QUICK, "--json", on_cpu=True)
-    assert json.loads(again.stdout)["model"]["weights_digest"] == digest
-    assert json.loads(again.stdout)["output"]["sha256"] == report["output"]["sha256"]
+    assert_made_from_weights(report, again=report_of(hunyuan(*QUICK, "--json", on_cpu=True)))
     (managed / "text_encoder_2/model.safetensors").unlink()
     assert_refused(
         hunyuan(*QUICK, on_cpu=True),
@@ -280,7 +208,7 @@ def test_incomplete_weights(weights):
     from backends.hunyuan.weights import check_files, find_weights
     from backends.repositories import Checkout
 
-    checkout = Checkout(DOUBLE, "--repo", "unknown")
+    checkout = Checkout(DOUBLE.path, "--repo", "unknown")
     folder = find_weights(str(weights), checkout)
     check_files(folder, False, checkout)
     for name in PARTS:
@@ -304,7 +232,7 @@ def test_text_encoder_in_shards(weights):
     from backends.hunyuan.weights import check_files, weight_files
     from backends.repositories import Checkout
 
-    folder, checkout = weights / "text_encoder", Checkout(DOUBLE, "--repo", "unknown")
+    folder, checkout = weights / "text_encoder", Checkout(DOUBLE.path, "--repo", "unknown")
     (folder / "model.safetensors").rename(folder / "model-1.safetensors")
     index = folder / "model.safetensors.index.json"
     index.write_text(json.dumps({"weight_map": {"a": "model-1.safetensors", "b": "model-2.safetensors"}}))

@@ -2,88 +2,34 @@
 
 from __future__ import annotations
 
-import json
-import os
 import shutil
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
-from navicache_cli.report import read_report
 from navicache_cli.video import read_video
-from tests.conftest import clean_environment
+from tests.doubles.double import Double, assert_generated, assert_made_from_weights
+from tests.program import assert_refused, report_of
 
-DOUBLE = Path(__file__).parent / "doubles" / "opensora_repo"
+DOUBLE = Double("opensora")
+STDIT3 = "opensora/models/stdit/stdit3.py"
 SMALL = ("--weights", "random-small")
 QUICK = ("--size", "144p", "--aspect-ratio", "1:1", "--frames", "17", "--steps", "12", "--align-steps", "4")
-# The program with a CPU where it asks for a GPU.
-ON_CPU = (
-    "import torch, backends.opensora.backend as b, navicache_cli.app as a\n"
-    "b.choose_device = lambda plan: torch.device('cpu')\n"
-    "a.main()"
-)
 
 
 @pytest.fixture
 def opensora(tmp_path):
     """Run `navicache generate --model opensora` in an empty folder; nothing but --repo finds the double."""
-    site = tmp_path / "site" / "opensora_backend-0.dist-info"
-    site.mkdir(parents=True)
-    (site / "METADATA").write_text("Metadata-Version: 2.1\nName: opensora-backend\nVersion: 0\n")
-    entry = "[navicache.backends]\nopensora = backends.opensora:OpenSoraBackend\n"
-    (site / "entry_points.txt").write_text(entry)
-    (tmp_path / "work").mkdir()
-
-    def run(*arguments, repo=DOUBLE, on_cpu=False, env=None):
-        program = ["-c", ON_CPU] if on_cpu else ["-m", "navicache_cli"]
-        root = str(Path(__file__).parents[1])
-        paths = os.pathsep.join([root, str(site.parent), os.environ.get("PYTHONPATH", "")])
-        extra = {"PYTHONPATH": paths, "CUDA_VISIBLE_DEVICES": "", "XDG_CACHE_HOME": str(tmp_path / "cache")}
-        extra["HF_HOME"] = str(tmp_path / "hub")
-        flag = ["--repo", str(repo)] if repo else []
-        return subprocess.run(
-            [sys.executable, *program, "generate", "--model", "opensora", *flag, *arguments],
-            cwd=tmp_path / "work", env=clean_environment(**extra, **(env or {})),
-            capture_output=True, text=True, timeout=300, check=False,
-        )  # fmt: skip
-
-    return run
-
-
-def report_of(done):
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
-
-
-def assert_refused(done, code, *told):
-    assert done.returncode == code, done.stderr
-    assert "Traceback" not in done.stderr
-    shown = " ".join(done.stderr.split())
-    for part in told:
-        assert part in shown, shown
+    return DOUBLE.program(tmp_path)
 
 
 def test_generate(opensora, tmp_path):
     done = opensora(*QUICK, *SMALL, "--json", "--baseline", "-o", "v.mp4")
-    report = report_of(done)
-    assert read_report(tmp_path / "work/v.json") == report
-    frames, fps = read_video(tmp_path / "work/v.mp4")
-    assert frames.shape == (17, 192, 192, 3)
-    assert fps == 24
-    totals, times = report["totals"], report["timings_s"]
+    report = assert_generated(done, tmp_path / "work/v.mp4", (17, 192, 192, 3), fps=24, tested="17cce90")
+    totals = report["totals"]
     assert 0 < totals["skipped_steps"] < 8
     assert totals["transformer_calls"] == totals["computed_steps"], "both branches in one forward"
-    assert min(times["text"], times["denoise"], times["decode"]) > 0
     assert report["plan"]["size"] == {"value": "192x192", "source": "--size"}
     assert report["model"]["name"] == "Open-Sora 1.2 t2v"
-    assert report["model"]["weights_digest"] == "none: random-small weights"
-    assert "THE PICTURE IS NOISE" in report["notes"][0]
-    assert any("(--repo), commit unknown" in note for note in report["notes"])
-    assert any("untested; tested: 17cce90" in note for note in report["notes"])
-    for word in ("Warning", "it/s"):
-        assert word not in done.stderr
 
 
 def test_full_random_weights_and_an_image(opensora, tmp_path):
@@ -119,7 +65,7 @@ def test_no_repository(opensora, tmp_path):
 
 
 def test_found_by_the_variable_and_no_gpu(opensora):
-    done = opensora(repo=None, env={"NAVICACHE_OPENSORA_REPO": str(DOUBLE)})
+    done = opensora(repo=None, env={"NAVICACHE_OPENSORA_REPO": str(DOUBLE.path)})
     assert_refused(done, 3, "expects an NVIDIA GPU, found none", "--weights random-small --size 144p")
 
 
@@ -159,22 +105,10 @@ def test_refused_before_anything_is_loaded(arguments, told):
     assert caught.value.hint
 
 
-def changed_double(folder, file, old, new):
-    """A copy of the double with words of a file replaced."""
-    shutil.copytree(DOUBLE, folder, ignore=shutil.ignore_patterns("__pycache__"))
-    text = (folder / file).read_text()
-    assert old in text
-    (folder / file).write_text(text.replace(old, new))
-    return folder
-
-
-STDIT3 = "opensora/models/stdit/stdit3.py"
-
-
 def test_out_of_gpu_memory(opensora, tmp_path):
     fault = "raise torch.OutOfMemoryError('CUDA out of memory. Tried to allocate 9 GiB.')"
-    repo = changed_double(tmp_path / "changed", STDIT3, "batch, _, frames, rows, columns = x.shape", fault)
-    done = opensora(*QUICK, *SMALL, repo=repo)
+    words = ("batch, _, frames, rows, columns = x.shape", fault)
+    done = opensora(*QUICK, *SMALL, repo=DOUBLE.changed(tmp_path, STDIT3, words))
     assert_refused(done, 7, "Tried to allocate 9 GiB", "smaller --size", "fewer --frames")
     assert not list((tmp_path / "work").rglob("*.mp4"))
 
@@ -191,20 +125,19 @@ def test_out_of_gpu_memory(opensora, tmp_path):
     ],
 )
 def test_a_changed_structure(opensora, tmp_path, old, new, told):
-    repo = changed_double(tmp_path / "changed", STDIT3, old, new)
+    repo = DOUBLE.changed(tmp_path, STDIT3, (old, new))
     assert_refused(opensora(*QUICK, *SMALL, repo=repo), 5, told)
 
 
 def test_a_missing_package_is_named(opensora, tmp_path):
-    repo = changed_double(tmp_path / "changed", STDIT3, "import json\n", "import json, absent_package\n")
-    done = opensora(*QUICK, *SMALL, repo=repo)
+    words = ("import json\n", "import json, absent_package\n")
+    done = opensora(*QUICK, *SMALL, repo=DOUBLE.changed(tmp_path, STDIT3, words))
     assert_refused(done, 3, "No module named 'absent_package'", "navicache setup opensora")
 
 
 def test_training_code_of_an_absent_package_says_so(opensora, tmp_path):
-    old = 'if not from_pretrained.startswith("hpcai-tech/")'
-    repo = changed_double(tmp_path / "changed", "opensora/models/vae/vae.py", old, "if True")
-    done = opensora(*QUICK, *SMALL, repo=repo)
+    words = ('if not from_pretrained.startswith("hpcai-tech/")', "if True")
+    done = opensora(*QUICK, *SMALL, repo=DOUBLE.changed(tmp_path, "opensora/models/vae/vae.py", words))
     assert_refused(
         done, 3, "colossalai.checkpoint_io.GeneralCheckpointIO, which is not", "pip install colossalai"
     )
@@ -238,26 +171,16 @@ def weights(tmp_path):
         "torch.save(torch.randn(256, 4096), path / 'pytorch_model.bin')\n"
         "(path / 'spiece.model').write_text('pieces')\n"
     )
-    folder = tmp_path / "weights"
-    folder.mkdir()
-    paths = [str(DOUBLE), str(Path(__file__).parents[1])]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "PYTHONWARNINGS": "ignore"}
-    subprocess.run([sys.executable, "-c", code], cwd=folder, env=environment, check=True)
-    return folder
+    return DOUBLE.write_weights(tmp_path, code)
 
 
 def test_generate_from_weights(opensora, weights, tmp_path):
     report = report_of(opensora(*QUICK, "--weights", str(weights), "--json", on_cpu=True))
-    digest = report["model"]["weights_digest"]
-    assert digest.count("sha256-sampled:") == 2
-    assert not any("NOISE" in note for note in report["notes"])
-    assert report["totals"]["skipped_steps"] > 0
+    assert report["model"]["weights_digest"].count("sha256-sampled:") == 2
     # Found by their official names too, and the digest follows the content.
     (tmp_path / "cache/navicache").mkdir(parents=True)
     shutil.move(weights, tmp_path / "cache/navicache/weights")
-    again = report_of(opensora(*QUICK, "--json", on_cpu=True))
-    assert again["model"]["weights_digest"] == digest
-    assert again["output"]["sha256"] == report["output"]["sha256"]
+    assert_made_from_weights(report, again=report_of(opensora(*QUICK, "--json", on_cpu=True)))
 
 
 def test_weights_missing(opensora, tmp_path):

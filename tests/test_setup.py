@@ -13,6 +13,7 @@ import pytest
 
 from backends.installation import installations
 from tests.machine import Machine, commit_files, git, official_files, write_weights, write_whole
+from tests.program import assert_refused
 
 WAN = installations()["wan"]
 SMALL = "Wan2.1-T2V-1.3B"
@@ -40,14 +41,6 @@ def ready(machine, mirror):
         return machine.run("setup", "wan", "--repo-url", url, "--commit", commit, *arguments, **environment)
 
     return run
-
-
-def assert_refused(done, code, *told):
-    assert done.returncode == code, (done.stdout, done.stderr)
-    shown = " ".join(done.stderr.split())
-    assert "try:" in shown
-    for part in told:
-        assert part in shown, shown
 
 
 def snapshot(folder):

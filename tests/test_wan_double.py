@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import json
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -14,43 +10,20 @@ import pytest
 from navicache_cli.commands.generate import build_plan
 from navicache_cli.errors import UsageError
 from navicache_cli.presets import load_presets
-from navicache_cli.report import read_report
 from navicache_cli.video import read_video
-from tests.conftest import clean_environment
+from tests.doubles.double import Double, assert_generated, assert_made_from_weights
+from tests.program import assert_refused, report_of
 
-DOUBLE = Path(__file__).parent / "doubles" / "wan_repo"
+DOUBLE = Double("wan")
+MODEL = "wan/modules/model.py"
 QUICK = ("--frames", "5", "--steps", "14", "--align-steps", "4", "--threshold", "0.15", "--size", "832x480")
 SMALL = ("--weights", "random-small")
-# The program with a CPU where it asks for a GPU.
-ON_CPU = (
-    "import torch, backends.wan.backend as b, navicache_cli.app as a\n"
-    "b.choose_device = lambda plan: torch.device('cpu')\n"
-    "a.main()"
-)
 
 
 @pytest.fixture
 def wan(tmp_path):
     """Run `navicache generate --model wan` in an empty folder; nothing but --repo finds the double."""
-    site = tmp_path / "site" / "wan_backend-0.dist-info"
-    site.mkdir(parents=True)
-    (site / "METADATA").write_text("Metadata-Version: 2.1\nName: wan-backend\nVersion: 0\n")
-    (site / "entry_points.txt").write_text("[navicache.backends]\nwan = backends.wan:WanBackend\n")
-    (tmp_path / "work").mkdir()
-
-    def run(*arguments, repo=DOUBLE, on_cpu=False, env=None):
-        program = ["-c", ON_CPU] if on_cpu else ["-m", "navicache_cli"]
-        root = str(Path(__file__).parents[1])
-        paths = os.pathsep.join([root, str(site.parent), os.environ.get("PYTHONPATH", "")])
-        extra = {"PYTHONPATH": paths, "CUDA_VISIBLE_DEVICES": "", "XDG_CACHE_HOME": str(tmp_path / "cache")}
-        flag = ["--repo", str(repo)] if repo else []
-        return subprocess.run(
-            [sys.executable, *program, "generate", "--model", "wan", *flag, *arguments],
-            cwd=tmp_path / "work", env=clean_environment(**extra, **(env or {})),
-            capture_output=True, text=True, timeout=300, check=False,
-        )  # fmt: skip
-
-    return run
+    return DOUBLE.program(tmp_path)
 
 
 @pytest.fixture
@@ -61,40 +34,16 @@ def picture(tmp_path):
     return str(tmp_path / "picture.png")
 
 
-def report_of(done):
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
-
-
-def assert_refused(done, code, *told):
-    assert done.returncode == code, done.stderr
-    assert "Traceback" not in done.stderr
-    shown = " ".join(done.stderr.split())
-    for part in told:
-        assert part in shown, shown
-
-
 def test_generate(wan, tmp_path):
     done = wan(*QUICK, *SMALL, "--json", "--baseline", "-o", "v.mp4")
-    report = report_of(done)
-    assert read_report(tmp_path / "work/v.json") == report
-    frames, fps = read_video(tmp_path / "work/v.mp4")
-    assert frames.shape == (5, 480, 832, 3)
-    assert fps == 16
+    report = assert_generated(done, tmp_path / "work/v.mp4", (5, 480, 832, 3), fps=16, tested="9737cba")
     totals, times = report["totals"], report["timings_s"]
     assert 0 < totals["skipped_steps"] < 9
     assert totals["transformer_calls"] == 2 * totals["computed_steps"]
-    assert min(times["text"], times["denoise"], times["decode"]) > 0
     assert sum(step["seconds"] for step in report["steps"]) <= times["denoise"]
     assert times["denoise"] > times["text"] + times["decode"], "the stages are where the work is"
     assert report["model"]["name"] == "Wan2.1 t2v-1.3B"
-    assert report["model"]["weights_digest"] == "none: random-small weights"
     assert report["baseline"]["psnr"] > 15
-    assert "THE PICTURE IS NOISE" in report["notes"][0]
-    assert any("(--repo), commit unknown" in note for note in report["notes"])
-    assert any("untested; tested: 9737cba" in note for note in report["notes"])
-    assert "Warning" not in done.stderr
-    assert "it/s" not in done.stderr, "the official progress bar stays away"
 
 
 def test_quiet_is_quiet(wan):
@@ -159,7 +108,7 @@ def test_official_defaults(picture):
 
 
 def test_found_by_the_variable(wan):
-    done = wan(*QUICK, *SMALL, "--steps", "2", repo=None, env={"NAVICACHE_WAN_REPO": str(DOUBLE)})
+    done = wan(*QUICK, *SMALL, "--steps", "2", repo=None, env={"NAVICACHE_WAN_REPO": str(DOUBLE.path)})
     assert done.returncode == 0, done.stderr
     assert "(environment NAVICACHE_WAN_REPO)" in " ".join(done.stderr.split())
 
@@ -184,28 +133,16 @@ def test_a_checkout_without_the_class(wan, picture):
     )
 
 
-def changed_double(folder, words):
-    """A copy of the double with words of its model.py replaced."""
-    shutil.copytree(DOUBLE, folder, ignore=shutil.ignore_patterns("__pycache__"))
-    path = folder / "wan/modules/model.py"
-    text = path.read_text()
-    for old, new in words:
-        assert old in text
-        text = text.replace(old, new)
-    path.write_text(text)
-    return folder
-
-
 def test_out_of_gpu_memory(wan, tmp_path):
-    words = [("(u,) = x", "raise torch.OutOfMemoryError('CUDA out of memory. Tried to allocate 9 GiB.')")]
-    done = wan(*QUICK, *SMALL, repo=changed_double(tmp_path / "changed", words=words))
+    fault = "raise torch.OutOfMemoryError('CUDA out of memory. Tried to allocate 9 GiB.')"
+    done = wan(*QUICK, *SMALL, repo=DOUBLE.changed(tmp_path, MODEL, ("(u,) = x", fault)))
     assert_refused(done, 7, "Tried to allocate 9 GiB", "--offload", "--t5-cpu", "--size", "--frames")
     assert not list((tmp_path / "work").rglob("*.mp4"))
 
 
 def test_a_changed_forward(wan, tmp_path):
     words = [("self, x, t,", "self, z, t,"), ("zip(x, y", "zip(z, y"), ("(u,) = x", "(u,) = z")]
-    done = wan(*QUICK, *SMALL, repo=changed_double(tmp_path / "changed", words=words))
+    done = wan(*QUICK, *SMALL, repo=DOUBLE.changed(tmp_path, MODEL, *words))
     assert_refused(done, 5, "expected a parameter 'x', found (z, t, context, seq_len")
 
 
@@ -276,26 +213,19 @@ def weights(tmp_path):
         "torch.save(torch.nn.Linear(16, 3).state_dict(), config.vae_checkpoint)\n"
         "json.dump({'_class_name': 'WanModel', 'model_type': 't2v', **kept}, open('config.json', 'w'))\n"
     )
-    folder = tmp_path / "weights"
+    folder = DOUBLE.write_weights(tmp_path, code)
     (folder / "google/umt5-xxl").mkdir(parents=True)
     (folder / "google/umt5-xxl/tokenizer.json").write_text("{}")
-    environment = {**os.environ, "PYTHONPATH": str(DOUBLE), "PYTHONWARNINGS": "ignore"}
-    subprocess.run([sys.executable, "-c", code], cwd=folder, env=environment, check=True)
     return folder
 
 
 def test_generate_from_weights(wan, weights, tmp_path):
     done = wan(*QUICK, "--weights", str(weights), "--json", "--no-offload", on_cpu=True)
     report = report_of(done)
-    digest = report["model"]["weights_digest"]
-    assert digest.startswith("sha256-sampled:")
-    assert not any("NOISE" in note for note in report["notes"])
-    assert report["totals"]["skipped_steps"] > 0
+    assert report["model"]["weights_digest"].startswith("sha256-sampled:")
     # Found by their official name too, and the digest follows the content.
     shutil.move(weights, tmp_path / "cache/navicache/weights/Wan2.1-T2V-1.3B")
-    again = report_of(wan(*QUICK, "--json", on_cpu=True))
-    assert again["model"]["weights_digest"] == digest
-    assert again["output"]["sha256"] == report["output"]["sha256"]
+    assert_made_from_weights(report, again=report_of(wan(*QUICK, "--json", on_cpu=True)))
 
 
 def test_weights_missing(wan, tmp_path):
@@ -312,78 +242,3 @@ def test_damaged_content_is_a_weights_error(wan, weights):
     torch.save({"weight": torch.zeros(2, 2)}, weights / "Wan2.1_VAE.pth")
     done = wan(*QUICK, "--weights", str(weights), on_cpu=True)
     assert_refused(done, 4, "cannot be loaded", "--force-download")
-
-
-def test_out_of_memory_names_the_options():
-    import torch
-
-    from backends.official import out_of_memory_hints
-    from backends.wan.pipeline import LESS_MEMORY
-    from navicache_cli.errors import OutOfMemoryError
-
-    with (
-        pytest.raises(OutOfMemoryError, match="Tried to allocate") as caught,
-        out_of_memory_hints(LESS_MEMORY),
-    ):
-        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.\nMore")
-    for option in ("--offload", "--t5-cpu", "--size", "--frames"):
-        assert option in caught.value.hint
-
-
-def tqdm(iterable):
-    raise AssertionError("the official progress bar was to stay away")
-
-
-class Stub:
-    """What `WanPipeline.generate` touches of an official pipeline; it logs what happens."""
-
-    def __init__(self, fault=""):
-        import torch
-
-        self.log = log = []
-
-        class VAE:
-            def decode(self, latents):
-                log.append("vae")
-                assert not fault, fault
-                return [latents[0][:3]]
-
-        self.device, self.model, self.vae = torch.device("cpu"), torch.nn.Identity(), VAE()
-
-    def start(self, stage):
-        """As `Stages.start`."""
-        self.log.append(f"<{stage}>")
-
-    def generate(self, prompt, size, frame_num, **settings):
-        import torch
-
-        self.settings = settings
-        self.log.append("encoder")
-        x = torch.zeros(16, frame_num, size[1], size[0])
-        for _ in tqdm(range(3)):
-            x = self.model(x)
-            self.log.append("transformer")
-        return self.vae.decode([x])[0]
-
-
-@pytest.mark.parametrize("fault", ["", "damaged"])
-def test_stages_start_inside_the_official_call(fault):
-    from backends.wan.pipeline import WanPipeline
-    from backends.wan.tasks import TASKS
-
-    plan = build_plan({"model": "wan", "frames": "1", "negative_prompt": "ugly"}, [], None, {})
-    official = Stub(fault)
-    pipeline = WanPipeline(official, TASKS["t2v-1.3B"], identity=None)
-    if fault:
-        with pytest.raises(AssertionError, match=fault):
-            pipeline.generate(plan, official)
-    else:
-        assert pipeline.generate(plan, official).shape == (3, 1, 480, 832)
-    denoising = ["<denoise>", *["transformer"] * 3]
-    assert official.log == ["<text>", "encoder", *denoising, "<decode>", "vae", "<>"]
-    assert vars(official.vae) == {}
-    assert not official.model._forward_pre_hooks
-    assert official.settings == {
-        "shift": 5.0, "sample_solver": "unipc", "sampling_steps": 50, "guide_scale": 5.0, "n_prompt": "ugly",
-        "seed": 0, "offload_model": False,
-    }  # fmt: skip

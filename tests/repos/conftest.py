@@ -6,7 +6,6 @@ Enabled by NAVICACHE_HUNYUAN_REPO=<one of https://github.com/Tencent-Hunyuan/Hun
 
 from __future__ import annotations
 
-import os
 from dataclasses import replace
 
 import pytest
@@ -15,6 +14,7 @@ from backends.hunyuan import HunyuanBackend
 from backends.wan import WanBackend
 from backends.wan.tasks import TASKS
 from navicache_cli.commands.generate import build_plan
+from tests.repos.checkouts import checkout_of
 
 STEPS = 18
 
@@ -22,9 +22,7 @@ STEPS = 18
 @pytest.fixture(scope="session")
 def repository():
     """The checkout to test with."""
-    if not os.environ.get("NAVICACHE_WAN_REPO"):
-        pytest.skip("set NAVICACHE_WAN_REPO to a checkout of Wan-Video/Wan2.1 to run the official code")
-    return os.environ["NAVICACHE_WAN_REPO"]
+    return checkout_of("NAVICACHE_WAN_REPO", "Wan-Video/Wan2.1")
 
 
 @pytest.fixture(scope="session")
@@ -96,12 +94,7 @@ def load(plan_of):
 @pytest.fixture(scope="session")
 def hunyuan_repository():
     """The checkout to test with."""
-    if not os.environ.get("NAVICACHE_HUNYUAN_REPO"):
-        pytest.skip(
-            "set NAVICACHE_HUNYUAN_REPO to a checkout of Tencent-Hunyuan/HunyuanVideo "
-            "to run the official code"
-        )
-    return os.environ["NAVICACHE_HUNYUAN_REPO"]
+    return checkout_of("NAVICACHE_HUNYUAN_REPO", "Tencent-Hunyuan/HunyuanVideo")
 
 
 @pytest.fixture(scope="session")

@@ -2,9 +2,55 @@
 
 from __future__ import annotations
 
-import pytest
+from pathlib import Path
 
+import pytest
+import torch
+
+from backends.repositories import read_commit
+from navicache_cli.runner import run
 from tests.cache import oracle
+from tests.program import generate, report_of
+
+
+class Observer:
+    """Records, for the time of a `with`, what goes in and out of a transformer, and how often its blocks run.
+
+    Attributes:
+        calls: x and y of every call.
+        blocks: the number of the call, once for every block that ran in it.
+
+    Args:
+        model: the transformer; x is its first argument.
+        blocks: its blocks.
+        read_input: x as one tensor, from that argument.
+        read_output: y as one tensor, from what the model returns.
+    """
+
+    def __init__(self, model, blocks, read_input=lambda x: x, read_output=lambda y: y):
+        self.calls, self.blocks = [], []
+        self._read_input, self._read_output = read_input, read_output
+        self._hooks = [
+            model.register_forward_pre_hook(self._before),
+            model.register_forward_hook(self._after),
+            *(
+                block.register_forward_hook(lambda *_: self.blocks.append(len(self.calls)))
+                for block in blocks
+            ),
+        ]
+
+    def _before(self, module, args):
+        self._x = self._read_input(args[0]).detach().clone()
+
+    def _after(self, module, args, output):
+        self.calls.append((self._x, self._read_output(output).detach().clone()))
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        for hook in self._hooks:
+            hook.remove()
 
 
 def distance(a, b):
@@ -29,3 +75,47 @@ def decisions_of_the_oracle(plan, calls, records):
             gate.measure(index, *spans, y.double().abs().mean().item())
             kept = x, y
     return decisions
+
+
+def assert_residual_reused(calls, computed, near=1e-6):
+    """At every skipped step of a branch, y is x and what the last computed step added to its own x."""
+    for (x, y), fine in zip(calls, computed, strict=True):
+        if fine:
+            x_c, y_c = x, y
+        else:
+            assert torch.allclose(y, x + (y_c - x_c), atol=near)
+
+
+def assert_every_step_ran(done, shape, calls):
+    """A run without a cache made a video of this shape in so many calls of the transformer."""
+    assert done.video.dtype == torch.float32
+    assert done.video.shape == shape
+    assert done.video.std() > 0.1, "a picture, not one colour"
+    assert done.session.transformer_calls == calls
+    assert done.session.transformer_calls_saved == 0
+    assert set(done.seconds) == {"text", "denoise", "decode"}
+    assert min(done.seconds.values()) > 0
+
+
+def assert_like_off_but_for_its_skips(pipeline, plan_of, mode):
+    """A mode gives the same video every time, and not far from the one without a cache."""
+    cached, again, uncached = (run(pipeline, plan_of(mode=kind)) for kind in (mode, mode, "off"))
+    assert torch.equal(cached.video, again.video)
+    skipped = cached.session.transformer_calls_saved
+    assert (skipped > 0) != torch.equal(cached.video, uncached.video)
+    if mode == "fast":
+        assert skipped > 0
+    assert (cached.video - uncached.video).abs().mean() < 0.2
+
+
+def assert_official_program(folder, model, repository, *arguments, before=""):
+    """The command line runs an official checkout, and shows nothing that is not ours; returns the report."""
+    official = ("--model", model, "--repo", repository, "--weights", "random-small")
+    quick = ("--frames", "1", "--steps", "12", "--align-steps", "3", "--threshold", "0.2")
+    done = generate(folder, *official, *quick, *arguments, "--json", before=before)
+    report = report_of(done)
+    assert report["totals"]["skipped_steps"] > 0
+    assert report["model"]["commit"] == read_commit(Path(repository).resolve())
+    for word in ("Warning", "it/s", "%|", "INFO", "DEBUG"):
+        assert word not in done.stderr
+    return report

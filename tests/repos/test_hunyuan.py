@@ -9,7 +9,13 @@ import pytest
 import torch
 
 from navicache_cli.runner import run
-from tests.repos.following import decisions_of_the_oracle
+from tests.repos.following import (
+    Observer,
+    assert_every_step_ran,
+    assert_like_off_but_for_its_skips,
+    assert_residual_reused,
+    decisions_of_the_oracle,
+)
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*CUDA is not available.*:UserWarning")
 BLOCKS = 4  # of the small random transformer: two of each kind
@@ -41,42 +47,17 @@ def test_off_equals_the_bare_pipeline(hunyuan, hunyuan_plan_of, options):
     ours = run(hunyuan, plan)
     theirs = bare(hunyuan, plan)
     assert torch.equal(ours.video, theirs.reshape(ours.video.shape) * 2 - 1)
-    assert ours.video.dtype == torch.float32
-    assert ours.video.shape == (3, plan.frames, 64, 96)
-    assert ours.video.std() > 0.1, "a picture, not one colour"
-    assert ours.session.transformer_calls == plan.steps
-    assert ours.session.transformer_calls_saved == 0
-    assert set(ours.seconds) == {"text", "denoise", "decode"}
-    assert min(ours.seconds.values()) > 0
+    assert_every_step_ran(ours, (3, plan.frames, 64, 96), calls=plan.steps)
 
 
-class Observer:
-    """Records what goes in and out of the transformer, and how often its blocks run."""
+def only_x(output):
+    assert set(output) == {"x"}
+    return output["x"]
 
-    def __init__(self, model):
-        self.calls, self.blocks = [], []
-        self._hooks = [
-            model.register_forward_pre_hook(self._before),
-            model.register_forward_hook(self._after),
-            *(
-                block.register_forward_hook(lambda *_: self.blocks.append(len(self.calls)))
-                for block in (*model.double_blocks, *model.single_blocks)
-            ),
-        ]
 
-    def _before(self, module, args):
-        self._x = args[0].detach().clone()
-
-    def _after(self, module, args, output):
-        assert set(output) == {"x"}
-        self.calls.append((self._x, output["x"].detach().clone()))
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        for hook in self._hooks:
-            hook.remove()
+def observe(hunyuan):
+    model = hunyuan.sampler.pipeline.transformer
+    return Observer(model, (*model.double_blocks, *model.single_blocks), read_output=only_x)
 
 
 @pytest.mark.parametrize("estimator", ["scalar", "dual"])
@@ -84,7 +65,7 @@ class Observer:
 @pytest.mark.parametrize("options", CASES[:2])
 def test_decisions_equal_the_oracle(hunyuan, hunyuan_plan_of, options, mode, estimator):
     plan = hunyuan_plan_of(mode=mode, estimator=estimator, **options)
-    with Observer(hunyuan.sampler.pipeline.transformer) as seen:
+    with observe(hunyuan) as seen:
         done = run(hunyuan, plan)
     records = done.session.records
     assert seen.calls[0][0].shape[0] == (2 if options else 1), "guidance is one batched forward"
@@ -96,28 +77,18 @@ def test_decisions_equal_the_oracle(hunyuan, hunyuan_plan_of, options, mode, est
 @pytest.mark.parametrize("options", CASES[:2])
 def test_skipped_steps_run_no_block_and_reuse_the_residual(hunyuan, hunyuan_plan_of, options):
     plan = hunyuan_plan_of(threshold="0.3", **options)
-    with Observer(hunyuan.sampler.pipeline.transformer) as seen:
+    with observe(hunyuan) as seen:
         done = run(hunyuan, plan)
     computed = [record.computed for record in done.session.records]
     assert 2 <= computed.count(False) < plan.steps - plan.align_steps
     assert seen.blocks == [step for step, fine in enumerate(computed) if fine for _ in range(BLOCKS)]
-    for (x, y), step in zip(seen.calls, computed, strict=True):
-        if step:
-            x_c, y_c = x, y
-        else:
-            assert torch.allclose(y, x + (y_c - x_c), atol=1e-6)
+    assert_residual_reused(seen.calls, computed)
     assert torch.isfinite(done.video).all()
 
 
 @pytest.mark.parametrize("mode", MODES)
 def test_modes_differ_from_off_but_not_by_much(hunyuan, hunyuan_plan_of, mode):
-    cached, again, uncached = (run(hunyuan, hunyuan_plan_of(mode=kind)) for kind in (mode, mode, "off"))
-    assert torch.equal(cached.video, again.video)
-    skipped = cached.session.transformer_calls_saved
-    assert (skipped > 0) != torch.equal(cached.video, uncached.video)
-    if mode == "fast":
-        assert skipped > 0
-    assert (cached.video - uncached.video).abs().mean() < 0.2
+    assert_like_off_but_for_its_skips(hunyuan, hunyuan_plan_of, mode)
 
 
 def test_prompts_guidance_and_seed_matter(hunyuan, hunyuan_plan_of):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -11,12 +9,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from backends.repositories import read_commit
 from navicache_cli.cache import Session, attach, make_policy
 from navicache_cli.commands.generate import build_plan
 from navicache_cli.errors import SiteError, WeightsError
 from navicache_cli.runner import run
-from tests.conftest import clean_environment
+from tests.repos.following import assert_official_program
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*CUDA is not available.*:UserWarning")
 
@@ -235,24 +232,6 @@ def test_files_that_run_code_are_refused(weights, hunyuan_plan_of, capsys, file)
 
 def test_the_program_on_the_official_code(tmp_path, hunyuan_repository):
     """The real command line at an official size, and nothing on the screen that is not ours."""
-    program = (
-        "import backends.registry as r, navicache_cli.app as a\n"
-        "from backends.hunyuan import HunyuanBackend\n"
-        "r.get_backend = lambda name: HunyuanBackend()\n"
-        "a.main()"
-    )
-    options = ["--model", "hunyuan", "--weights", "random-small", "--frames", "1", "--steps", "12", "--json"]
-    options += ["--align-steps", "3", "--threshold", "0.2", "--repo", hunyuan_repository, "--size", "624x832"]
-    environment = clean_environment(CUDA_VISIBLE_DEVICES="", PYTHONPATH=str(Path(__file__).parents[2]))
-    done = subprocess.run(
-        [sys.executable, "-c", program, "generate", *options],
-        cwd=tmp_path, env=environment, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    report = json.loads(done.stdout)
+    report = assert_official_program(tmp_path, "hunyuan", hunyuan_repository, "--size", "624x832")
     assert (report["output"]["width"], report["output"]["height"]) == (624, 832)
-    assert report["totals"]["skipped_steps"] > 0
     assert report["model"]["repository"] == "https://github.com/Tencent-Hunyuan/HunyuanVideo"
-    assert report["model"]["commit"] == read_commit(Path(hunyuan_repository).resolve())
-    for word in ("Warning", "it/s", "%|", "INFO", "DEBUG"):
-        assert word not in done.stderr

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import importlib
 import logging
-import os
 import sys
 from copy import deepcopy
 from dataclasses import replace
@@ -25,8 +24,9 @@ from navicache_cli.commands.generate import build_plan
 from navicache_cli.errors import SiteError
 from navicache_cli.presets import load_presets
 from navicache_cli.runner import run
-from tests.cache import oracle
 from tests.opensora_reference import self_attention
+from tests.repos.checkouts import checkout_of
+from tests.repos.following import assert_every_step_ran, assert_residual_reused, decisions_of_the_oracle
 
 STEPS, LAYERS = 18, 3
 VARIABLES = {"opensora": "NAVICACHE_OPENSORA_REPO", "videosys": "NAVICACHE_VIDEOSYS_REPO"}
@@ -34,10 +34,7 @@ TITLES = {"opensora": "hpcaitech/Open-Sora at v1.2.0", "videosys": "NUS-HPC-AI-L
 
 
 def repository_of(route):
-    repository = os.environ.get(VARIABLES[route])
-    if not repository:
-        pytest.skip(f"set {VARIABLES[route]} to a checkout of {TITLES[route]} to run the official code")
-    return repository
+    return checkout_of(VARIABLES[route], TITLES[route])
 
 
 @pytest.fixture(scope="module", params=VARIABLES)
@@ -130,14 +127,9 @@ def test_off_equals_the_bare_pipeline(load, route, options):
         assert torch.equal(((ours.video + 1) * 127.5).round().to(torch.uint8).permute(1, 2, 3, 0), theirs)
     else:
         assert torch.equal(ours.video, theirs.clamp(-1, 1))
-    # The VAE works on whole cells of 8×8.
-    assert ours.video.shape == (3, plan.frames, plan.height // 8 * 8, plan.width // 8 * 8)
-    assert ours.video.dtype == torch.float32
-    assert ours.video.std() > 0.1, "a picture, not one colour"
-    assert ours.session.transformer_calls == plan.steps, "one batched forward a step"
-    assert ours.session.transformer_calls_saved == 0
-    assert set(ours.seconds) == {"text", "denoise", "decode"}
-    assert min(ours.seconds.values()) > 0
+    # The VAE works on whole cells of 8×8; one batched forward a step.
+    shape = (3, plan.frames, plan.height // 8 * 8, plan.width // 8 * 8)
+    assert_every_step_ran(ours, shape, calls=plan.steps)
 
 
 class Observer:
@@ -160,6 +152,11 @@ class Observer:
     def _count(self, *_):
         self.forwards += 1
 
+    @property
+    def calls(self):
+        """x and y of the stack, in every forward."""
+        return list(zip(self.inputs, self.outputs, strict=True))
+
     def __enter__(self):
         return self
 
@@ -168,29 +165,13 @@ class Observer:
             hook.remove()
 
 
-def distance(a, b):
-    return (a.double() - b.double()).abs().mean().item()
-
-
 @pytest.mark.parametrize("mode", ["fast", "mid", "slow"])
 @pytest.mark.parametrize("options", [{}, {"guidance": "1"}, {"estimator": "dual"}])
 def test_decisions_equal_the_oracle(load, route, mode, options):
     pipeline, plan = load(route), plan_of(route, mode=mode, **options)
     with Observer(pipeline.route.transformer) as seen:
         done = run(pipeline, plan)
-    gate = oracle.Gate(plan.threshold, plan.align_steps, plan.steps, plan.estimator)
-    previous, kept, decisions = None, None, []
-    rows = zip(seen.inputs, seen.outputs, done.session.records, strict=True)
-    for index, (x, y, record) in enumerate(rows):
-        row = gate.decide(index, distance(x, previous) if index else None)
-        previous = x
-        assert row.forced or abs(row.error / plan.threshold - 1) > 1e-4, "float32 must not be the judge"
-        decisions.append(row.compute)
-        assert record.accumulated_error == pytest.approx(row.error, rel=1e-3)
-        if row.compute:
-            spans = (distance(x, kept[0]), distance(y, kept[1])) if kept else (None, None)
-            gate.measure(index, *spans, y.double().abs().mean().item())
-            kept = x, y
+    decisions = decisions_of_the_oracle(plan, seen.calls, done.session.records)
     assert [record.computed for record in done.session.records] == decisions
     assert done.session.transformer_calls == sum(decisions) < plan.steps
 
@@ -204,12 +185,8 @@ def test_skipped_steps_run_no_block_and_reuse_the_residual(load, route, options)
     assert 2 <= computed.count(False) < plan.steps - plan.align_steps
     assert seen.forwards == plan.steps, "embedders and final layer always run"
     assert seen.ran == [step for step, fine in enumerate(computed, 1) if fine for _ in range(2 * LAYERS)]
-    for x, y, fine in zip(seen.inputs, seen.outputs, computed, strict=True):
-        assert x.shape[0] == 2, "both branches in one forward"
-        if fine:
-            x_c, y_c = x, y
-        else:
-            assert torch.allclose(y, x + (y_c - x_c), atol=1e-5)
+    assert all(x.shape[0] == 2 for x in seen.inputs), "both branches in one forward"
+    assert_residual_reused(seen.calls, computed, near=1e-5)
     assert torch.isfinite(done.video).all()
 
 

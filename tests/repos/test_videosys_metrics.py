@@ -6,7 +6,6 @@ Enabled by NAVICACHE_VIDEOSYS_REPO=<a checkout of NUS-HPC-AI-Lab/VideoSys>; need
 from __future__ import annotations
 
 import importlib.util
-import os
 from pathlib import Path
 from types import ModuleType
 
@@ -15,14 +14,13 @@ import pytest
 import torch
 
 from navicache_cli.metrics import compare_videos
+from tests.repos.checkouts import checkout_of
 from tests.test_metrics_command import pattern
 
 
 def official(name: str) -> ModuleType:
     """Import eval/pab/common_metrics/<name>.py of the checkout."""
-    repository = os.environ.get("NAVICACHE_VIDEOSYS_REPO")
-    if not repository:
-        pytest.skip("set NAVICACHE_VIDEOSYS_REPO to a checkout of NUS-HPC-AI-Lab/VideoSys")
+    repository = checkout_of("NAVICACHE_VIDEOSYS_REPO", "NUS-HPC-AI-Lab/VideoSys")
     pytest.importorskip("cv2", reason="needs opencv-python")
     path = Path(repository) / "eval/pab/common_metrics" / f"{name}.py"
     spec = importlib.util.spec_from_file_location(f"videosys_{name}", path)

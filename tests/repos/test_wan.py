@@ -10,7 +10,13 @@ import torch
 
 from backends.wan.tasks import TASKS
 from navicache_cli.runner import run
-from tests.repos.following import decisions_of_the_oracle
+from tests.repos.following import (
+    Observer,
+    assert_every_step_ran,
+    assert_like_off_but_for_its_skips,
+    assert_residual_reused,
+    decisions_of_the_oracle,
+)
 
 pytestmark = [
     # The bare pipeline and the checkout's other classes run outside our filter.
@@ -61,13 +67,7 @@ def test_off_equals_the_bare_pipeline(load, plan_of, task, options):
     pipeline, plan = load(task), plan_of(task, mode="off", **options)
     ours = run(pipeline, plan)
     assert torch.equal(ours.video, bare(pipeline, plan))
-    assert ours.video.dtype == torch.float32
-    assert ours.video.shape == (3, plan.frames, plan.height, plan.width)
-    assert ours.video.std() > 0.1, "a picture, not one colour"
-    assert ours.session.transformer_calls == 2 * plan.steps
-    assert ours.session.transformer_calls_saved == 0
-    assert set(ours.seconds) == {"text", "denoise", "decode"}
-    assert min(ours.seconds.values()) > 0
+    assert_every_step_ran(ours, (3, plan.frames, plan.height, plan.width), calls=2 * plan.steps)
 
 
 @pytest.mark.parametrize("masked", [True, False])
@@ -82,37 +82,15 @@ def test_vace_changes_a_source_video(load, plan_of, source_video, masked):
     assert not torch.equal(video, run(pipeline, plan_of("vace-1.3B", mode="off", steps="3")).video)
 
 
-class Observer:
-    """Records what goes in and out of the transformer, and how often its blocks run."""
+def only(tensors):
+    """The tensor in a list of one, as the official forward takes and returns it."""
+    (tensor,) = tensors
+    return tensor
 
-    def __init__(self, model):
-        self.calls, self.blocks = [], []
-        self._hooks = [
-            model.register_forward_pre_hook(self._before, with_kwargs=True),
-            model.register_forward_hook(self._after),
-            *(
-                block.register_forward_hook(lambda *_: self.blocks.append(len(self.calls)))
-                for block in model.blocks
-            ),
-        ]
 
-    def _before(self, module, args, kwargs):
-        (x,) = args[0]
-        self._x = x.detach().clone()
-
-    def _after(self, module, args, output):
-        (y,) = output
-        self.calls.append((self._x, y.detach().clone()))
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        for hook in self._hooks:
-            hook.remove()
-
-    def branch(self, number):
-        return self.calls[number::2]
+def observe(pipeline):
+    model = pipeline.official.model
+    return Observer(model, model.blocks, read_input=only, read_output=only)
 
 
 @pytest.mark.parametrize("estimator", ["scalar", "dual"])
@@ -128,10 +106,10 @@ class Observer:
 )
 def test_decisions_equal_the_oracle(load, plan_of, task, options, mode, estimator):
     pipeline, plan = load(task), plan_of(task, mode=mode, estimator=estimator, **options)
-    with Observer(pipeline.official.model) as seen:
+    with observe(pipeline) as seen:
         done = run(pipeline, plan)
     records = done.session.records
-    decisions = decisions_of_the_oracle(plan, seen.branch(0), records)
+    decisions = decisions_of_the_oracle(plan, seen.calls[::2], records)
     assert [record.computed for record in records] == decisions
     assert done.session.transformer_calls == 2 * sum(decisions)
 
@@ -141,33 +119,20 @@ def test_decisions_equal_the_oracle(load, plan_of, task, options, mode, estimato
 )
 def test_skipped_steps_run_no_block_and_reuse_the_residual(load, plan_of, task, options):
     pipeline, plan = load(task), plan_of(task, threshold="0.3", **options)
-    with Observer(pipeline.official.model) as seen:
+    with observe(pipeline) as seen:
         done = run(pipeline, plan)
     computed = [record.computed for record in done.session.records]
     assert 2 <= computed.count(False) < plan.steps - plan.align_steps
     calls = [call for call, fine in enumerate(fine for step in computed for fine in (step, step)) if fine]
     assert seen.blocks == [call for call in calls for _ in range(LAYERS)]
     for branch in (0, 1):
-        for (x, y), step in zip(seen.branch(branch), computed, strict=True):
-            if step:
-                x_c, y_c = x, y
-            else:
-                assert torch.allclose(y, x + (y_c - x_c), atol=1e-6)
+        assert_residual_reused(seen.calls[branch::2], computed)
     assert torch.isfinite(done.video).all()
 
 
 @pytest.mark.parametrize("mode", MODES)
 def test_modes_differ_from_off_but_not_by_much(load, plan_of, mode):
-    pipeline = load()
-    cached = run(pipeline, plan_of(mode=mode))
-    again = run(pipeline, plan_of(mode=mode))
-    uncached = run(pipeline, plan_of(mode="off"))
-    assert torch.equal(cached.video, again.video)
-    skipped = cached.session.transformer_calls_saved
-    assert (skipped > 0) != torch.equal(cached.video, uncached.video)
-    if mode == "fast":
-        assert skipped > 0
-    assert (cached.video - uncached.video).abs().mean() < 0.2
+    assert_like_off_but_for_its_skips(load(), plan_of, mode)
 
 
 def test_everything_is_as_it_was_afterwards(load, plan_of):

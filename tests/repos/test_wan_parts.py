@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import torch
 
-from backends.repositories import read_commit
 from backends.wan.tasks import TASKS, repeated_timesteps
 from backends.wan.weights import known_config
 from navicache_cli.cache import ForwardSite, Session, attach, make_policy
 from navicache_cli.commands.generate import build_plan
 from navicache_cli.errors import SiteError
 from navicache_cli.runner import run
-from tests.conftest import clean_environment
+from tests.repos.following import assert_official_program
 
 pytestmark = [
     # The bare pipeline and the checkout's other classes run outside our filter.
@@ -123,30 +120,10 @@ def test_saved_weights_come_back_through_the_official_loader(load, plan_of, tmp_
 
 def test_the_program_on_the_official_code(tmp_path, repository):
     """The real command line at an official size, and nothing on the screen that is not ours."""
-    program = (
-        "import backends.registry as r, navicache_cli.app as a\n"
-        "from backends.wan import WanBackend\n"
-        "from tests.doubles.standins import put_torchvision_in_place\n"
-        "put_torchvision_in_place()\n"
-        "r.get_backend = lambda name: WanBackend()\n"
-        "a.main()"
-    )
-    options = ["--model", "wan", "--weights", "random-small", "--frames", "1", "--steps", "12", "--json"]
-    options += ["--align-steps", "3", "--threshold", "0.2", "--repo", repository]
-    root = Path(__file__).parents[2]
-    environment = clean_environment(CUDA_VISIBLE_DEVICES="", PYTHONPATH=str(root))
-    done = subprocess.run(
-        [sys.executable, "-c", program, "generate", *options],
-        cwd=tmp_path, env=environment, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    report = json.loads(done.stdout)
+    stand_in = "from tests.doubles import standins; standins.put_torchvision_in_place()"
+    report = assert_official_program(tmp_path, "wan", repository, before=stand_in)
     assert (report["output"]["width"], report["output"]["height"]) == (832, 480)
-    assert report["totals"]["skipped_steps"] > 0
     assert report["model"]["repository"] == "https://github.com/Wan-Video/Wan2.1"
-    assert report["model"]["commit"] == read_commit(Path(repository).resolve())
-    for word in ("Warning", "it/s", "%|"):
-        assert word not in done.stderr
 
 
 def tiny_folder(kind, tmp_path):
