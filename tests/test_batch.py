@@ -238,6 +238,13 @@ def test_a_failing_video_does_not_stop_the_others(tmp_path):
     outcome = json.loads(done.stdout)
     assert outcome["kept"] == ["0001.mp4", "0003.mp4"]
     assert (outcome["made"], list(outcome["failed"])) == ([], ["0002.mp4"])
+    # Only what cannot be made is left: still a batch with failures, not a wrong command.
+    (tmp_path / "prompts.txt").write_text("a red circle\na hippopotamus\na blue star\n")
+    assert run(tmp_path, *common).returncode == 8
+    (tmp_path / "none.txt").write_text("a hippopotamus\na rhinoceros\n")
+    done = run(tmp_path, "batch", "none.txt", "--output-dir", "none")
+    assert done.returncode == 2
+    assert "none.txt line 1: the prompt has no word" in done.stderr
 
 
 # The program on a machine where generation fails once in a while: at the first try of each video asked for.

@@ -78,6 +78,9 @@ class Manifest:
             _check_other_splits(folder, parts)
             self.records = read_manifests(folder)
             self._drop_cut_off_line()
+        except OSError as error:
+            os.close(self._file)
+            raise _cannot_write(self.path, error) from None
         except BaseException:
             os.close(self._file)
             raise
@@ -125,7 +128,8 @@ def _read(path: Path) -> list[Record]:
         data = path.read_bytes()
     except OSError as error:
         raise OutputError(f"cannot read {path}: {error.strerror}", "check its permissions") from None
-    lines = data.split(b"\n")[:-1]  # After the last line break there is nothing, or what was cut off.
+    # After the last line break there is nothing, or what was cut off.
+    lines = data.decode(errors="replace").split("\n")[:-1]
     records = []
     for number, line in enumerate(lines, 1):
         try:
@@ -172,11 +176,8 @@ def _check_other_splits(folder: Path, parts: int) -> None:
     for path in folder.glob("manifest*.jsonl"):
         same = path.stem.endswith(f"-of-{parts}") if parts > 1 else path.stem == "manifest"
         if not same:
-            file = os.open(path, os.O_RDWR)
-            try:
-                _lock(file, path)
-            finally:
-                os.close(file)
+            with path.open("rb") as file:
+                _lock(file.fileno(), path)
 
 
 def _cannot_write(path: Path, error: OSError) -> OutputError:

@@ -34,7 +34,7 @@ class BatchProgress:
         """
         self._total, self._finished, self._failed = total, finished, 0
         self._steps, self._skipped, self._quiet = steps, skipped, quiet
-        self._tried, self._since = 0, time.perf_counter()
+        self._made, self._since = 0, time.perf_counter()
         columns = (
             TextColumn("{task.completed}/{task.total}"), BarColumn(bar_width=20),
             TextColumn("{task.fields[rate]}"), TextColumn("{task.description}"),
@@ -73,7 +73,7 @@ class BatchProgress:
 
     def done(self, name: str, steps: int, skipped: int) -> None:
         """Count a finished video."""
-        self._finished += 1
+        self._finished, self._made = self._finished + 1, self._made + 1
         self._steps, self._skipped = self._steps + steps, self._skipped + skipped
         self._show(f"done {name}")
 
@@ -89,18 +89,17 @@ class BatchProgress:
         return self._skipped / self._steps if self._steps else 0.0
 
     def _show(self, event: str) -> None:
-        self._tried += 1
-        seconds = (time.perf_counter() - self._since) / self._tried
-        left = self._total - self._finished - self._failed
-        failures = f"{self._failed} failed, " if self._failed else ""
-        rate = (
-            f"{failures}{self.skip_ratio():.0%} skipped, {_per_time(seconds)}, "
-            f"{timedelta(seconds=round(left * seconds))} left"
-        )
+        count = self._finished + self._failed
+        parts = [f"{self._failed} failed"] if self._failed else []
+        parts.append(f"{self.skip_ratio():.0%} skipped")
+        if self._made:
+            seconds = (time.perf_counter() - self._since) / self._made
+            left = timedelta(seconds=round(seconds * (self._total - count)))
+            parts += [_per_time(seconds), f"{left} left"]
+        rate = ", ".join(parts)
         if not self._bar.disable:
-            self._bar.update(self._task, completed=self._finished + self._failed, rate=rate)
+            self._bar.update(self._task, completed=count, rate=rate)
         elif not self._quiet:
-            count = self._finished + self._failed
             print(f"[{count}/{self._total}] {event}; {rate}", file=sys.stderr, flush=True)
 
 

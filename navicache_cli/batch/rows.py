@@ -87,8 +87,12 @@ def _check_value(option: str, value: Any, where: str) -> Any:
         raise UsageError(
             f"{where}: {option} expects at most {MAX_PROMPT_CHARACTERS} characters, found {len(text)}", _MEND
         )
-    if any("\ud800" <= char <= "\udfff" for char in text):  # JSON can hold halves of characters.
-        raise UsageError(f"{where}: {option} expects text, found half a character in {text[:60]!r}", _MEND)
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # JSON can hold halves of characters, which nothing can print or write.
+        raise UsageError(
+            f"{where}: {option} expects text, found half a character in {text[:60]!r}", _MEND
+        ) from None
     return text
 
 
@@ -124,7 +128,6 @@ def _jsonl_rows(text: str, name: str) -> Iterator[tuple[str, dict[str, Any]]]:
 
 def _csv_rows(text: str, name: str) -> Iterator[tuple[str, dict[str, Any]]]:
     lines = csv.reader(io.StringIO(text, newline=""), strict=True)
-    where = f"{name} line 1"
     columns: list[str] = []
     while True:
         where = f"{name} line {lines.line_num + 1}"

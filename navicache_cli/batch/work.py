@@ -35,7 +35,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Checked:
-    """What a backend says of items before the model is loaded: notes, or why it will not make one."""
+    """What a backend says of items before the model is loaded: notes, or why it refuses one."""
 
     notes: Mapping[str, list[str]]
     refused: Mapping[str, UsageError]
@@ -45,7 +45,6 @@ def check_items(backend: Backend, items: Iterable[Item], folder: Folder) -> Chec
     """Ask the backend about each prompt in each setting, once for all its seeds.
 
     Raises:
-        UsageError: it refuses all of them.
         NavicacheError: the model cannot run here.
     """
     notes: dict[str, list[str]] = {}
@@ -63,8 +62,6 @@ def check_items(backend: Backend, items: Iterable[Item], folder: Folder) -> Chec
             refused[item.name] = answer
         else:
             notes[item.name] = answer
-    if refused and not notes:
-        raise next(iter(refused.values()))
     return Checked(notes, refused)
 
 
@@ -73,12 +70,13 @@ class Worker:
 
     def __init__(
         self,
-        pipeline: Pipeline,
+        pipeline: Pipeline | None,
         folder: Folder,
         manifest: Manifest,
         checked: Checked,
         progress: BatchProgress,
     ) -> None:
+        """Take what the work is done with; without a pipeline there may only be refused items."""
         self._pipeline, self._folder, self._manifest = pipeline, folder, manifest
         self._checked, self._progress = checked, progress
 
@@ -136,6 +134,7 @@ class Worker:
     def _make(self, item: Item, replace: bool) -> tuple[float, Report]:
         from ..runner import Clock
 
+        assert self._pipeline is not None, "there is one where an item is not refused"
         clock = Clock()
         plan = item.plan(self._folder.videos, replace)
         runs = run_plan(self._pipeline, plan, self._progress.watch)

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.table import Table
 from rich.text import Text
@@ -21,6 +22,9 @@ from ..batch.rows import read_rows
 from ..batch.work import Checked, Outcome, Worker, adopt, check_items
 from ..errors import BatchError, InterruptedRunError, UsageError
 from ..plan import Layer
+
+if TYPE_CHECKING:
+    from backends.protocol import Pipeline
 
 DEFAULT_FOLDER = "batch"
 MAX_SHOWN = 5  # notes and errors of that many videos are shown; reports and manifest have all
@@ -148,33 +152,35 @@ def _run(
     steps, skipped = (sum(record[key] for record in kept) for key in ("steps", "skipped"))
     progress = BatchProgress(len(items), len(kept), steps, skipped, quiet)
     if todo:
-        worker = _load(folder, todo, manifest, progress, quiet, as_json)
+        checked = _check(folder, todo, quiet)
+        if not checked.notes and not kept:
+            raise next(iter(checked.refused.values()))
+        pipeline = _load(folder, todo[0], quiet or as_json) if checked.notes else None
+        progress.begin()
+        worker = Worker(pipeline, folder, manifest, checked, progress)
         with progress:
             worker.work(todo, standings, choices.retry, choices.max_failures, outcome)
     outcome.skip_ratio = progress.skip_ratio()
     return outcome
 
 
-def _load(
-    folder: Folder,
-    todo: Sequence[Item],
-    manifest: Manifest,
-    progress: BatchProgress,
-    quiet: bool,
-    as_json: bool,
-) -> Worker:
-    """Check the items with their backend, tell what it says, and load the model."""
+def _check(folder: Folder, todo: Sequence[Item], quiet: bool) -> Checked:
+    """Ask the backend about the items, and show what it says."""
     from backends.registry import get_backend
 
-    first = todo[0].plan(folder.videos)
-    backend = get_backend(first.model)
-    checked = check_items(backend, todo, folder)
+    checked = check_items(get_backend(todo[0].settings.model), todo, folder)
     if not quiet:
         _show_notes(checked)
-    with nullcontext() if quiet or as_json else terminal.stderr.status(f"loading {first.model}"):
-        pipeline = backend.load(first)
-    progress.begin()
-    return Worker(pipeline, folder, manifest, checked, progress)
+    return checked
+
+
+def _load(folder: Folder, item: Item, silent: bool) -> Pipeline:
+    """Load the model, which is the same for all items."""
+    from backends.registry import get_backend
+
+    plan = item.plan(folder.videos)
+    with nullcontext() if silent else terminal.stderr.status(f"loading {plan.model}"):
+        return get_backend(plan.model).load(plan)
 
 
 def _show_notes(checked: Checked) -> None:
