@@ -139,14 +139,16 @@ def test_many_items_are_planned_quickly():
 
 @pytest.mark.parametrize(
     ("prompt", "name"),
-    [("a cat's \"tail\"? 100%!", "a cat's \"tail\"? 100%!-3.mp4"), ("-o x", "-o x-3.mp4"), ("{n}", "{n}-3.mp4"),
-     ("ünï 猫", "ünï 猫-3.mp4")],
+    [("a cat's \"tail\"? 100%!", "a cat's \"tail\"? 100%!-3.mp4"), ("-o x", "-o x-3.mp4"),
+     ("{n}", "{n}-3.mp4"), ("ünï 猫", "ünï 猫-3.mp4")],
 )  # fmt: skip
 def test_names_keep_prompts_as_they_are(prompt, name):
     assert make_name("{prompt}-{n}.mp4", {"prompt": prompt, "n": 3}, "line 1") == name
 
 
-@pytest.mark.parametrize("prompt", ["a/b", "a\\b", "..", "a\nb", "a\x00b", "a\x7fb", "/etc/passwd", "x" * 300, ".x"])
+@pytest.mark.parametrize(
+    "prompt", ["a/b", "a\\b", "..", "a\nb", "a\x00b", "a\x7fb", "/etc/passwd", "x" * 300, ".x"]
+)
 def test_names_are_never_paths(prompt):
     with pytest.raises(UsageError, match="line 1"):
         make_name("{prompt}-{n}.mp4", {"prompt": prompt, "n": 3}, "line 1")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import time
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -25,7 +26,7 @@ STARTED, DONE, FAILED = "started", "done", "failed"
 Record = dict[str, Any]
 """A line. All have `version`, `name` (of the video, below the folder of videos), `state`, `at` (seconds since
 1970), `settings` (a digest of the plan), `attempt` and `pid`. `done` has `video` (SHA-256), `report` (path in
-the batch's folder), `steps`, `skipped` and `seconds`; `failed` has `error`, `exit_code`, and `traceback` where
+the batch's folder), `steps`, `skipped` and `seconds`; `failed` has `error`, `exit_code`, and `traceback` if
 the error is none of navicache's own.
 """
 
@@ -71,6 +72,7 @@ class Manifest:
         try:
             folder.mkdir(parents=True, exist_ok=True)
             self._file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
+            _sync_folder(folder)
         except OSError as error:
             raise _cannot_write(self.path, error) from None
         try:
@@ -150,6 +152,16 @@ def _fits(record: Any) -> bool:
     """Whether a line has what is used of it, each of its kind; a file may have been edited."""
     kinds = _KINDS_DONE if isinstance(record, dict) and record.get("state") == DONE else _KINDS
     return isinstance(record, dict) and all(isinstance(record.get(key), kind) for key, kind in kinds.items())
+
+
+def _sync_folder(folder: Path) -> None:
+    """Put a new file's name on the disk; its lines are synced when they are written."""
+    with suppress(OSError):  # Folders cannot be synced everywhere.
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
 
 
 def _lock(file: int, path: Path) -> None:

@@ -145,9 +145,6 @@ def _run(
     finished = {name for name, one in standings.items() if one in (Standing.KEEP, Standing.ADOPT)}
     outcome = Outcome(kept=[item.name for item in items if item.name in finished])
     todo = [item for item in items if item.name not in finished]
-    for item in todo:
-        folder.clear(item, manifest.records.get(item.name))
-    folder.prepare(todo)
     kept = [manifest.records[name] for name in outcome.kept]
     steps, skipped = (sum(record[key] for record in kept) for key in ("steps", "skipped"))
     progress = BatchProgress(len(items), len(kept), steps, skipped, quiet)
@@ -155,6 +152,9 @@ def _run(
         checked = _check(folder, todo, quiet)
         if not checked.notes and not kept:
             raise next(iter(checked.refused.values()))
+        folder.prepare(todo)
+        for item in todo:
+            folder.clear(item, manifest.records.get(item.name))
         pipeline = _load(folder, todo[0], quiet or as_json) if checked.notes else None
         progress.begin()
         worker = Worker(pipeline, folder, manifest, checked, progress)
