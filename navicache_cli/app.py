@@ -11,13 +11,15 @@ import typer
 
 from . import __version__
 from .errors import InterruptedRunError, NavicacheError, OutputError, UsageError
+from .flags import OUTPUT, Text, generate_options, opt
+from .shared_options import takes_options_of
 
 app = typer.Typer(
     name="navicache",
     help="Video diffusion made faster without training: steps whose output hardly changes are skipped.",
     epilog="Exit codes: 0 done, 2 wrong option or prompt, 3 model family or package not available, "
     "4 weights, 5 cache does not fit the model, 6 output or report file, 7 out of GPU memory, "
-    "130 interrupted.",
+    "8 some videos of a batch failed, 130 interrupted.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -43,114 +45,81 @@ def _root(
 
 
 _debug = False
-WHAT, SAMPLER, MODEL, CACHE, OUTPUT = "What to generate", "Sampler", "Model", "Cache", "Output"
-# Values stay text here: the plan parses flags, environment and files alike, with the same messages.
-Text = str | None
-Switch = bool | None
-
-
-def opt(panel: str, text: str, metavar: str | None = None, *names: str) -> Any:
-    """Describe an option of `generate`; without `names` it is called like its parameter."""
-    return typer.Option(*names, help=text, metavar=metavar, rich_help_panel=panel)
 
 
 @app.command("generate")
-def _generate(
-    model: Annotated[Text, opt(WHAT, "Model family: tiny, wan, hunyuan, opensora.  [default: tiny]")] = None,
-    task: Annotated[Text, opt(WHAT, "Task of the model, such as t2v-1.3B.")] = None,
-    prompt: Annotated[Text, opt(WHAT, "What the video shows.  [default: the preset's example]")] = None,
-    prompt_file: Annotated[
-        Text, opt(WHAT, "Read the prompt from a file; - is standard input.", "FILE")
-    ] = None,
-    negative_prompt: Annotated[Text, opt(WHAT, "What the video should not show.")] = None,
-    image: Annotated[Text, opt(WHAT, "First frame, for image-to-video tasks.", "FILE")] = None,
-    last_image: Annotated[Text, opt(WHAT, "Last frame, for first-and-last-frame tasks.", "FILE")] = None,
-    reference_images: Annotated[
-        Text, opt(WHAT, "Pictures of what the video shows, for reference tasks.", "FILE,FILE")
-    ] = None,
-    source_video: Annotated[Text, opt(WHAT, "Video to change, for vace tasks.", "FILE")] = None,
-    source_mask: Annotated[
-        Text, opt(WHAT, "Video of where to change it: white is made anew.", "FILE")
-    ] = None,
-    size: Annotated[
-        Text, opt(WHAT, "Width x height in pixels; for opensora also 480p and such.", "WxH")
-    ] = None,
-    aspect_ratio: Annotated[
-        Text, opt(WHAT, "Height to width, for opensora's sizes by name: 9:16 is landscape.", "H:W")
-    ] = None,
-    frames: Annotated[Text, opt(WHAT, "Number of frames; for opensora also 4s and such.", "N")] = None,
-    steps: Annotated[Text, opt(SAMPLER, "Denoising steps.", "N")] = None,
-    seed: Annotated[Text, opt(SAMPLER, "Seed of the noise: same seed, same video.", "N")] = None,
-    guidance: Annotated[Text, opt(SAMPLER, "Classifier-free guidance scale; 1 turns it off.", "X")] = None,
-    embedded_guidance: Annotated[
-        Text, opt(SAMPLER, "Scale told to hunyuan's guidance-distilled transformer.", "X")
-    ] = None,
-    shift: Annotated[Text, opt(SAMPLER, "Noise schedule shift.", "X")] = None,
-    solver: Annotated[Text, opt(SAMPLER, "The model's sampler: unipc or dpm++ for tiny and wan.")] = None,
-    weights: Annotated[
-        Text, opt(MODEL, "Folder of weights; for the official models also random, random-small.", "DIR")
-    ] = None,
-    repo: Annotated[Text, opt(MODEL, "Checkout of the model's official repository.", "DIR")] = None,
-    offload: Annotated[
-        Switch, opt(MODEL, "Move parts that are idle off the GPU.", None, "--offload/--no-offload")
-    ] = None,
-    t5_cpu: Annotated[
-        Switch, opt(MODEL, "Run the T5 text encoder on the CPU.", None, "--t5-cpu/--no-t5-cpu")
-    ] = None,
-    fp8: Annotated[
-        Switch, opt(MODEL, "Hold the transformer's weights in 8 bits (hunyuan).", None, "--fp8/--no-fp8")
-    ] = None,
-    ulysses: Annotated[
-        Text, opt(MODEL, "Processes, under torchrun, that share a sequence by heads.", "N")
-    ] = None,
-    ring: Annotated[Text, opt(MODEL, "Processes that share a sequence by parts.", "N")] = None,
-    fsdp: Annotated[
-        Switch, opt(MODEL, "Share the weights among the processes too.", None, "--fsdp/--no-fsdp")
-    ] = None,
-    mode: Annotated[Text, opt(CACHE, "fast, mid or slow (fewer skips), off (none).  [default: fast]")] = None,
-    method: Annotated[Text, opt(CACHE, "Caching method: navicache, easycache or off.")] = None,
-    threshold: Annotated[
-        Text, opt(CACHE, "Predicted relative error to stay under; more skips more.", "X")
-    ] = None,
-    align_steps: Annotated[Text, opt(CACHE, "First steps that are always computed.", "N")] = None,
-    estimator: Annotated[Text, opt(CACHE, "Filter of the feature-change ratio: scalar or dual.")] = None,
-    output: Annotated[
-        Text, opt(OUTPUT, "The video (.mp4); its report goes beside it (.json).", "FILE", "--output", "-o")
-    ] = None,
-    output_dir: Annotated[
-        Text, opt(OUTPUT, "Folder of videos named by prompt.  [default: videos]", "DIR")
-    ] = None,
-    overwrite: Annotated[Switch, opt(OUTPUT, "Replace an existing video.", None, "--overwrite")] = None,
-    baseline: Annotated[
-        Switch, opt(OUTPUT, "Also run uncached; report speedup, PSNR, SSIM.", None, "--baseline")
-    ] = None,
-    config: Annotated[Path | None, opt(OUTPUT, "YAML file of options.", "FILE")] = None,
-    assignments: Annotated[
-        list[str] | None, opt(OUTPUT, "Any option; may be repeated.", "KEY=VALUE", "--set")
-    ] = None,
-    dry_run: Annotated[bool, opt(OUTPUT, "Show the resolved plan and stop.", None, "--dry-run")] = False,
-    as_json: Annotated[bool, opt(OUTPUT, "Print the report as JSON, nothing else.", None, "--json")] = False,
-    quiet: Annotated[
-        bool, opt(OUTPUT, "Print the video's path, nothing else.", None, "--quiet", "-q")
-    ] = False,
-) -> None:
+@takes_options_of(generate_options, leaving_out=())
+def _generate(**options: Any) -> None:
     """Generate a video and a report of what was skipped.
 
     Every option has a default: preset < --config < environment NAVICACHE_<OPTION> < flags.
     """
-    flags = dict(locals())
-    for name in ("prompt_file", "config", "assignments", "dry_run", "as_json", "quiet"):
-        del flags[name]
     from .commands.generate import build_plan, generate, read_prompt
 
+    show = {name: options.pop(name) for name in ("dry_run", "as_json", "quiet")}
+    config, assignments, prompt_file = (
+        options.pop(name) for name in ("config", "assignments", "prompt_file")
+    )
     if prompt_file is not None:
-        if prompt is not None:
+        if options["prompt"] is not None:
             raise UsageError(
                 "both --prompt and --prompt-file were given, one was expected", "drop one of them"
             )
-        flags["prompt"] = read_prompt(prompt_file)
-    plan = build_plan(flags, assignments or [], config, dict(os.environ))
-    generate(plan, quiet=quiet, as_json=as_json, dry_run=dry_run)
+        options["prompt"] = read_prompt(prompt_file)
+    generate(build_plan(options, assignments or [], config, dict(os.environ)), **show)
+
+
+BATCH = "Batch"
+
+
+@app.command("batch")
+@takes_options_of(generate_options, leaving_out=("prompt_file", "output", "ulysses", "ring", "fsdp"))
+def _batch(
+    file: Annotated[
+        Path,
+        typer.Argument(
+            help="Prompts: .txt (one a line), .csv or .jsonl (a column or key for any option), or VBench's "
+            "full-info .json."
+        ),
+    ],
+    name: Annotated[
+        str,
+        opt(
+            BATCH,
+            "Names of the videos, with {row} {prompt} {slug} {n} {seed} {model} {task} {mode} {method} in "
+            "them; VBench's are {prompt}-{n}.mp4.",
+            "TEMPLATE",
+        ),
+    ] = "{row}-{slug}-{method}-{mode}-{seed}.mp4",
+    seeds: Annotated[int, opt(BATCH, "Videos of each prompt, their seeds from --seed on.", "N")] = 1,
+    methods: Annotated[Text, opt(BATCH, "Make every video by each of these methods.", "NAMES")] = None,
+    modes: Annotated[Text, opt(BATCH, "Make every video in each of these modes.", "NAMES")] = None,
+    shard: Annotated[Text, opt(BATCH, "Only part I of N, for array jobs.", "I/N")] = None,
+    retry: Annotated[int, opt(BATCH, "Try a video that failed so many times again.", "N")] = 0,
+    max_failures: Annotated[
+        int, opt(BATCH, "Stop when so many videos failed; 0 goes on to the end.", "N")
+    ] = 0,
+    output_dir: Annotated[
+        Text, opt(OUTPUT, "Folder of videos/, reports/ and the manifest.  [default: batch]", "DIR")
+    ] = None,
+    dry_run: Annotated[bool, opt(OUTPUT, "Show what would run and stop.", None, "--dry-run")] = False,
+    as_json: Annotated[bool, opt(OUTPUT, "Print the outcome as JSON, nothing else.", None, "--json")] = False,
+    quiet: Annotated[bool, opt(OUTPUT, "Show errors, nothing else.", None, "--quiet", "-q")] = False,
+    **options: Any,
+) -> None:
+    """Generate the videos of a file of prompts; started again, it goes on where it stopped.
+
+    The options of `generate` are the defaults of all videos; the file's columns win over them. Exit code 8
+    when some videos failed.
+    """
+    from .commands.batch import Choices, batch
+    from .commands.generate import option_layers
+
+    config, assignments = options.pop("config"), options.pop("assignments") or []
+    flags = {**options, "output_dir": output_dir}
+    layers = option_layers(flags, assignments, config, dict(os.environ))
+    choices = Choices(name, seeds, methods, modes, shard, retry, max_failures)
+    batch(file, layers, choices, dry_run=dry_run, as_json=as_json, quiet=quiet)
 
 
 @app.command("presets")

@@ -58,6 +58,12 @@ class OutOfMemoryError(NavicacheError):
     exit_code = 7
 
 
+class BatchError(NavicacheError):
+    """Some videos of a batch could not be made; the others were."""
+
+    exit_code = 8
+
+
 class InterruptedRunError(NavicacheError):
     """The user stopped the run (Ctrl-C)."""
 

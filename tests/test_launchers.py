@@ -110,7 +110,8 @@ def test_variables(launcher, inside, name, variables, expected):
 
 
 def test_every_launcher_is_tested():
-    assert {name for name, *_ in CASES} | {COMMON_METRICS} == {
+    others = {COMMON_METRICS, "navicache_opensora_vbench.sh"}
+    assert {name for name, *_ in CASES} | others == {
         path.name for path in SCRIPTS if path.name.startswith("navicache_")
     }
 
@@ -204,6 +205,46 @@ def test_a_video_from_inside_a_checkout(launcher, tmp_path):
     assert done.returncode == 0, done.stderr
     assert read_video(where / "out/v.mp4")[0].shape == (5, 480, 832, 3)
     assert json.loads((where / "out/v.json").read_text())["plan"]["align_steps"]["value"] == 2
+
+
+VBENCH = [{"prompt_en": "a red circle, 'still'", "dimension": ["color"]}]
+
+
+def test_vbench_prompts(launcher, inside):
+    where = inside("opensora")
+    (where / "info.json").write_text(json.dumps(VBENCH))
+    done = launcher(
+        "navicache_opensora_vbench.sh", "--mode", "slow", "--dry-run", "--json",
+        where=where, PROMPT_PATH="info.json",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    rows = json.loads(done.stdout)
+    assert [row["name"] for row in rows] == [f"a red circle, 'still'-{n}.mp4" for n in range(5)]
+    assert [(row["seed"], row["mode"]) for row in rows] == [(n, "slow") for n in range(5)]
+    assert launcher("navicache_opensora_vbench.sh", "--dry-run", where=where).returncode != 0, "no prompts"
+
+
+def test_vbench_scores(launcher, tmp_path):
+    """With a program in the place of VBench's own that writes down its arguments."""
+    (tmp_path / "info.json").write_text(json.dumps(VBENCH))
+    settings = {"PROMPT_PATH": "info.json", "SEEDS": "1", "VIDEO_PATH": "out", "SCORE_DIR": "scores"}
+    arguments = ("navicache_opensora_vbench.sh", "--model", "tiny", "--steps", "4")
+    done = launcher(*arguments, **settings)
+    assert done.returncode == 3, "made, but there is nothing to score with"
+    assert "pip install vbench" in done.stderr
+    assert [path.name for path in (tmp_path / "out/videos").iterdir()] == ["a red circle, 'still'-0.mp4"]
+    program = tmp_path / "bin/vbench"
+    program.write_text('#!/bin/sh\necho "$@" >>calls\n')
+    program.chmod(0o755)
+    done = launcher(*arguments, DIMENSIONS="color scene", **settings)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "calls").read_text().splitlines() == [
+        f"evaluate --videos_path out/videos --dimension {name} --full_json_dir info.json --output_path scores"
+        for name in ("color", "scene")
+    ]
+    done = launcher(*arguments, **{**settings, "SCORE_DIR": "$(touch pwned)"})
+    assert done.returncode == 2
+    assert not list(tmp_path.rglob("pwned"))
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.name)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import sys
-from contextlib import nullcontext
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,8 +19,12 @@ from ..presets import OFF, read_yaml
 if TYPE_CHECKING:
     from backends.protocol import Backend, Pipeline
 
+    from ..cache import StepRecord
     from ..report import Baseline, Report
     from ..runner import Clock, Run
+
+    Runs = tuple[Run, Run | None]  # cached, and uncached where there is a baseline
+    Watch = Callable[[str, int], AbstractContextManager[Callable[[StepRecord], None]]]
 
 
 def read_prompt(path: str) -> str:
@@ -42,7 +48,18 @@ def read_prompt(path: str) -> str:
 def build_plan(
     flags: dict[str, Any], assignments: list[str], config: Path | None, environment: dict[str, str]
 ) -> Plan:
-    """Merge all layers into a checked plan.
+    """Merge all layers into a checked plan; see `option_layers`.
+
+    Raises:
+        UsageError: see `plan.resolve`.
+    """
+    return resolve(option_layers(flags, assignments, config, environment))
+
+
+def option_layers(
+    flags: dict[str, Any], assignments: list[str], config: Path | None, environment: dict[str, str]
+) -> list[Layer]:
+    """Collect what the user asked for, weakest first.
 
     Args:
         flags: options given as flags, None where not given.
@@ -51,7 +68,7 @@ def build_plan(
         environment: variables, such as `os.environ`.
 
     Raises:
-        UsageError: see `plan.resolve`.
+        UsageError: the file cannot be read, or an item has no `=`.
     """
     layers = []
     if config is not None:
@@ -60,7 +77,7 @@ def build_plan(
     layers.append(environment_layer(environment))
     layers.append(Layer("--set {name}", parse_assignments(assignments)))
     layers.append(Layer("--{name}", {key: value for key, value in flags.items() if value is not None}))
-    return resolve(layers)
+    return layers
 
 
 def generate(
@@ -91,7 +108,7 @@ def generate(
     clock = Clock()
     quiet = quiet or not launch.first
     backend = get_backend(plan.model)
-    notes = _notes(backend, plan)
+    notes = check_with_backend(backend, plan)
     path = output_path(plan)
     if launch.first:
         check_writable(path, plan.overwrite)
@@ -103,14 +120,11 @@ def generate(
     with nullcontext() if silent else terminal.stderr.status(f"loading {plan.model}"):
         pipeline = backend.load(plan)
     load_seconds = clock()
-    cached = _run(pipeline, plan, f"{plan.model} {plan.mode}", quiet)
-    uncached = None
-    if plan.baseline:
-        uncached = _run(pipeline, replace(plan, mode=OFF, method=OFF), "uncached", quiet)
+    runs = run_plan(pipeline, plan, partial(terminal.StepProgress, quiet=quiet))
     leave_processes()
     if not launch.first:
         return None
-    report = _write(plan, pipeline, path, cached, uncached, load_seconds, clock, notes)
+    report = write_result(plan, pipeline, path, path.with_suffix(".json"), runs, load_seconds, clock, notes)
     if as_json:
         print(json.dumps(report.to_json(), indent=1))
     elif quiet:
@@ -133,7 +147,7 @@ def _plan_document(plan: Plan) -> dict[str, dict[str, Any]]:
     return {key: {"value": value, "source": plan.provenance[key]} for key, value in plan.values().items()}
 
 
-def _notes(backend: Backend, plan: Plan) -> list[str]:
+def check_with_backend(backend: Backend, plan: Plan) -> list[str]:
     """Check the plan with its backend and collect what the user should know."""
     notes = backend.check(plan)
     if plan.method != OFF and plan.steps <= plan.align_steps + 1:
@@ -144,29 +158,41 @@ def _notes(backend: Backend, plan: Plan) -> list[str]:
     return notes
 
 
-def _run(pipeline: Pipeline, plan: Plan, title: str, quiet: bool) -> Run:
+def run_plan(pipeline: Pipeline, plan: Plan, watch: Watch) -> Runs:
+    """Run a plan, and uncached too if it asks for that.
+
+    Args:
+        pipeline: the loaded model.
+        plan: what to generate.
+        watch: called with a title and the number of steps; the context it returns gives what is called with
+            each finished step.
+    """
     from ..runner import run
-    from ..terminal import StepProgress
 
-    with StepProgress(title, plan.steps, quiet) as progress:
-        return run(pipeline, plan, on_step=progress)
+    with watch(f"{plan.model} {plan.mode}", plan.steps) as on_step:
+        cached = run(pipeline, plan, on_step=on_step)
+    if not plan.baseline:
+        return cached, None
+    with watch("uncached", plan.steps) as on_step:
+        return cached, run(pipeline, replace(plan, mode=OFF, method=OFF), on_step=on_step)
 
 
-def _write(
+def write_result(
     plan: Plan,
     pipeline: Pipeline,
     path: Path,
-    cached: Run,
-    uncached: Run | None,
+    report_path: Path,
+    runs: Runs,
     load_seconds: float,
     clock: Clock,
     notes: list[str],
 ) -> Report:
-    """Write video and report, and return the report."""
+    """Write video and report, in this order and each in one move, and return the report."""
     from ..report import Output, Report, Timings, machine_facts, write_report
     from ..runner import Clock, step_reports, totals
     from ..video import to_uint8, write_video
 
+    cached, uncached = runs
     writing = Clock()
     frames = to_uint8(cached.video)
     info = write_video(
@@ -191,7 +217,7 @@ def _write(
         baseline=None if uncached is None else _compare(cached, uncached),
         notes=tuple(notes),
     )
-    write_report(report, path.with_suffix(".json"))
+    write_report(report, report_path)
     return report
 
 

@@ -1,0 +1,199 @@
+"""The manifest of a batch: what happened to each video, a JSON object a line, each written whole and synced.
+
+A run appends to a file of its own shard, under a lock that ends with the process however it ends, and reads
+those of all shards: any split of the work can go on where any other stopped.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from ..errors import OutputError
+
+try:
+    import fcntl
+except ImportError:  # Windows: two runs of one shard at a time are not kept apart there.
+    fcntl = None  # type: ignore[assignment]
+
+VERSION = 1
+STARTED, DONE, FAILED = "started", "done", "failed"
+Record = dict[str, Any]
+"""A line. All have `version`, `name` (of the video, below the folder of videos), `state`, `at` (seconds since
+1970), `settings` (a digest of the plan), `attempt` and `pid`. `done` has `video` (SHA-256), `report` (path in
+the batch's folder), `steps`, `skipped` and `seconds`; `failed` has `error`, `exit_code`, and `traceback` if
+the error is none of navicache's own.
+"""
+
+_KINDS: dict[str, Any] = {
+    "version": int,
+    "name": str,
+    "state": str,
+    "at": (int, float),
+    "settings": str,
+    "pid": int,
+}
+_KINDS_DONE = {**_KINDS, "video": str, "steps": int, "skipped": int}
+
+
+def read_manifests(folder: Path) -> dict[str, Record]:
+    """Return the latest record of each video, of all shards.
+
+    A last line that was cut off is no record: its video is not finished.
+
+    Raises:
+        OutputError: a manifest cannot be read, or another line of it is damaged.
+    """
+    latest: dict[str, Record] = {}
+    for path in sorted(folder.glob("manifest*.jsonl")):
+        for record in _read(path):
+            known = latest.get(record["name"])
+            if known is None or known["at"] <= record["at"]:
+                latest[record["name"]] = record
+    return latest
+
+
+class Manifest:
+    """One shard's file, open to append to, and the latest records of all shards."""
+
+    def __init__(self, folder: Path, shard: tuple[int, int]) -> None:
+        """Lock and open the file, made if need be; see `read_manifests`.
+
+        Raises:
+            OutputError: the folder cannot be written, or another run works on these videos.
+        """
+        part, parts = shard
+        self.path = folder / ("manifest.jsonl" if parts == 1 else f"manifest-{part}-of-{parts}.jsonl")
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
+            _sync_folder(folder)
+        except OSError as error:
+            raise _cannot_write(self.path, error) from None
+        try:
+            _lock(self._file, self.path)
+            _check_other_splits(folder, parts)
+            self.records = read_manifests(folder)
+            self._drop_cut_off_line()
+        except OSError as error:
+            os.close(self._file)
+            raise _cannot_write(self.path, error) from None
+        except BaseException:
+            os.close(self._file)
+            raise
+
+    def __enter__(self) -> Manifest:
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        os.close(self._file)
+
+    def append(self, name: str, state: str, **facts: Any) -> None:
+        """Write a record; when this returns it is on the disk.
+
+        Raises:
+            OutputError: the disk is full or went away.
+        """
+        record = {
+            "version": VERSION,
+            "name": name,
+            "state": state,
+            "at": time.time(),
+            "pid": os.getpid(),
+            **facts,
+        }
+        line = json.dumps(record).encode() + b"\n"
+        try:
+            written = os.write(self._file, line)
+            os.fsync(self._file)
+        except OSError as error:
+            raise _cannot_write(self.path, error) from None
+        if written < len(line):
+            raise OutputError(f"cannot write {self.path}: the disk is full", _MEND)
+        self.records[name] = record
+
+    def _drop_cut_off_line(self) -> None:
+        """Remove what an interrupted write left at the end, so that the next line starts one."""
+        data = self.path.read_bytes()
+        whole = data.rfind(b"\n") + 1
+        if whole < len(data):
+            os.ftruncate(self._file, whole)
+
+
+def _read(path: Path) -> list[Record]:
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise OutputError(f"cannot read {path}: {error.strerror}", "check its permissions") from None
+    # After the last line break there is nothing, or what was cut off.
+    lines = data.decode(errors="replace").split("\n")[:-1]
+    records = []
+    for number, line in enumerate(lines, 1):
+        try:
+            record = json.loads(line)
+            fine = _fits(record) and record["version"] == VERSION
+        except (ValueError, RecursionError):
+            fine = False
+        if not fine:
+            raise OutputError(
+                f"{path} line {number} is not a record of version {VERSION}",
+                "delete the line if it is damaged: its video is kept if its report is there",
+            )
+        records.append(record)
+    return records
+
+
+def _fits(record: Any) -> bool:
+    """Whether a line has what is used of it, each of its kind; a file may have been edited."""
+    kinds = _KINDS_DONE if isinstance(record, dict) and record.get("state") == DONE else _KINDS
+    return isinstance(record, dict) and all(isinstance(record.get(key), kind) for key, kind in kinds.items())
+
+
+def _sync_folder(folder: Path) -> None:
+    """Put a new file's name on the disk; its lines are synced when they are written."""
+    with suppress(OSError):  # Folders cannot be synced everywhere.
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def _lock(file: int, path: Path) -> None:
+    """Lock an open manifest until its process ends.
+
+    Raises:
+        OutputError: another process has it.
+    """
+    if fcntl is None:
+        return
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise OutputError(
+            f"another run works on this batch: {path} is locked",
+            "wait for it, or give each run a part of its own: --shard 1/2 and --shard 2/2",
+        ) from None
+    except OSError:  # A network disk without locks.
+        return
+
+
+def _check_other_splits(folder: Path, parts: int) -> None:
+    """Check that nobody works on the batch in another number of shards, which share videos with ours."""
+    for path in folder.glob("manifest*.jsonl"):
+        same = path.stem.endswith(f"-of-{parts}") if parts > 1 else path.stem == "manifest"
+        if not same:
+            with path.open("rb") as file:
+                _lock(file.fileno(), path)
+
+
+def _cannot_write(path: Path, error: OSError) -> OutputError:
+    return OutputError(f"cannot write {path}: {error.strerror}", _MEND)
+
+
+_MEND = "free some space, or choose another --output-dir; what is finished is kept"

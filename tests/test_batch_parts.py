@@ -1,0 +1,154 @@
+"""Parts of `navicache batch` that need no program: the manifest and its size, shards, names, fingerprints."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+import pytest
+
+from navicache_cli.batch.items import in_shard, make_items, read_shard
+from navicache_cli.batch.manifest import DONE, FAILED, STARTED, Manifest, read_manifests
+from navicache_cli.batch.names import make_name
+from navicache_cli.batch.rows import Row
+from navicache_cli.errors import OutputError, UsageError
+from navicache_cli.plan import Layer
+
+FINISHED = {"settings": "0" * 32, "video": "0" * 64, "steps": 50, "skipped": 26, "attempt": 1}
+
+
+def rows(count: int) -> list[Row]:
+    return [Row(i, f"p.txt line {i}", {"prompt": f"a red circle, number {i}"}) for i in range(1, count + 1)]
+
+
+def items(count: int, seeds: int = 1, settings=({},), layers=()):
+    name = "{row}-{mode}-{n}.mp4"
+    return make_items(rows(count), list(layers), "p.txt", name, seeds, [dict(one) for one in settings])
+
+
+def test_a_manifest_of_100_000_items_opens_in_2_seconds(tmp_path):
+    """Two lines an item, as a run writes them."""
+    record = {"version": 1, "pid": 12345, "at": 1.7e9, **FINISHED, "seconds": 123.456}
+    with (tmp_path / "manifest.jsonl").open("w") as file:
+        for i in range(100_000):
+            name = f"A beautiful coastal beach in spring, waves lapping on sand, number {i}-0.mp4"
+            for state in (STARTED, DONE):
+                report = f"reports/{name.replace('.mp4', '.json')}"
+                file.write(json.dumps({**record, "name": name, "state": state, "report": report}) + "\n")
+    # Of this process alone: what else runs on the machine is not the manifest's.
+    before = time.process_time()
+    with Manifest(tmp_path, (1, 1)) as manifest:
+        seconds = time.process_time() - before
+    assert len(manifest.records) == 100_000
+    assert {one["state"] for one in manifest.records.values()} == {DONE}
+    assert seconds < 2
+
+
+def test_records_are_on_the_disk_when_append_returns(tmp_path):
+    with Manifest(tmp_path / "new/folder", (1, 1)) as manifest:
+        manifest.append("a\u2028b.mp4", STARTED, settings="s", attempt=1)
+        manifest.append("a\u2028b.mp4", FAILED, settings="s", attempt=1, error="line\nbreak", exit_code=1)
+        found = read_manifests(tmp_path / "new/folder")
+        assert found == manifest.records
+    assert found["a\u2028b.mp4"]["error"] == "line\nbreak"
+    assert (tmp_path / "new/folder/manifest.jsonl").read_bytes().count(b"\n") == 2
+
+
+def test_the_latest_record_counts_in_whichever_shard_it_is(tmp_path):
+    with Manifest(tmp_path, (2, 3)) as manifest:
+        manifest.append("x.mp4", DONE, **FINISHED)
+    with Manifest(tmp_path, (1, 1)) as manifest:
+        assert manifest.records["x.mp4"]["state"] == DONE
+        manifest.append("x.mp4", FAILED, settings="s", attempt=1, error="e", exit_code=1)
+    assert read_manifests(tmp_path)["x.mp4"]["state"] == FAILED
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["manifest-2-of-3.jsonl", "manifest.jsonl"]
+
+
+@pytest.mark.parametrize("cut", [1, 20, -1])
+def test_a_cut_off_last_line_is_no_record(tmp_path, cut):
+    with Manifest(tmp_path, (1, 1)) as manifest:
+        manifest.append("a.mp4", DONE, **FINISHED)
+        manifest.append("b.mp4", DONE, **FINISHED)
+    path = tmp_path / "manifest.jsonl"
+    first, second, _ = path.read_bytes().split(b"\n")
+    path.write_bytes(first + b"\n" + second[:cut])
+    assert list(read_manifests(tmp_path)) == ["a.mp4"]
+    with Manifest(tmp_path, (1, 1)) as manifest:
+        manifest.append("c.mp4", DONE, **FINISHED)
+    assert list(read_manifests(tmp_path)) == ["a.mp4", "c.mp4"]
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["no JSON", "[]", "{}", '{"name": "a.mp4"}', '{"version": 2}', "\x00" * 40, "[" * 100_000,
+     json.dumps({"version": 1, "name": "a", "state": "done", "at": 1, "settings": "s", "pid": 1}),
+     json.dumps({"version": 1, "name": "a", "state": "started", "at": 1, "settings": "s", "pid": "../*"})],
+)  # fmt: skip
+def test_another_damaged_line_is_named(tmp_path, line):
+    with Manifest(tmp_path, (1, 1)) as manifest:
+        manifest.append("a.mp4", DONE, **FINISHED)
+        with manifest.path.open("a") as file:
+            file.write(line + "\n")
+        with pytest.raises(OutputError, match="line 2 is not a record"):
+            read_manifests(tmp_path)
+    with pytest.raises(OutputError, match="line 2"), Manifest(tmp_path, (1, 1)):
+        pass
+
+
+def test_shards_are_disjoint_complete_and_stable():
+    settings = ({"mode": "fast"}, {"mode": "slow"})
+    everything = items(11, seeds=3, settings=settings)
+    parts = [list(in_shard(everything, (part, 4))) for part in (1, 2, 3, 4)]
+    assert sorted(item.name for part in parts for item in part) == sorted(item.name for item in everything)
+    for part in parts:
+        assert sum(item.settings.mode == "fast" for item in part) * 2 == len(part), "slow ones are shared out"
+    assert max(map(len, parts)) - min(map(len, parts)) <= 2 * 3
+    longer = items(20, seeds=3, settings=settings)
+    for number, part in enumerate(parts, 1):
+        assert part == list(in_shard(longer, (number, 4)))[: len(part)]
+
+
+@pytest.mark.parametrize("text", ["0/1", "2/1", "1", "1/0", "a/b", "1/2/3", "-1/2", "/", "1/99999999"])
+def test_shards_that_are_none(text):
+    with pytest.raises(UsageError, match="--shard expects"):
+        read_shard(text)
+
+
+def test_fingerprints_tell_videos_apart_and_nothing_else():
+    def one(**options):
+        return items(1, layers=[Layer("test", options)])[0]
+
+    plain = one()
+    same = [one(output_dir="elsewhere"), one(overwrite=True), one(seed=0), one(mode="fast")]
+    others = [one(steps=49), one(seed=1), one(mode="slow"), one(baseline=True), one(weights="w"), items(2)[1]]
+    assert {item.fingerprint() for item in same} == {plain.fingerprint()}
+    assert len({item.fingerprint() for item in [plain, *others]}) == 1 + len(others)
+    # A report has the values of the plan, by which a finished video is known again.
+    from navicache_cli.batch.items import fingerprint
+
+    plan = plain.plan(Path("videos"), overwrite=True)
+    assert fingerprint(json.loads(json.dumps(plan.values()))) == plain.fingerprint()
+
+
+def test_many_items_are_planned_quickly():
+    before = time.process_time()
+    assert len(items(20_000, seeds=5)) == 100_000
+    assert time.process_time() - before < 20
+
+
+@pytest.mark.parametrize(
+    ("prompt", "name"),
+    [("a cat's \"tail\"? 100%!", "a cat's \"tail\"? 100%!-3.mp4"), ("-o x", "-o x-3.mp4"),
+     ("{n}", "{n}-3.mp4"), ("ünï 猫", "ünï 猫-3.mp4")],
+)  # fmt: skip
+def test_names_keep_prompts_as_they_are(prompt, name):
+    assert make_name("{prompt}-{n}.mp4", {"prompt": prompt, "n": 3}, "line 1") == name
+
+
+@pytest.mark.parametrize(
+    "prompt", ["a/b", "a\\b", "..", "a\nb", "a\x00b", "a\x7fb", "/etc/passwd", "x" * 300, ".x"]
+)
+def test_names_are_never_paths(prompt):
+    with pytest.raises(UsageError, match="line 1"):
+        make_name("{prompt}-{n}.mp4", {"prompt": prompt, "n": 3}, "line 1")
