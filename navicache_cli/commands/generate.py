@@ -42,7 +42,18 @@ def read_prompt(path: str) -> str:
 def build_plan(
     flags: dict[str, Any], assignments: list[str], config: Path | None, environment: dict[str, str]
 ) -> Plan:
-    """Merge all layers into a checked plan.
+    """Merge all layers into a checked plan; see `option_layers`.
+
+    Raises:
+        UsageError: see `plan.resolve`.
+    """
+    return resolve(option_layers(flags, assignments, config, environment))
+
+
+def option_layers(
+    flags: dict[str, Any], assignments: list[str], config: Path | None, environment: dict[str, str]
+) -> list[Layer]:
+    """Collect what the user asked for, weakest first.
 
     Args:
         flags: options given as flags, None where not given.
@@ -51,7 +62,7 @@ def build_plan(
         environment: variables, such as `os.environ`.
 
     Raises:
-        UsageError: see `plan.resolve`.
+        UsageError: the file cannot be read, or an item has no `=`.
     """
     layers = []
     if config is not None:
@@ -60,7 +71,7 @@ def build_plan(
     layers.append(environment_layer(environment))
     layers.append(Layer("--set {name}", parse_assignments(assignments)))
     layers.append(Layer("--{name}", {key: value for key, value in flags.items() if value is not None}))
-    return resolve(layers)
+    return layers
 
 
 def generate(
@@ -124,12 +135,13 @@ def _show_plan(plan: Plan, as_json: bool) -> None:
     from .. import terminal
 
     if as_json:
-        print(json.dumps(_plan_document(plan), indent=1))
+        print(json.dumps(plan_document(plan), indent=1))
     else:
         terminal.stdout.print(terminal.plan_table(plan))
 
 
-def _plan_document(plan: Plan) -> dict[str, dict[str, Any]]:
+def plan_document(plan: Plan) -> dict[str, dict[str, Any]]:
+    """Return each option with its value and its source, as reports hold them."""
     return {key: {"value": value, "source": plan.provenance[key]} for key, value in plan.values().items()}
 
 
@@ -170,11 +182,11 @@ def _write(
     writing = Clock()
     frames = to_uint8(cached.video)
     info = write_video(
-        frames, path, plan.fps, metadata=_video_tags(plan, pipeline.identity.name), overwrite=plan.overwrite
+        frames, path, plan.fps, metadata=video_tags(plan, pipeline.identity.name), overwrite=plan.overwrite
     )
     write_seconds = writing()
     report = Report(
-        plan=_plan_document(plan),
+        plan=plan_document(plan),
         model=pipeline.identity,
         machine=machine_facts(),
         timings_s=Timings(
@@ -210,7 +222,7 @@ def _compare(cached: Run, uncached: Run) -> Baseline:
     )
 
 
-def _video_tags(plan: Plan, model: str) -> dict[str, str]:
+def video_tags(plan: Plan, model: str) -> dict[str, str]:
     """Tags for the MP4: that it is AI-generated, by what, and how to make it again."""
     names = [
         "mode",
