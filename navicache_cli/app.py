@@ -172,7 +172,11 @@ def _compare(
     modes: Annotated[Text, opt(COMPARED, "Modes to run each method at.  [default: all]", "NAMES")] = None,
     sweep: Annotated[
         list[str] | None,
-        opt(COMPARED, "Values of a method's option: low, high, how many; may be repeated.", "METHOD.OPTION=A:B:N"),
+        opt(
+            COMPARED,
+            "Values of a method's option: low, high, how many; may be repeated.",
+            "METHOD.OPTION=A:B:N",
+        ),
     ] = None,
     prompts: Annotated[
         Path | None, opt(COMPARED, "A prompt a line.  [default: --prompt, or the preset's examples]", "FILE")
@@ -190,7 +194,8 @@ def _compare(
     ] = None,
     page: Annotated[bool, opt(COMPARED, "Write index.html too.", None, "--page/--no-page")] = True,
     output_dir: Annotated[
-        Text, opt(OUTPUT, "Folder of the comparison; finished cells in it are kept.  [default: compare]", "DIR")
+        Text,
+        opt(OUTPUT, "Folder of the comparison; finished cells in it are kept.  [default: compare]", "DIR"),
     ] = None,
     as_json: Annotated[bool, opt(OUTPUT, "Print compare.json, nothing else.", None, "--json")] = False,
     **options: Any,

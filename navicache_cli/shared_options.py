@@ -10,13 +10,13 @@ from typing import Any
 def takes_options_of(source: Callable[..., Any], leaving_out: Collection[str]) -> Callable[[Any], Any]:
     """Let a command take another command's options too, by its parameter `**options`.
 
-    Typer reads a command's signature; this writes one that holds the command's own parameters and then those of
-    `source`, so that an option is declared once, whatever it is offered by.
+    Typer reads a command's signature; this writes one that holds the command's own parameters and then those
+    of `source`, so that an option is declared once, whatever it is offered by.
 
     Args:
         source: the command that declares them.
-        leaving_out: parameters of `source` that make no sense here. The command's own come before those of the
-            same name.
+        leaving_out: parameters of `source` that make no sense here; those that the command declares itself
+            are left out anyway.
     """
 
     def decorate(command: Callable[..., Any]) -> Callable[..., Any]:

@@ -7,7 +7,8 @@ from pathlib import Path
 
 PROMPTS = (
     "a red circle moving right on a dark striped background",
-    'a blue ring moving up </script><script>window.stolen = 1</script> <img src=x onerror="window.stolen = 1"> &amp;',
+    "a blue ring moving up </script><script>window.stolen = 1</script> "
+    '<img src=x onerror="window.stolen = 1"> &amp;',
 )
 SETTINGS = (
     "navicache fast", "navicache threshold 0.001", "navicache threshold 5", "easycache fast",

@@ -1,4 +1,4 @@
-"""The parts of a comparison by themselves: keys, order, sweeps, intervals, runners of other implementations."""
+"""The parts of a comparison by themselves: keys, order, sweeps, intervals, runners of others."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from navicache_cli.compare.jobs import cell_key, list_jobs, plan_for
-from navicache_cli.compare.running import Work
 from navicache_cli.compare.runners import Outcome
+from navicache_cli.compare.running import Work
 from navicache_cli.compare.settings import BASELINE, Setting, Sweep, choose_settings, parse_sweep
 from navicache_cli.compare.store import Store
 from navicache_cli.compare.summary import confidence_interval
@@ -47,7 +47,8 @@ def test_a_cell_is_known_by_what_changes_its_video():
 
 def test_a_cell_is_not_known_by_what_changes_nothing():
     assert key() == key(output_dir="elsewhere", overwrite=True, weights="moved/elsewhere")
-    named = replace(FAST, name="another name", values={"method": "navicache", "mode": "slow", "threshold": 0.07})
+    values = {"method": "navicache", "mode": "slow", "threshold": 0.07}
+    named = replace(FAST, name="another name", values=values)
     assert key(named) == key(), "a mode is the name of a threshold"
     assert key(BASELINE) == key(BASELINE, align_steps=3, estimator="dual"), "the baseline has no cache"
 
@@ -77,7 +78,8 @@ def test_settings_take_turns_after_their_baseline():
 
 
 def test_sweeps_are_even_and_tidy():
-    assert parse_sweep("navicache.threshold=0.02:0.2:4") == Sweep("navicache", "threshold", (0.02, 0.08, 0.14, 0.2))
+    expected = Sweep("navicache", "threshold", (0.02, 0.08, 0.14, 0.2))
+    assert parse_sweep("navicache.threshold=0.02:0.2:4") == expected
     assert parse_sweep("easycache.align-steps=2:5:9").values == (2, 3, 4, 5)
     assert all(isinstance(value, int) for value in parse_sweep("easycache.align-steps=2:5:9").values)
     assert parse_sweep("fewer-steps.steps=30:20:2").values == (30, 20)

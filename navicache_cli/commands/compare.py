@@ -81,7 +81,7 @@ def compare(
     folder = Path(task.base.output_dir).expanduser()
     store = Store(folder)
     try:
-        comparison = _run(task, backend, store, measure_lpips, notes)
+        comparison, reports = _run(task, backend, store, measure_lpips, notes)
     except KeyboardInterrupt:
         raise InterruptedRunError(
             f"stopped; finished cells are kept in {store.folder}", "the same command goes on where it stopped"
@@ -91,7 +91,7 @@ def compare(
     if request.page:
         from ..compare.page import write_page
 
-        written.append(write_page(comparison, folder))
+        written.append(write_page(comparison, reports, folder))
     if request.as_json:
         print(json.dumps(comparison.to_json(), indent=1))
     else:
@@ -160,7 +160,8 @@ def _check_launch(plan: Plan) -> None:
     launch = read_launch()
     if launch.world_size > 1:
         raise UsageError(
-            f"compare expects one process, found {launch.world_size}", "run navicache compare without torchrun"
+            f"compare expects one process, found {launch.world_size}",
+            "run navicache compare without torchrun",
         )
     check_processes(plan, launch)
 
@@ -202,8 +203,8 @@ def _left_out(name: str, reason: str) -> str:
 
 def _run(
     task: _Task, backend: Backend, store: Store, measure_lpips: Lpips | None, notes: list[str]
-) -> Comparison:
-    """Load the model, find or run every cell, and sum up."""
+) -> tuple[Comparison, dict[str, dict[str, Any]]]:
+    """Load the model, find or run every cell, and sum up; the reports come by their cells' keys."""
     from ..compare.document import Comparison
     from ..compare.jobs import list_jobs
     from ..compare.runners import PipelineRunner, Runner
@@ -229,7 +230,7 @@ def _run(
     left_out = [_left_out(name, reason) for name, reason in work.left_out.items()]
     for note in left_out:
         terminal.show_note(note)
-    return Comparison(
+    comparison = Comparison(
         plan=plan_document(task.base),
         model=pipeline.identity,
         machine=machine_facts(),
@@ -242,6 +243,7 @@ def _run(
         cells=results,
         notes=[*notes, *left_out, *_sittings(results)],
     )
+    return comparison, {key: cell.report for key, cell in cells.items()}
 
 
 def _sittings(results: list[CellResult]) -> list[str]:

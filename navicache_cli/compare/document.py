@@ -1,7 +1,7 @@
 """compare.json and compare.csv: one versioned document, and a row a cell for spreadsheets.
 
-The schema is `compare.schema.json` beside `report.schema.json`; `COMPARISON_VERSION` changes when a key changes its
-meaning.
+The schema is `compare.schema.json` beside `report.schema.json`; `COMPARISON_VERSION` changes when a key
+changes its meaning.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Comparison:
     """Everything one comparison found.
 
     Attributes:
-        plan: the baseline's options, each with its value and source; prompt and seed are those of its first cell.
+        plan: the baseline's options, each with its value and source; prompt and seed differ between cells.
         model: weights and code; of other implementations, see the reports of their cells.
         machine: where the last cells ran.
         prompts, seeds: what was generated; each prompt with each seed.

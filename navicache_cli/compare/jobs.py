@@ -1,4 +1,4 @@
-"""From settings, prompts and seeds to the list of generations, each with a key that says what it depends on."""
+"""From settings, prompts and seeds to the generations to run, each with a key of what it depends on."""
 
 from __future__ import annotations
 

@@ -1,31 +1,36 @@
 """The page: one index.html beside the videos, readable offline.
 
-Style, script and data are inside it. The data is JSON in which no `<` is left, so no prompt can end its element, and
-the script puts text on the page as text, never as HTML.
+Style, script and data are inside it. The data is JSON in which no `<` is left, so no prompt can end its
+element, and the script puts text on the page as text, never as HTML.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from ..files import write_atomically
-from ..report import read_report
 from .document import Comparison
 
 _SCRIPTS = ("common.js", "frontier.js", "table.js", "player.js", "strip.js", "videos.js", "page.js")
 
 
-def write_page(comparison: Comparison, folder: Path) -> Path:
+def write_page(comparison: Comparison, reports: Mapping[str, dict[str, Any]], folder: Path) -> Path:
     """Write index.html into the comparison's folder and return its path.
 
+    Args:
+        comparison: what to show.
+        reports: of its cells, by their keys.
+        folder: of the comparison; the videos are in it already.
+
     Raises:
-        OutputError: a cell's report is gone or damaged, or the page cannot be written.
+        OutputError: the page cannot be written.
     """
-    reports = {cell.key: read_report(folder / cell.report) for cell in comparison.cells}
-    data = {"comparison": comparison.to_json(), "steps": {k: _steps(r) for k, r in reports.items()}}
+    steps = {cell.key: _steps(reports[cell.key]) for cell in comparison.cells}
+    data = {"comparison": comparison.to_json(), "steps": steps}
     path = folder / "index.html"
     write_atomically(path, page_text(data))
     return path

@@ -1,4 +1,4 @@
-"""Who makes the video of a cell. The cache's own methods have one runner; other implementations add theirs."""
+"""Who makes the video of a cell. The cache's methods have one runner; other implementations add theirs."""
 
 from __future__ import annotations
 

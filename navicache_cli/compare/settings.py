@@ -17,7 +17,9 @@ BUDGETS = (1.5, 2.0, 2.5)  # of steps, for plain fewer steps where no sweep name
 OWN_RUNNER = "navicache"
 MAX_SWEEP_POINTS = 200
 # Numbers that decide what is generated, not how it is cached: the baseline shares them.
-_SHARED_NUMBERS = ("frames", "fps", "steps", "seed", "guidance", "embedded_guidance", "shift", "ulysses", "ring")
+_SHARED_NUMBERS = (
+    "frames", "fps", "steps", "seed", "guidance", "embedded_guidance", "shift", "ulysses", "ring",
+)  # fmt: skip
 _SWEEP = re.compile(r"([\w-]+)\.([\w-]+)=([^:=]+):([^:=]+):([^:=]+)")
 
 
@@ -75,7 +77,9 @@ def parse_names(text: str, what: str, known: Sequence[str]) -> list[str]:
         if name not in (*known, OFF):
             raise UsageError(unknown(what, name, known), f"--{what}s {','.join(known)}")
     if not names:
-        raise UsageError(f"--{what}s expects names with commas between, found {text!r}", f"--{what}s {known[0]}")
+        raise UsageError(
+            f"--{what}s expects names with commas between, found {text[:60]!r}", f"--{what}s {known[0]}"
+        )
     return [name for name in names if name != OFF]
 
 
@@ -116,7 +120,11 @@ def _sweepable(method: str) -> list[str]:
 
 
 def choose_settings(
-    methods: list[str] | None, modes: list[str] | None, sweeps: Iterable[Sweep], steps: int, all_modes: list[str]
+    methods: list[str] | None,
+    modes: list[str] | None,
+    sweeps: Iterable[Sweep],
+    steps: int,
+    all_modes: list[str],
 ) -> list[Setting]:
     """List the settings to hold against the baseline.
 
@@ -153,7 +161,8 @@ def _by_mode(method: str, modes: list[str], steps: int, optional: bool) -> list[
         counts = dict.fromkeys(max(1, round(steps / budget)) for budget in BUDGETS)
         return [_fewer_steps(count) for count in counts]
     return [
-        Setting(f"{method} {mode}", method, {"mode": mode, "method": method}, optional=optional) for mode in modes
+        Setting(f"{method} {mode}", method, {"mode": mode, "method": method}, optional=optional)
+        for mode in modes
     ]
 
 
@@ -162,7 +171,9 @@ def _by_sweep(sweep: Sweep, steps: int) -> list[Setting]:
         name = sweep.option.replace("_", "-")
         return [
             Setting(
-                f"{sweep.method} {name} {value:g}", sweep.method, {"method": sweep.method, sweep.option: value}
+                f"{sweep.method} {name} {value:g}",
+                sweep.method,
+                {"method": sweep.method, sweep.option: value},
             )
             for value in sweep.values
         ]

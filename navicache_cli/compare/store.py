@@ -1,8 +1,8 @@
 """Finished cells on disk: what `generate` would have written, and beside it how the cell compares.
 
-In `cells/`, by the cell's key: the video (.mp4), its report (.json), and last, as the sign that it is finished, the
-cell (.cell.json). A baseline also keeps its frames (.npz), so that settings can be added later and still be
-compared before any encoding.
+In `cells/`, by the cell's key: the video (.mp4), its report (.json), and last, as the sign that it is
+finished, the cell (.cell.json). A baseline also keeps its frames (.npz), so that settings can be added later
+and still be compared before any encoding.
 """
 
 from __future__ import annotations

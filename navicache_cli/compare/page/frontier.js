@@ -33,8 +33,9 @@ function scale(values, start, end, room) {
   const step = steps.find((one) => (high - low) / one <= (Math.abs(end - start) < 330 ? 5 : 7)) ?? steps[4];
   const ticks = [];
   for (let i = Math.ceil(low / step); i * step <= high; i++) ticks.push(i * step);
-  const digits = Math.max(0, Math.ceil(-Math.log10(step) - 1e-9) + (String(step).includes("25") ? 1 : 0));
-  return { at: (value) => start + ((value - low) / (high - low)) * (end - start), ticks, digits: Math.min(digits, 6) };
+  let digits = 0; // that a tick needs behind the point
+  while (digits < 6 && Math.abs(step * 10 ** digits - Math.round(step * 10 ** digits)) > 1e-6) digits++;
+  return { at: (value) => start + ((value - low) / (high - low)) * (end - start), ticks, digits };
 }
 
 function axes(box, x, y, measure, width) {

@@ -7,6 +7,7 @@ class Player {
     this.onFrame = onFrame;
     this.videos = [];
     this.playing = false;
+    this.resume = false; // Play on when the videos being taken are there.
     this.rate = 1;
     this.frame = 0;
     this.turn = 0; // Grows with each new order, so that what an older one waits for is dropped.
@@ -14,14 +15,16 @@ class Player {
 
   /** Take other videos, paused at the frame shown now. */
   async take(videos) {
-    const playing = this.playing;
+    this.resume ||= this.playing;
     this.pause();
     this.videos = videos;
     await Promise.all(videos.map(loaded));
     if (this.videos !== videos) return;
     this.videos = videos.filter((video) => !video.error);
     await this.go(Math.min(this.frame, this.frames() - 1));
-    if (playing) await this.play();
+    if (!this.resume) return;
+    this.resume = false;
+    await this.play();
   }
 
   /** How many frames there are. */
