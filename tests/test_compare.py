@@ -208,6 +208,15 @@ def test_what_compare_decides_is_passed_over_with_a_note(comparison, cli, copied
     assert "compare chooses the mode itself" in done.stderr
 
 
+def test_a_setting_that_equals_another_is_left_out(comparison, cli, copied, prompt_file):
+    """A threshold by its number, and by the name of a mode."""
+    folder = copied(comparison.folder)
+    sweep = ("--sweep", "easycache.threshold=0.07:0.07:1")
+    done = cli(*arguments(folder, prompt_file), *sweep, timeout=300)
+    assert "easycache threshold 0.07 is left out: it is the same as easycache fast" in done.stderr
+    assert "16 cells: 0 run, 16 kept" in done.stderr
+
+
 @pytest.mark.parametrize(
     ("extra", "told"),
     [

@@ -229,6 +229,8 @@ def test_points_of_the_frontier_tell_their_numbers(look, comparison):
     assert tip.is_visible()
     assert f"PSNR {setting['psnr']['mean']:.2f} dB" in tip.text_content()
     assert "50 % of the work" in tip.text_content()
+    page.get_by_role("button", name="Speedup").click()
+    assert "×" in page.locator("#frontier svg").text_content()
     page.get_by_role("button", name="SSIM").click()
     point.focus()
     assert f"SSIM {setting['ssim']['mean']:.4f}" in tip.text_content()

@@ -50,6 +50,9 @@ def test_a_cell_is_not_known_by_what_changes_nothing():
     values = {"method": "navicache", "mode": "slow", "threshold": 0.07}
     named = replace(FAST, name="another name", values=values)
     assert key(named) == key(), "a mode is the name of a threshold"
+    held = replace(FAST, values={"method": "easycache", "mode": "fast"})
+    assert key(held) == key(held, estimator="dual"), "easycache has no estimator to choose"
+    assert key(estimator="dual") != key()
     assert key(BASELINE) == key(BASELINE, align_steps=3, estimator="dual"), "the baseline has no cache"
 
 

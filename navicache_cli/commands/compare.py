@@ -13,7 +13,7 @@ from .. import terminal
 from ..compare.settings import BASELINE, Setting, choose_settings, known_methods, parse_names, parse_sweep
 from ..errors import InterruptedRunError, UsageError
 from ..plan import Layer, Plan, resolve
-from ..presets import OFF, preset_for
+from ..presets import preset_for
 from .generate import option_layers, plan_document
 from .metrics import pick_lpips
 
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 # What a comparison decides itself; a configuration shared with `generate` may say otherwise.
 _DECIDED_HERE = ("mode", "method", "threshold")
 _OF_GENERATE = ("output", "overwrite", "baseline")
+_WITH_ALIGNMENT = ("navicache", "easycache")
 MAX_SEEDS = 1000
 
 
@@ -169,14 +170,17 @@ def _check_launch(plan: Plan) -> None:
 def _check(backend: Backend, task: _Task) -> list[str]:
     """Let the backend see every prompt and every setting before anything is loaded.
 
+    Takes out of the task settings nobody named that do not fit, and those that equal another one.
+
     Returns:
-        What it notes, each once. A setting nobody named that does not fit is taken out of the task.
+        What is worth knowing, each note once.
     """
-    from ..compare.jobs import plan_for
+    from ..compare.jobs import plan_for, what_matters
 
     first, notes = task.prompts[0], []
     for prompt in task.prompts:
         notes += backend.check(plan_for(task.layers, BASELINE, prompt, task.seeds[0]))
+    seen: dict[str, str] = {}
     for setting in list(task.settings):
         try:
             plan = plan_for(task.layers, setting, first, task.seeds[0])
@@ -185,9 +189,13 @@ def _check(backend: Backend, task: _Task) -> list[str]:
             if not setting.optional:
                 raise
             task.settings.remove(setting)
-            notes.append(_left_out(setting.name, error.message))
+            notes.append(_left_out(setting.method, error.message))
             continue
-        if plan.method != OFF and plan.steps <= plan.align_steps + 1:
+        same = seen.setdefault(json.dumps([what_matters(plan), setting.arguments]), setting.name)
+        if same != setting.name:
+            task.settings.remove(setting)
+            notes.append(f"{setting.name} is left out: it is the same as {same}")
+        if plan.method in _WITH_ALIGNMENT and plan.steps <= plan.align_steps + 1:
             notes.append(
                 f"{plan.steps} steps may leave nothing to skip: "
                 f"the first {plan.align_steps} and the last are always computed"

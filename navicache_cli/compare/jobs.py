@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .. import __version__
 from ..options import INPUTS
@@ -22,7 +22,16 @@ CELL_VERSION = 1
 # The mode is only the name of a threshold, weights and code are known by their digests, and where files go
 # changes no video.
 _OF_NO_EFFECT = ("mode", "weights", "repo", "output", "output_dir", "overwrite", "baseline")
-_OF_THE_CACHE = ("threshold", "align_steps", "estimator")
+# Options of the cache that a method does not look at; see `cache.factory.make_policy`.
+_IGNORED_BY = {
+    OFF: ("threshold", "align_steps", "estimator"),
+    "pab": ("threshold", "align_steps", "estimator"),
+    "taylorseer": ("threshold", "estimator"),
+    "magcache": ("align_steps", "estimator"),
+    "easycache": ("estimator",),
+    "teacache": ("estimator",),
+    "fbcache": ("estimator",),
+}
 _KEY_DIGITS = 24  # 96 bits: short enough for a file name, no two alike
 
 
@@ -89,18 +98,23 @@ def list_jobs(
 
 def cell_key(plan: Plan, setting: Setting, identity: ModelIdentity, baseline: str) -> str:
     """Digest what a cell depends on: plan, files it reads, weights, code, and what it is held against."""
-    left_out = (*_OF_NO_EFFECT, *(_OF_THE_CACHE if plan.method == OFF else ()))
     facts = {
         "version": CELL_VERSION,
         "navicache": __version__,
         "runner": setting.runner,
         "arguments": setting.arguments,
-        "plan": {name: value for name, value in plan.values().items() if name not in left_out},
+        "plan": what_matters(plan),
         "inputs": {name: _digests(getattr(plan, name)) for name in INPUTS if getattr(plan, name)},
         "model": asdict(identity),
         "baseline": baseline,
     }
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:_KEY_DIGITS]
+
+
+def what_matters(plan: Plan) -> dict[str, Any]:
+    """Return the options of a plan that its video depends on, apart from weights and code."""
+    left_out = (*_OF_NO_EFFECT, *_IGNORED_BY.get(plan.method, ()))
+    return {name: value for name, value in plan.values().items() if name not in left_out}
 
 
 def _digests(paths: str) -> list[str]:

@@ -60,6 +60,7 @@ def _steps(report: dict[str, Any]) -> dict[str, Any]:
         "forced": [int(step["forced"]) for step in steps],
         "ratio": [_short(step["ratio"]) for step in steps],
         "error": [_short(step["accumulated_error"]) for step in steps],
+        "reused": [" ".join(step.get("reused", ())) for step in steps],
     }
 
 

@@ -1,24 +1,32 @@
-// The frontier plot: one line a method, fidelity over the transformer's work.
+// The frontier plot: one line a method, fidelity over the transformer's work or over the measured speedup.
 
-/** Draw it into `place` at the width that is there; called again when the width or the measure changes. */
-function drawFrontier(place, measure) {
+const COSTS = {
+  work: {
+    title: "Compute", of: (setting) => setting.compute_ratio * 100, unit: " %",
+    label: "transformer work, of the uncached run's (less is faster)", short: "transformer work (uncached: 100 %)",
+  },
+  speedup: { title: "Speedup", of: (setting) => setting.speedup, unit: "×", label: "speedup of denoising, measured", short: "speedup, measured" },
+};
+
+/** Draw it into `place` at the width that is there; called again when the width or what is shown changes. */
+function drawFrontier(place, measure, cost) {
   const width = Math.max(place.clientWidth, 260);
   const height = width < 520 ? 290 : 380;
   const box = { left: 58, right: width - 14, top: 14, bottom: height - 44 };
   const settings = COMPARISON.settings.filter((setting) => setting[measure]);
-  const works = settings.map((setting) => setting.compute_ratio * 100);
+  const costs = settings.map(cost.of);
   const spreads = settings.map((setting) => setting[measure]);
   const values = spreads.flatMap((one) => [one.mean, one.worst, one.low ?? one.mean, one.high ?? one.mean]);
-  const x = scale(works, box.left, box.right, 0.06);
+  const x = scale(costs, box.left, box.right, 0.06);
   const y = scale(values, box.bottom, box.top, 0.06);
-  const picture = svg("svg", { width, height, viewBox: `0 0 ${width} ${height}`, role: "group", "aria-label": `${MEASURES[measure].title} over compute, a point a setting` });
-  picture.append(...axes(box, x, y, measure, width));
+  const picture = svg("svg", { width, height, viewBox: `0 0 ${width} ${height}`, role: "group", "aria-label": `${MEASURES[measure].title} over ${cost.title.toLowerCase()}, a point a setting` });
+  picture.append(...axes(box, x, y, measure, cost));
   const tip = make("div", { class: "tip", hidden: true });
   for (const method of METHODS) {
-    const points = settings.filter((one) => one.method === method).sort((a, b) => a.compute_ratio - b.compute_ratio);
-    const path = points.map((one) => `${x.at(one.compute_ratio * 100)},${y.at(one[measure].mean)}`).join(" ");
+    const points = settings.filter((one) => one.method === method).sort((a, b) => cost.of(a) - cost.of(b));
+    const path = points.map((one) => `${x.at(cost.of(one))},${y.at(one[measure].mean)}`).join(" ");
     picture.append(svg("polyline", { points: path, fill: "none", stroke: colour(method), "stroke-width": 2, "stroke-linejoin": "round" }));
-    for (const one of points) picture.append(...drawPoint(one, x, y, measure, place, tip));
+    for (const one of points) picture.append(...drawPoint(one, x.at(cost.of(one)), y, measure, place, tip));
   }
   place.replaceChildren(picture, tip);
 }
@@ -38,7 +46,7 @@ function scale(values, start, end, room) {
   return { at: (value) => start + ((value - low) / (high - low)) * (end - start), ticks, digits };
 }
 
-function axes(box, x, y, measure, width) {
+function axes(box, x, y, measure, cost) {
   const parts = [];
   for (const tick of y.ticks) {
     parts.push(svg("line", { class: "axis", x1: box.left, x2: box.right, y1: y.at(tick), y2: y.at(tick) }));
@@ -47,22 +55,21 @@ function axes(box, x, y, measure, width) {
   parts.push(svg("line", { class: "axis", x1: box.left, x2: box.right, y1: box.bottom, y2: box.bottom }));
   for (const tick of x.ticks) {
     parts.push(svg("line", { class: "axis", x1: x.at(tick), x2: x.at(tick), y1: box.bottom, y2: box.bottom + 5 }));
-    parts.push(svg("text", { x: x.at(tick), y: box.bottom + 19, "text-anchor": "middle" }, `${tick.toFixed(x.digits)} %`));
+    parts.push(svg("text", { x: x.at(tick), y: box.bottom + 19, "text-anchor": "middle" }, tick.toFixed(x.digits) + cost.unit));
   }
   const about = MEASURES[measure];
   const better = about.lessIsBetter ? "less is better" : "more is better";
   const label = `${about.title}${about.unit && ` (${about.unit.trim()})`}, ${better}`;
-  const work = width < 520 ? "transformer work (uncached: 100 %)" : "transformer work, of the uncached run's (less is faster)";
-  parts.push(svg("text", { x: (box.left + box.right) / 2, y: box.bottom + 38, "text-anchor": "middle" }, work));
+  parts.push(svg("text", { x: (box.left + box.right) / 2, y: box.bottom + 38, "text-anchor": "middle" }, box.right < 500 ? cost.short : cost.label));
   const middle = (box.top + box.bottom) / 2;
   parts.push(svg("text", { x: 12, y: middle, transform: `rotate(-90 12 ${middle})`, "text-anchor": "middle" }, label));
   return parts;
 }
 
 /** A point with its interval and its worst case; under the pointer or the focus it tells its numbers. */
-function drawPoint(setting, x, y, measure, place, tip) {
+function drawPoint(setting, left, y, measure, place, tip) {
   const spread = setting[measure];
-  const left = x.at(setting.compute_ratio * 100), top = y.at(spread.mean);
+  const top = y.at(spread.mean);
   const stroke = { stroke: colour(setting.method), "stroke-width": 1.5, opacity: 0.75 };
   const parts = [];
   if (spread.low !== null) parts.push(svg("line", { x1: left, x2: left, y1: y.at(spread.low), y2: y.at(spread.high), ...stroke }));
@@ -89,19 +96,20 @@ function setUpFrontier() {
   const place = byId("frontier");
   const measures = Object.keys(MEASURES).filter((name) => COMPARISON.settings.some((setting) => setting[name]));
   if (!measures.length) return place.append("Nothing was compared with the baseline.");
-  let measure = measures[0];
-  const buttons = measures.map((name) => make("button", { type: "button", "data-measure": name }, MEASURES[name].title));
-  const draw = () => {
-    buttons.forEach((button) => button.setAttribute("aria-pressed", button.dataset.measure === measure));
-    drawFrontier(place, measure);
-  };
-  for (const button of buttons) {
-    button.addEventListener("click", () => {
-      measure = button.dataset.measure;
-      draw();
+  const shown = { measure: measures[0], cost: "work" };
+  const draw = () => drawFrontier(place, shown.measure, COSTS[shown.cost]);
+  const choose = (what, names, titles) => {
+    const buttons = names.map((name) => make("button", { type: "button", "aria-pressed": String(name === shown[what]) }, titles[name].title));
+    buttons.forEach((button, i) => {
+      button.addEventListener("click", () => {
+        shown[what] = names[i];
+        buttons.forEach((one) => one.setAttribute("aria-pressed", String(one === button)));
+        draw();
+      });
     });
-  }
-  byId("measures").append(...buttons);
+    return make("div", { class: "choice", role: "group", "aria-label": what === "cost" ? "Over" : "Measure" }, ...buttons);
+  };
+  byId("measures").append(choose("measure", measures, MEASURES), "over", choose("cost", Object.keys(COSTS), COSTS));
   byId("legend").append(...METHODS.map((method) => make("li", {}, swatch(method), method)));
   draw();
   let drawn = place.clientWidth;

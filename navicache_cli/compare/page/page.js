@@ -8,6 +8,7 @@ function setUpAbout() {
     `guidance ${plan.guidance.value}`, `${count(prompts.length, "prompt")} × ${count(seeds.length, "seed")}`, String(machine.device),
   ];
   byId("about").textContent = facts.join(" · ");
+  byId("reused-key").hidden = !Object.values(DATA.steps).some((steps) => steps.reused.some(Boolean));
   byId("notes").append(...COMPARISON.notes.map((note) => make("li", {}, note)));
   byId("notes-section").hidden = COMPARISON.notes.length === 0;
 }

@@ -7,7 +7,8 @@
  */
 function makeStrip(name, steps, onCursor) {
   const count = steps.computed.length;
-  const cells = steps.computed.map((ran, i) => make("span", { class: `step${ran ? (steps.forced[i] ? " forced" : " computed") : ""}` }));
+  const kind = (i) => (!steps.computed[i] ? "" : steps.reused[i] ? " reused" : steps.forced[i] ? " forced" : " computed");
+  const cells = steps.computed.map((_, i) => make("span", { class: `step${kind(i)}` }));
   const computed = steps.computed.filter(Boolean).length;
   const strip = make("div", {
     class: `strip${count > 60 ? " dense" : ""}`, tabindex: 0, role: "slider", "aria-label": `Steps of ${name}, ${computed} of ${count} computed`,
@@ -48,6 +49,7 @@ function describeStep(steps, i) {
   const did = !steps.computed[i] ? "predicted" : steps.forced[i] ? "computed without a choice" : "computed";
   const parts = [`step ${i + 1}: ${did}`];
   if (steps.ratio[i] !== null) parts.push(`ratio ${steps.ratio[i].toFixed(3)}`);
+  if (steps.reused[i]) parts.push(`outputs of ${steps.reused[i]} attention reused`);
   const limit = steps.threshold === null ? "" : ` of ${steps.threshold}`;
   if (steps.error[i] !== null && !steps.forced[i]) parts.push(`error ${steps.error[i].toPrecision(3)}${limit}`);
   return parts.join(", ");
