@@ -191,7 +191,8 @@ def _check(backend: Backend, task: _Task) -> list[str]:
             task.settings.remove(setting)
             notes.append(_left_out(setting.method, error.message))
             continue
-        same = seen.setdefault(json.dumps([setting.runner, setting.arguments, what_matters(plan)]), setting.name)
+        facts = json.dumps([setting.runner, setting.arguments, what_matters(plan)])
+        same = seen.setdefault(facts, setting.name)
         if same != setting.name:
             task.settings.remove(setting)
             notes.append(f"{setting.name} is left out: it is the same as {same}")
