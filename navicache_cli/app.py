@@ -122,6 +122,64 @@ def _batch(
     batch(file, layers, choices, dry_run=dry_run, as_json=as_json, quiet=quiet)
 
 
+COMPARED = "What to compare"
+# Of generate: what a comparison decides itself, and where a single video would go.
+NOT_COMPARED = (
+    "prompt_file", "mode", "method", "threshold", "output", "overwrite", "baseline", "dry_run", "quiet",
+    "ulysses", "ring", "fsdp",
+)  # fmt: skip
+
+
+@app.command("compare")
+@takes_options_of(generate_options, leaving_out=NOT_COMPARED)
+def _compare(
+    methods: Annotated[
+        Text,
+        opt(COMPARED, "Methods with commas between, or fewer-steps.  [default: all, or the swept]", "NAMES"),
+    ] = None,
+    modes: Annotated[Text, opt(COMPARED, "Modes to run each method at.  [default: all]", "NAMES")] = None,
+    sweep: Annotated[
+        list[str] | None,
+        opt(
+            COMPARED,
+            "Values of a method's option: low, high, how many; may be repeated.",
+            "METHOD.OPTION=A:B:N",
+        ),
+    ] = None,
+    prompts: Annotated[
+        Path | None, opt(COMPARED, "A prompt a line.  [default: --prompt, or the preset's examples]", "FILE")
+    ] = None,
+    seeds: Annotated[int, opt(COMPARED, "How many seeds a prompt, from --seed on.", "N")] = 1,
+    lpips: Annotated[
+        bool | None,
+        opt(
+            COMPARED,
+            "Insist on LPIPS and download its weights (233 MiB) if needed, or leave it out.  "
+            "[default: where package and weights are there]",
+            None,
+            "--lpips/--no-lpips",
+        ),
+    ] = None,
+    page: Annotated[bool, opt(COMPARED, "Write index.html too.", None, "--page/--no-page")] = True,
+    output_dir: Annotated[
+        Text,
+        opt(OUTPUT, "Folder of the comparison; finished cells in it are kept.  [default: compare]", "DIR"),
+    ] = None,
+    as_json: Annotated[bool, opt(OUTPUT, "Print compare.json, nothing else.", None, "--json")] = False,
+    **options: Any,
+) -> None:
+    """Hold methods against the uncached baseline: work, time, PSNR, SSIM, LPIPS; with a page of videos.
+
+    Every prompt is generated with every seed, uncached and by every method. What was finished before is not
+    run again: stop it at any time, and the same command goes on.
+    """
+    from .commands.compare import Request, compare
+
+    assignments, config = options.pop("assignments") or [], options.pop("config")
+    request = Request(methods, modes, tuple(sweep or ()), prompts, seeds, lpips, page, as_json)
+    compare(request, {**options, "output_dir": output_dir}, assignments, config)
+
+
 @app.command("presets")
 def _presets(
     model: Annotated[str | None, typer.Option(help="Only this model.")] = None,

@@ -34,6 +34,7 @@ class Preset:
         aspect_ratios: names of aspect ratios, the default first; see `by_name`.
         named_sizes: for each name of a size, as in `sizes`, the pixels at each of `aspect_ratios`.
         named_frames: numbers of frames that have a name.
+        examples: prompts for comparisons; empty for the default prompt alone.
     """
 
     model: str
@@ -51,6 +52,7 @@ class Preset:
     aspect_ratios: list[str] = field(default_factory=list)
     named_sizes: dict[str, list[str]] = field(default_factory=dict)
     named_frames: dict[str, int] = field(default_factory=dict)
+    examples: list[str] = field(default_factory=list)
 
 
 def read_yaml(path: Path) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import OutputError
+from .files import write_atomically
 
 REPORT_VERSION = 1
 
@@ -174,20 +175,7 @@ def write_report(report: Report, path: Path) -> None:
     """
     document = report.to_json()
     validate(document)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with part.open("w", encoding="utf-8") as file:
-            json.dump(document, file, indent=1, allow_nan=False)
-            file.write("\n")
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-    except OSError as error:
-        raise OutputError(
-            f"cannot write {path}: {error.strerror}", "free some space or choose --output-dir"
-        ) from None
-    finally:
-        part.unlink(missing_ok=True)
+    write_atomically(path, json.dumps(document, indent=1, allow_nan=False) + "\n")
 
 
 def read_report(path: Path) -> dict[str, Any]:

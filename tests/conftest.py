@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -14,6 +16,7 @@ import pytest
 
 # Their assertions, when they fail, show values as those of tests do.
 pytest.register_assert_rewrite("tests.program", "tests.doubles.double", "tests.repos.following")
+from tests.comparison import PROMPTS, Made, arguments
 
 Cli = Callable[..., subprocess.CompletedProcess]
 
@@ -54,3 +57,31 @@ def put_module(monkeypatch: pytest.MonkeyPatch) -> Callable[..., ModuleType]:
         return made
 
     return put
+
+
+@pytest.fixture(scope="session")
+def comparison(tmp_path_factory: pytest.TempPathFactory) -> Made:
+    """A small comparison, made once by the real program. Read only: see `copied`."""
+    root = tmp_path_factory.mktemp("comparison")
+    prompts = root / "prompts.txt"
+    prompts.write_text("\n".join(PROMPTS) + "\n")
+    done = subprocess.run(
+        [sys.executable, "-m", "navicache_cli", *arguments(root / "out", prompts)],
+        cwd=root, env=clean_environment(), capture_output=True, text=True, timeout=300, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return Made(root / "out", json.loads(done.stdout), done.stderr)
+
+
+@pytest.fixture
+def prompt_file(tmp_path: Path) -> Path:
+    """The prompts of `comparison`, a line each."""
+    path = tmp_path / "prompts.txt"
+    path.write_text("\n".join(PROMPTS) + "\n")
+    return path
+
+
+@pytest.fixture
+def copied(tmp_path: Path) -> Callable[[Path], Path]:
+    """Copy a folder, to change it."""
+    return lambda folder: Path(shutil.copytree(folder, tmp_path / "copy"))

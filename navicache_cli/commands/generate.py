@@ -138,12 +138,13 @@ def _show_plan(plan: Plan, as_json: bool) -> None:
     from .. import terminal
 
     if as_json:
-        print(json.dumps(_plan_document(plan), indent=1))
+        print(json.dumps(plan_document(plan), indent=1))
     else:
         terminal.stdout.print(terminal.plan_table(plan))
 
 
-def _plan_document(plan: Plan) -> dict[str, dict[str, Any]]:
+def plan_document(plan: Plan) -> dict[str, dict[str, Any]]:
+    """Return each option with its value and its source, as reports hold them."""
     return {key: {"value": value, "source": plan.provenance[key]} for key, value in plan.values().items()}
 
 
@@ -196,11 +197,11 @@ def write_result(
     writing = Clock()
     frames = to_uint8(cached.video)
     info = write_video(
-        frames, path, plan.fps, metadata=_video_tags(plan, pipeline.identity.name), overwrite=plan.overwrite
+        frames, path, plan.fps, metadata=video_tags(plan, pipeline.identity.name), overwrite=plan.overwrite
     )
     write_seconds = writing()
     report = Report(
-        plan=_plan_document(plan),
+        plan=plan_document(plan),
         model=pipeline.identity,
         machine=machine_facts(),
         timings_s=Timings(
@@ -236,7 +237,7 @@ def _compare(cached: Run, uncached: Run) -> Baseline:
     )
 
 
-def _video_tags(plan: Plan, model: str) -> dict[str, str]:
+def video_tags(plan: Plan, model: str) -> dict[str, str]:
     """Tags for the MP4: that it is AI-generated, by what, and how to make it again."""
     names = [
         "mode",

@@ -52,7 +52,7 @@ def metrics(a: Path, b: Path, use_lpips: bool | None = None, as_json: bool = Fal
         BackendError, WeightsError: LPIPS was insisted on and cannot be computed.
     """
     pairs = _pairs(a, b)
-    measure_lpips, notes = _lpips(use_lpips)
+    measure_lpips, notes = pick_lpips(use_lpips)
     for note in notes:
         terminal.show_note(note)
     found: dict[str, Fidelity] = {}
@@ -115,8 +115,15 @@ def _videos(folder: Path) -> set[str]:
         ) from None
 
 
-def _lpips(wanted: bool | None) -> tuple[Lpips | None, list[str]]:
-    """The function to measure LPIPS with, or None and a note that says why."""
+def pick_lpips(wanted: bool | None) -> tuple[Lpips | None, list[str]]:
+    """Return the function to measure LPIPS with, or None and a note that says why.
+
+    Args:
+        wanted: True insists and may download its weights, False leaves it out, None takes it if it is there.
+
+    Raises:
+        BackendError, WeightsError: LPIPS was insisted on and cannot be computed.
+    """
     if wanted is False:
         return None, []
     from ..perceptual import load_lpips

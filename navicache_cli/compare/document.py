@@ -1,0 +1,105 @@
+"""compare.json and compare.csv: one versioned document, and a row a cell for spreadsheets.
+
+The schema is `compare.schema.json` beside `report.schema.json`; `COMPARISON_VERSION` changes when a key
+changes its meaning.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from dataclasses import asdict, dataclass
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from ..errors import OutputError
+from ..files import write_atomically
+from ..report import ModelIdentity
+from .summary import CellResult, SettingResult
+
+COMPARISON_VERSION = 1
+_COLUMNS = (
+    "setting", "method", "prompt", "seed", "compute_ratio", "computed_steps", "denoise_s", "speedup",
+    "psnr", "ssim", "lpips", "cache_bytes", "key", "video", "report", "prompt_text",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Everything one comparison found.
+
+    Attributes:
+        plan: the baseline's options, each with its value and source; prompt and seed differ between cells.
+        model: weights and code; of other implementations, see the reports of their cells.
+        machine: where the last cells ran.
+        prompts, seeds: what was generated; each prompt with each seed.
+        settings: the baseline, then what was held against it.
+        cells: a setting, a prompt and a seed each.
+        notes: what a reader should know.
+    """
+
+    plan: dict[str, dict[str, Any]]
+    model: ModelIdentity
+    machine: dict[str, Any]
+    prompts: list[str]
+    seeds: list[int]
+    settings: list[SettingResult]
+    cells: list[CellResult]
+    notes: list[str]
+    version: int = COMPARISON_VERSION
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the document as plain JSON values."""
+        return asdict(self)
+
+
+@cache
+def schema() -> dict[str, Any]:
+    """Return the shipped JSON schema."""
+    text = files("navicache_cli").joinpath("compare.schema.json").read_text("utf-8")
+    loaded: dict[str, Any] = json.loads(text)
+    return loaded
+
+
+def validate(document: Any) -> None:
+    """Check a document against the schema.
+
+    Raises:
+        OutputError: naming the first key that does not fit.
+    """
+    from jsonschema import Draft202012Validator
+
+    error = next(iter(Draft202012Validator(schema()).iter_errors(document)), None)
+    if error is not None:
+        place = "/".join(str(part) for part in error.absolute_path) or "the document"
+        raise OutputError(
+            f"not a navicache comparison: {place}: {error.message[:160]}", "run `navicache compare` again"
+        )
+
+
+def write_comparison(comparison: Comparison, folder: Path) -> None:
+    """Write compare.json, checked against its schema, and compare.csv.
+
+    Raises:
+        OutputError: the folder cannot be written, or the document does not fit its schema.
+    """
+    document = comparison.to_json()
+    validate(document)
+    text = json.dumps(document, indent=1, allow_nan=False) + "\n"
+    write_atomically(folder / "compare.json", text)
+    write_atomically(folder / "compare.csv", csv_text(comparison))
+
+
+def csv_text(comparison: Comparison) -> str:
+    """Return a header and a row a cell; prompts are numbered from 0, what was not measured is empty."""
+    methods = {setting.name: setting.method for setting in comparison.settings}
+    table = io.StringIO()
+    writer = csv.DictWriter(table, _COLUMNS, extrasaction="ignore", lineterminator="\n")
+    writer.writeheader()
+    for cell in comparison.cells:
+        further = {"method": methods[cell.setting], "prompt_text": comparison.prompts[cell.prompt]}
+        writer.writerow({**asdict(cell), **further})
+    return table.getvalue()

@@ -1,0 +1,123 @@
+"""From settings, prompts and seeds to the generations to run, each with a key of what it depends on."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .. import __version__
+from ..options import INPUTS
+from ..plan import Layer, Plan, resolve
+from ..presets import OFF
+from .settings import BASELINE, Setting
+
+if TYPE_CHECKING:
+    from ..report import ModelIdentity
+
+CELL_VERSION = 1
+# The mode is only the name of a threshold, weights and code are known by their digests, and where files go
+# changes no video.
+_OF_NO_EFFECT = ("mode", "weights", "repo", "output", "output_dir", "overwrite", "baseline")
+# Options of the cache that a method does not look at; see `cache.factory.make_policy`.
+_IGNORED_BY = {
+    OFF: ("threshold", "align_steps", "estimator"),
+    "pab": ("threshold", "align_steps", "estimator"),
+    "taylorseer": ("threshold", "estimator"),
+    "magcache": ("align_steps", "estimator"),
+    "easycache": ("estimator",),
+    "teacache": ("estimator",),
+    "fbcache": ("estimator",),
+}
+_KEY_DIGITS = 24  # 96 bits: short enough for a file name, no two alike
+
+
+@dataclass(frozen=True)
+class Job:
+    """One cell to run, or to find on disk.
+
+    Attributes:
+        setting: one of the settings compared, or the baseline.
+        prompt, seed: position of the prompt, and the seed itself.
+        plan: what to generate.
+        key: digest of everything the cell depends on; also its name on disk.
+        baseline: key of the cell it is held against, "" if it is one itself.
+    """
+
+    setting: Setting
+    prompt: int
+    seed: int
+    plan: Plan
+    key: str
+    baseline: str
+
+
+def plan_for(layers: list[Layer], setting: Setting, prompt: str, seed: int) -> Plan:
+    """Resolve the plan of one cell.
+
+    Raises:
+        UsageError: see `plan.resolve`.
+    """
+    return resolve([*layers, Layer("compare", {**setting.values, "prompt": prompt, "seed": seed})])
+
+
+def list_jobs(
+    layers: list[Layer],
+    settings: Sequence[Setting],
+    prompts: Sequence[str],
+    seeds: Sequence[int],
+    identities: Mapping[str, ModelIdentity],
+) -> list[Job]:
+    """List all cells in the order to run them.
+
+    Prompt by prompt and seed by seed, first the baseline, then every setting, each time starting with another
+    one: a machine that slows down or warms up in between does so to all settings alike.
+
+    Args:
+        layers: options all cells share.
+        settings: to hold against the baseline.
+        prompts, seeds: each with each.
+        identities: weights and code of each runner.
+    """
+    jobs: list[Job] = []
+    for turn, (prompt, seed) in enumerate((p, s) for p in range(len(prompts)) for s in seeds):
+
+        def job(setting: Setting, baseline: str, prompt: int = prompt, seed: int = seed) -> Job:
+            plan = plan_for(layers, setting, prompts[prompt], seed)
+            key = cell_key(plan, setting, identities[setting.runner], baseline)
+            return Job(setting, prompt, seed, plan, key, baseline)
+
+        first = job(BASELINE, "")
+        start = turn % len(settings)
+        jobs += [first, *(job(setting, first.key) for setting in [*settings[start:], *settings[:start]])]
+    return jobs
+
+
+def cell_key(plan: Plan, setting: Setting, identity: ModelIdentity, baseline: str) -> str:
+    """Digest what a cell depends on: plan, files it reads, weights, code, and what it is held against."""
+    facts = {
+        "version": CELL_VERSION,
+        "navicache": __version__,
+        "runner": setting.runner,
+        "arguments": setting.arguments,
+        "plan": what_matters(plan),
+        "inputs": {name: _digests(getattr(plan, name)) for name in INPUTS if getattr(plan, name)},
+        "model": asdict(identity),
+        "baseline": baseline,
+    }
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:_KEY_DIGITS]
+
+
+def what_matters(plan: Plan) -> dict[str, Any]:
+    """Return the options of a plan that its video depends on, apart from weights and code."""
+    left_out = (*_OF_NO_EFFECT, *_IGNORED_BY.get(plan.method, ()))
+    return {name: value for name, value in plan.values().items() if name not in left_out}
+
+
+def _digests(paths: str) -> list[str]:
+    """SHA-256 of files named with commas between; of one that is not there "", the model will say so."""
+    files = [Path(path.strip()).expanduser() for path in paths.split(",")]
+    return [hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else "" for file in files]

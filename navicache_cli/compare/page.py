@@ -1,0 +1,68 @@
+"""The page: one index.html beside the videos, readable offline.
+
+Style, script and data are inside it. The data is JSON in which no `<` is left, so no prompt can end its
+element, and the script puts text on the page as text, never as HTML.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from ..files import write_atomically
+from .document import Comparison
+
+_SCRIPTS = ("common.js", "frontier.js", "table.js", "player.js", "strip.js", "videos.js", "page.js")
+
+
+def write_page(comparison: Comparison, reports: Mapping[str, dict[str, Any]], folder: Path) -> Path:
+    """Write index.html into the comparison's folder and return its path.
+
+    Args:
+        comparison: what to show.
+        reports: of its cells, by their keys.
+        folder: of the comparison; the videos are in it already.
+
+    Raises:
+        OutputError: the page cannot be written.
+    """
+    steps = {cell.key: _steps(reports[cell.key]) for cell in comparison.cells}
+    data = {"comparison": comparison.to_json(), "steps": steps}
+    path = folder / "index.html"
+    write_atomically(path, page_text(data))
+    return path
+
+
+def page_text(data: dict[str, Any]) -> str:
+    """Put style, script and data into the page."""
+    script = "\n".join(_asset(name) for name in _SCRIPTS)
+    text = _asset("page.html").replace("/* style */", _asset("page.css")).replace("/* script */", script)
+    # JSON may have its `<` written like this; HTML would take `</script>` or `<!--` for its own.
+    plain = json.dumps(data, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
+    # Last, as the data may hold anything, and in one place only.
+    before, after = text.split("/* data */")
+    return before + plain + after
+
+
+def _asset(name: str) -> str:
+    return files("navicache_cli.compare").joinpath("page", name).read_text("utf-8")
+
+
+def _steps(report: dict[str, Any]) -> dict[str, Any]:
+    """What the strip of steps shows of a cell, a list a quantity."""
+    steps = report["steps"]
+    return {
+        "threshold": report["plan"].get("threshold", {}).get("value"),
+        "computed": [int(step["computed"]) for step in steps],
+        "forced": [int(step["forced"]) for step in steps],
+        "ratio": [_short(step["ratio"]) for step in steps],
+        "error": [_short(step["accumulated_error"]) for step in steps],
+        "reused": [" ".join(step.get("reused", ())) for step in steps],
+    }
+
+
+def _short(value: float | None) -> float | None:
+    return None if value is None else float(f"{value:.4g}")

@@ -1,0 +1,57 @@
+"use strict";
+// Data of the page, and helpers all parts share. Text reaches the page as text only, never as HTML.
+const DATA = JSON.parse(document.getElementById("data").textContent);
+const COMPARISON = DATA.comparison;
+const BASELINE = COMPARISON.settings[0];
+const METHODS = [...new Set(COMPARISON.settings.slice(1).map((setting) => setting.method))];
+// The metrics: title, how a value is written, and whether less is better.
+const MEASURES = {
+  psnr: { title: "PSNR", unit: " dB", digits: 2 },
+  ssim: { title: "SSIM", unit: "", digits: 4 },
+  lpips: { title: "LPIPS", unit: "", digits: 4, lessIsBetter: true },
+};
+
+const byId = (id) => document.getElementById(id);
+
+/** Make an element; children are elements or text. */
+function make(tag, attributes = {}, ...children) {
+  return fill(document.createElement(tag), attributes, children);
+}
+
+/** Make an SVG element. */
+function svg(tag, attributes = {}, ...children) {
+  return fill(document.createElementNS("http://www.w3.org/2000/svg", tag), attributes, children);
+}
+
+function fill(element, attributes, children) {
+  for (const [name, value] of Object.entries(attributes)) {
+    if (value !== undefined && value !== null && value !== false) element.setAttribute(name, value === true ? "" : value);
+  }
+  element.append(...children);
+  return element;
+}
+
+const show = (measure, value) => value.toFixed(MEASURES[measure].digits) + MEASURES[measure].unit;
+const percent = (ratio) => `${Math.round(ratio * 100)} %`;
+
+/** The colour of a method; past eight methods colours come again, with other marks. */
+const colour = (method) => `var(--line-${METHODS.indexOf(method) % 8})`;
+
+/** The mark of a method, around (x, y): a circle, square, diamond or triangle. */
+function mark(method, x, y, attributes = {}) {
+  const number = METHODS.indexOf(method);
+  const shapes = [
+    () => svg("circle", { cx: x, cy: y, r: 5.5 }),
+    () => svg("rect", { x: x - 5, y: y - 5, width: 10, height: 10 }),
+    () => svg("path", { d: `M${x} ${y - 7}l7 7l-7 7l-7-7z` }),
+    () => svg("path", { d: `M${x} ${y - 6.5}l6.5 11.5h-13z` }),
+  ];
+  return fill(shapes[(number + Math.floor(number / 8)) % 4](), { fill: colour(method), ...attributes }, []);
+}
+
+/** A method's mark by itself, for legends and tables; empty for the baseline. */
+function swatch(method) {
+  const frame = svg("svg", { class: "swatch", viewBox: "0 0 16 16", "aria-hidden": "true" });
+  if (METHODS.includes(method)) frame.append(mark(method, 8, 8));
+  return frame;
+}

@@ -1,0 +1,71 @@
+"""Who makes the video of a cell. The cache's methods have one runner; other implementations add theirs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from ..runner import run, step_reports, totals
+from .settings import Setting
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from backends.protocol import Pipeline
+
+    from ..plan import Plan
+    from ..report import ModelIdentity, StepReport, Totals
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One finished generation.
+
+    Attributes:
+        frames: [F, H, W, 3] uint8, before any encoding.
+        seconds: wall-clock seconds of the stages `text`, `denoise` and `decode`.
+        steps: each step; of another implementation as much as it tells.
+        totals: `compute_ratio` is the work of the transformer over that of all its own steps.
+    """
+
+    frames: np.ndarray
+    seconds: dict[str, float]
+    steps: list[StepReport]
+    totals: Totals
+
+
+class Runner(Protocol):
+    """Makes videos for settings of one kind; a setting names it by `Setting.runner`.
+
+    Attributes:
+        identity: weights and code. Another implementation has a repository and commit of its own, so that
+            cells are run again when it changes.
+    """
+
+    identity: ModelIdentity
+
+    def run(self, plan: Plan, setting: Setting) -> Outcome:
+        """Generate.
+
+        Args:
+            plan: what to generate: prompt, seed, sampler, size; and the cache, where it is this project's.
+            setting: for `arguments`, which only runners of other implementations have.
+
+        Raises:
+            NavicacheError: it does not fit the model, or the device's memory did not suffice.
+        """
+
+
+class PipelineRunner:
+    """The loaded model under a cache session, as `generate` runs it."""
+
+    def __init__(self, pipeline: Pipeline) -> None:
+        self._pipeline = pipeline
+        self.identity = pipeline.identity
+
+    def run(self, plan: Plan, setting: Setting) -> Outcome:
+        """See `Runner.run`."""
+        from ..video import to_uint8
+
+        done = run(self._pipeline, plan)
+        return Outcome(to_uint8(done.video), done.seconds, step_reports(done.session), totals(done.session))

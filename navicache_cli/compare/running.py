@@ -1,0 +1,140 @@
+"""Runs the cells that are not on disk yet, and measures each against its baseline."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..commands.generate import plan_document, video_tags
+from ..errors import BackendError, SiteError, UsageError
+from ..metrics import compare_videos
+from ..report import Baseline, Output, Report, Timings, machine_facts, write_report
+from ..runner import Clock
+from ..video import write_video
+from .jobs import Job
+from .runners import Outcome, Runner
+from .store import Cell, Fidelity, Store
+
+if TYPE_CHECKING:
+    from ..perceptual import Lpips
+
+_WARM_UP_STEPS = 4
+
+
+@dataclass
+class Work:
+    """Runs jobs in order.
+
+    Attributes:
+        runners: by the names settings have for them.
+        store: where finished cells are kept.
+        sitting: a name for this call of the program.
+        lpips: measures LPIPS of each frame, or None.
+        left_out: settings that do not fit the model, by name, with the reason; see `Setting.optional`.
+    """
+
+    runners: Mapping[str, Runner]
+    store: Store
+    sitting: str
+    lpips: Lpips | None = None
+    left_out: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._warm: set[str] = set()
+        # The baseline compared with last: its key and its frames.
+        self._reference: tuple[str, np.ndarray] | None = None
+
+    def run(self, jobs: Iterable[Job], on_cell: Callable[[Job, Cell, bool], None]) -> dict[str, Cell]:
+        """Find or run every job's cell.
+
+        Args:
+            jobs: each baseline before what is held against it; see `jobs.list_jobs`.
+            on_cell: called with each cell; True if it was run just now.
+
+        Returns:
+            Cells by key.
+
+        Raises:
+            NavicacheError: a cell cannot be run or written; those finished stay on disk.
+        """
+        cells: dict[str, Cell] = {}
+        for job in jobs:
+            if job.setting.name in self.left_out:
+                continue
+            found = cells.get(job.key) or self.store.find(job)
+            try:
+                cell = found or self._run(job, cells.get(job.baseline))
+            except (UsageError, SiteError, BackendError) as error:
+                if not job.setting.optional:
+                    raise
+                self.left_out[job.setting.name] = error.message
+                continue
+            cells[job.key] = cell
+            on_cell(job, cell, found is None)
+        return cells
+
+    def _run(self, job: Job, baseline: Cell | None) -> Cell:
+        runner = self.runners[job.setting.runner]
+        if job.setting.runner not in self._warm:
+            # First calls load kernels and fill pools of memory; nobody's time should include that.
+            runner.run(replace(job.plan, steps=min(_WARM_UP_STEPS, job.plan.steps)), job.setting)
+            self._warm.add(job.setting.runner)
+        outcome = runner.run(job.plan, job.setting)
+        if baseline is None:
+            self.store.keep_frames(job.key, outcome.frames)
+            self._reference = (job.key, outcome.frames)
+            fidelity = None
+        else:
+            fidelity = self._measure(outcome.frames, self._frames_of(baseline.key))
+        report = _write(job, outcome, runner, self.store, _compared(outcome, fidelity, baseline))
+        cell = Cell(job.key, self.sitting, fidelity, report.to_json())
+        self.store.finish(cell)
+        return cell
+
+    def _frames_of(self, key: str) -> np.ndarray:
+        if self._reference is None or self._reference[0] != key:
+            self._reference = (key, self.store.frames(key))
+        return self._reference[1]
+
+    def _measure(self, frames: np.ndarray, reference: np.ndarray) -> Fidelity:
+        found = compare_videos(frames, reference)
+        lpips = None if self.lpips is None else list(self.lpips(frames, reference))
+        return Fidelity(list(found.psnr_per_frame), list(found.ssim_per_frame), lpips)
+
+
+def _compared(outcome: Outcome, fidelity: Fidelity | None, baseline: Cell | None) -> Baseline | None:
+    if fidelity is None or baseline is None:
+        return None
+    seconds = baseline.report["timings_s"]["denoise"]
+    return Baseline(
+        denoise_s=seconds,
+        speedup=seconds / outcome.seconds["denoise"],
+        psnr=float(np.mean(fidelity.psnr)),
+        ssim=float(np.mean(fidelity.ssim)),
+    )
+
+
+def _write(job: Job, outcome: Outcome, runner: Runner, store: Store, baseline: Baseline | None) -> Report:
+    """Write video and report of a cell, in place of what an interrupted run may have left."""
+    writing = Clock()
+    tags = video_tags(job.plan, runner.identity.name)
+    info = write_video(outcome.frames, store.video(job.key), job.plan.fps, metadata=tags, overwrite=True)
+    seconds = {name: outcome.seconds[name] for name in ("text", "denoise", "decode")}
+    seconds["write"] = writing()
+    report = Report(
+        plan=plan_document(job.plan),
+        model=runner.identity,
+        machine=machine_facts(),
+        timings_s=Timings(load=0.0, total=sum(seconds.values()), **seconds),
+        steps=outcome.steps,
+        totals=outcome.totals,
+        # Relative to the comparison, which may be moved.
+        output=Output(f"cells/{info.path.name}", info.sha256, info.frames, info.width, info.height, info.fps),
+        baseline=baseline,
+        notes=(f"a cell of a comparison: {job.setting.name}; the model was loaded once for all",),
+    )
+    write_report(report, store.report(job.key))
+    return report

@@ -1,0 +1,174 @@
+"""What the cells add up to: means with their confidence intervals, worst cases, medians of times."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from .jobs import Job
+from .settings import Setting
+from .store import Cell
+
+CONFIDENCE = 0.95
+RESAMPLES = 10_000
+_SEED = 0
+
+
+@dataclass(frozen=True)
+class Spread:
+    """A measure over cells: its mean, the mean's 95 % confidence interval, and the worst cell.
+
+    `low` and `high` are None where a single value leaves nothing to resample.
+    """
+
+    mean: float
+    low: float | None
+    high: float | None
+    worst: float
+
+
+@dataclass(frozen=True)
+class CellResult:
+    """One cell against its baseline, whose `psnr`, `ssim` and `lpips` (means over frames) are None.
+
+    Attributes:
+        setting: its name.
+        prompt: position among the prompts, from 0.
+        seed: of the noise.
+        compute_ratio: work of the transformer over the baseline's.
+        computed_steps: steps that ran the model.
+        denoise_s: seconds of denoising.
+        speedup: the baseline's seconds over these.
+        cache_bytes: the most the cache held at once.
+        key: digest of what the cell depends on.
+        sitting: which call of the program ran it.
+        video, report: paths, relative to the comparison's folder.
+    """
+
+    setting: str
+    prompt: int
+    seed: int
+    compute_ratio: float
+    computed_steps: int
+    denoise_s: float
+    speedup: float
+    psnr: float | None
+    ssim: float | None
+    lpips: float | None
+    cache_bytes: int
+    key: str
+    sitting: str
+    video: str
+    report: str
+
+
+@dataclass(frozen=True)
+class SettingResult:
+    """One setting over all prompts and seeds.
+
+    Attributes:
+        name, method, runner: see `Setting`.
+        values: what it sets.
+        cells: how many there are.
+        compute_ratio: mean.
+        denoise_s, speedup: medians.
+        psnr, ssim, lpips: against the baseline; None for the baseline, and for LPIPS where a cell has none.
+        cache_bytes: the most of any cell.
+    """
+
+    name: str
+    method: str
+    runner: str
+    values: dict[str, Any]
+    cells: int
+    compute_ratio: float
+    denoise_s: float
+    speedup: float
+    psnr: Spread | None
+    ssim: Spread | None
+    lpips: Spread | None
+    cache_bytes: int
+
+
+def cell_result(job: Job, cell: Cell, baseline: Cell) -> CellResult:
+    """Sum up one cell; a baseline is its own."""
+    totals, own_seconds = cell.report["totals"], cell.report["timings_s"]["denoise"]
+    found = cell.fidelity
+    return CellResult(
+        setting=job.setting.name,
+        prompt=job.prompt,
+        seed=job.seed,
+        # Of a setting with fewer steps the ratio is to the steps of the baseline, not to its own.
+        compute_ratio=totals["compute_ratio"] * totals["steps"] / baseline.report["totals"]["steps"],
+        computed_steps=totals["computed_steps"],
+        denoise_s=own_seconds,
+        speedup=baseline.report["timings_s"]["denoise"] / own_seconds,
+        psnr=None if found is None else statistics.fmean(found.psnr),
+        ssim=None if found is None else statistics.fmean(found.ssim),
+        lpips=None if found is None or found.lpips is None else statistics.fmean(found.lpips),
+        cache_bytes=totals["cache_bytes"],
+        key=job.key,
+        sitting=cell.sitting,
+        video=f"cells/{job.key}.mp4",
+        report=f"cells/{job.key}.json",
+    )
+
+
+def setting_result(setting: Setting, cells: Sequence[CellResult]) -> SettingResult:
+    """Sum up one setting over its cells."""
+    return SettingResult(
+        name=setting.name,
+        method=setting.method,
+        runner=setting.runner,
+        values={**setting.values, **setting.arguments},
+        cells=len(cells),
+        compute_ratio=statistics.fmean(cell.compute_ratio for cell in cells),
+        denoise_s=statistics.median(cell.denoise_s for cell in cells),
+        speedup=statistics.median(cell.speedup for cell in cells),
+        psnr=_spread(cells, lambda cell: cell.psnr, min),
+        ssim=_spread(cells, lambda cell: cell.ssim, min),
+        lpips=_spread(cells, lambda cell: cell.lpips, max),
+        cache_bytes=max(cell.cache_bytes for cell in cells),
+    )
+
+
+def _spread(
+    cells: Sequence[CellResult],
+    measure: Callable[[CellResult], float | None],
+    worst: Callable[[list[float]], float],
+) -> Spread | None:
+    by_prompt: dict[int, list[float]] = {}
+    for cell in cells:
+        value = measure(cell)
+        if value is None:
+            return None
+        by_prompt.setdefault(cell.prompt, []).append(value)
+    values = [value for group in by_prompt.values() for value in group]
+    low, high = confidence_interval(by_prompt)
+    return Spread(statistics.fmean(values), low, high, worst(values))
+
+
+def confidence_interval(by_prompt: Mapping[int, Sequence[float]]) -> tuple[float | None, float | None]:
+    """Bootstrap the 95 % confidence interval of the mean: percentiles of 10,000 resampled means, seeded.
+
+    Whole prompts are drawn: seeds of one prompt are alike, and taking each for an independent
+    observation would make the interval too narrow. With a single prompt the seeds are drawn.
+
+    Args:
+        by_prompt: values of each prompt, as many for each.
+
+    Returns:
+        Low and high; None twice if there is a single value.
+    """
+    groups = list(by_prompt.values())
+    units = np.array([statistics.fmean(group) for group in groups] if len(groups) > 1 else groups[0])
+    if len(units) < 2:
+        return None, None
+    draws = np.random.default_rng(_SEED).integers(0, len(units), (RESAMPLES, len(units)))
+    tail = 100 * (1 - CONFIDENCE) / 2
+    low, high = np.percentile(units[draws].mean(axis=1), [tail, 100 - tail])
+    return float(low), float(high)
