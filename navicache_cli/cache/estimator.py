@@ -121,7 +121,7 @@ class DualKalman:
     update is the usual one with H = [1, 0]. The first measurement sets s = [log z, 0] and
     C = diag(R, 1). Alignment needs no rule of its own: the filter learns the drift during it.
 
-    Noise schedule, u = i/N:  R(u) = early_noise + (late_noise − early_noise) · u.
+    Noise schedule, u = i/N:  R(u) = early_noise + (late_noise − early_noise) · u^rise.
     Measurements are trusted less towards the end, where inputs hardly move and z zigzags.
 
     The defaults are round numbers from a coarse grid over 116 measured ratios (4 prompts, 30 steps),
@@ -135,6 +135,7 @@ class DualKalman:
         damping: φ, what is left of the drift after a step.
         early_noise: R at the first step, in log units squared.
         late_noise: R at the end.
+        rise: the power of u by which R goes from one to the other.
     """
 
     name = "dual"
@@ -146,12 +147,14 @@ class DualKalman:
         damping: float = 0.9,
         early_noise: float = 0.01,
         late_noise: float = 0.3,
+        rise: float = 1.0,
     ) -> None:
         self.level_noise = level_noise
         self.drift_noise = drift_noise
         self.damping = damping
         self.early_noise = early_noise
         self.late_noise = late_noise
+        self.rise = rise
         self.reset(total_steps=0, align_steps=0)
 
     def reset(self, total_steps: int, align_steps: int) -> None:
@@ -164,7 +167,8 @@ class DualKalman:
 
     def noise_at(self, index: int) -> float:
         """R, the variance of a measured log z, at step `index`."""
-        return self.early_noise + (self.late_noise - self.early_noise) * index / self._total_steps
+        progress = (index / self._total_steps) ** self.rise
+        return self.early_noise + (self.late_noise - self.early_noise) * progress
 
     def measure(self, z: float, index: int) -> float | None:
         """Absorb `z`; return z − k with k predicted for this step, or None if it was unknown."""

@@ -106,7 +106,8 @@ def generate(
     cached = _run(pipeline, plan, f"{plan.model} {plan.mode}", quiet)
     uncached = None
     if plan.baseline:
-        uncached = _run(pipeline, replace(plan, mode=OFF, method=OFF), "uncached", quiet)
+        plain = replace(plan, mode=OFF, method=OFF, trajectory=False)
+        uncached = _run(pipeline, plain, "uncached", quiet)
     leave_processes()
     if not launch.first:
         return None
@@ -167,6 +168,8 @@ def _write(
     from ..runner import Clock, step_reports, totals
     from ..video import to_uint8, write_video
 
+    recorder = cached.session.recorder
+    recorded = recorder.trajectory if recorder else None
     writing = Clock()
     frames = to_uint8(cached.video)
     info = write_video(
@@ -189,6 +192,7 @@ def _write(
         totals=totals(cached.session),
         output=Output(str(info.path), info.sha256, info.frames, info.width, info.height, info.fps),
         baseline=None if uncached is None else _compare(cached, uncached),
+        trajectory=None if recorded is None else recorded.to_json(),
         notes=tuple(notes),
     )
     write_report(report, path.with_suffix(".json"))
