@@ -9,13 +9,16 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from .cache.factory import make_policy
+from .cache.factory import METHODS, make_policy
 from .cache.policy import Policy
 from .cache.trajectory import ReplayedStep, Trajectory, replay
 from .errors import OutputError, UsageError
 from .presets import load_presets
 from .report import read_report
 from .sweep import EVERY, Sweep
+
+# Methods that decide by the changes of input and output, which is what a recording holds.
+REPLAYABLE = ("off", "navicache", "easycache")
 
 
 @dataclass(frozen=True)
@@ -130,7 +133,8 @@ def choose_settings(
         sweeps: thresholds by method.
 
     Raises:
-        UsageError: no threshold is known; an unknown method or estimator, or a number out of range.
+        UsageError: no threshold is known; an unknown method or estimator, one that needs more than a
+            recording has, or a number out of range.
     """
     named = [sweep.method for sweep in sweeps if sweep.method != EVERY]
     chosen = list(dict.fromkeys([*methods, *named])) or ["navicache"]
@@ -172,6 +176,12 @@ def play(recordings: Sequence[Recording], settings: Sequence[Setting]) -> list[O
 
 
 def _policy(setting: Setting) -> Policy:
+    if setting.method in METHODS and setting.method not in REPLAYABLE:
+        raise UsageError(
+            f"expected a method that decides by the changes of input and output, which is what a recording "
+            f"holds ({', '.join(REPLAYABLE)}); found {setting.method!r}, which needs more",
+            f"run it: navicache generate --method {setting.method}",
+        )
     return make_policy(
         setting.method,
         threshold=setting.threshold,

@@ -40,10 +40,12 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=20_000, help="sets of parameters drawn")
     parser.add_argument("--best", type=int, default=20, help="sets whose middle is taken")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--range", action="append", default=[], metavar="NAME=LOW:HIGH", help="another range")
     arguments = parser.parse_args()
+    ranges = RANGES | dict(read_range(text) for text in arguments.range)
     started = time.perf_counter()
     pairs = read_pairs(arguments.pairs)
-    candidates = draw(arguments.count, np.random.default_rng(arguments.seed))
+    candidates = draw(arguments.count, np.random.default_rng(arguments.seed), ranges)
     errors = np.stack([simulate(candidates, run) for run in pairs], axis=1)
     held_out = {}
     for index, run in enumerate(pairs):
@@ -73,10 +75,19 @@ def read_each(paths: list[Path]) -> list:
     return [recording for path in paths for recording in read_recordings([path])]
 
 
-def draw(count: int, random: np.random.Generator) -> Candidates:
+def read_range(text: str) -> tuple[str, tuple[float, float]]:
+    """`damping=-1:1` as a name and its ends."""
+    name, _, ends = text.partition("=")
+    low, _, high = ends.partition(":")
+    if name not in RANGES:
+        raise SystemExit(f"expected one of {', '.join(RANGES)}; found {name!r}")
+    return name, (float(low), float(high))
+
+
+def draw(count: int, random: np.random.Generator, ranges: dict[str, tuple[float, float]]) -> Candidates:
     """`count` sets of parameters: an array [count] for each."""
     drawn = {}
-    for name, (low, high) in RANGES.items():
+    for name, (low, high) in ranges.items():
         position = random.uniform(size=count)
         if name in LINEAR:
             drawn[name] = low + (high - low) * position

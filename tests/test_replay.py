@@ -17,8 +17,10 @@ from typer.testing import CliRunner
 
 from navicache_cli import accuracy, runner
 from navicache_cli.app import app
+from navicache_cli.cache.factory import METHODS
 from navicache_cli.errors import NavicacheError, OutputError, UsageError
 from navicache_cli.plan import Layer, resolve
+from navicache_cli.replays import REPLAYABLE
 from navicache_cli.report import read_report
 from navicache_cli.sweep import parse_sweep
 from tests.conftest import clean_environment
@@ -82,8 +84,8 @@ class Unmoved:
     def __init__(self, inner) -> None:
         self.inner = inner
 
-    def site(self):
-        inner = self.inner.site()
+    def site(self, *region):
+        inner = self.inner.site(*region)
 
         class Site:
             def bindings(self, session):
@@ -292,6 +294,16 @@ def test_only_a_run_that_computes_every_step_is_recorded() -> None:
     with pytest.raises(UsageError, match="expects a generation that computes every step") as caught:
         invoke("generate", "--trajectory", "--dry-run")
     assert caught.value.hint == "add --mode off"
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_is_replayed_or_refused_with_a_reason(recording: Path, method: str) -> None:
+    if method in REPLAYABLE:
+        assert len(replayed(recording, method, "scalar", 0.1, 5)) == STEPS
+        return
+    with pytest.raises(UsageError, match=f"{method}.*needs more") as caught:
+        invoke("replay", recording, "--method", method)
+    assert caught.value.hint.endswith(method)
 
 
 def test_ratios_that_are_no_numbers_are_null(recording: Path, tmp_path: Path) -> None:

@@ -37,7 +37,7 @@ def test_all_sets_at_once_are_the_filter_one_by_one(script):
     random = np.random.default_rng(3)
     steps = np.array([1, 2, 3, 5, 6, 7, 8, 11, 12, 15])
     run = Pairs("p", steps, random.uniform(0.05, 0.5, len(steps)), random.uniform(0.05, 0.5, len(steps)))
-    candidates = script.draw(30, random)
+    candidates = script.draw(30, random, script.RANGES)
     errors = script.simulate(candidates, run)
     for index in range(30):
         one = DualKalman(**{name: float(values[index]) for name, values in candidates.items()})
@@ -67,7 +67,7 @@ def test_held_out_errors_do_not_see_their_prompt(script, tmp_path, capsys, monke
     (tmp_path / "noise.csv").write_text("\n".join(line for line in lines if line[:2] in ("pr", "p0")))
     (noise,) = read_pairs(tmp_path / "noise.csv")
     others = [run for run in read_pairs(tmp_path / "pairs.csv") if run.prompt != "p0"]
-    candidates = script.draw(500, np.random.default_rng(0))
+    candidates = script.draw(500, np.random.default_rng(0), script.RANGES)
     errors = np.stack([script.simulate(candidates, run) for run in others], axis=1)
     chosen = script.middle(candidates, errors, best=20)
     assert found["held_out_by_prompt"]["p0"] == script.error_of(DualKalman(**chosen), noise)
