@@ -13,8 +13,7 @@ import pytest
 Cli = Callable[..., subprocess.CompletedProcess]
 # Measured changes of input and output, a CSV as `navicache plot` reads it; not part of this repository.
 MEASURED = Path(
-    os.environ.get("NAVICACHE_MEASURED_PAIRS")
-    or Path(__file__).parents[2] / "shared/data/feature_change.csv"
+    os.environ.get("NAVICACHE_MEASURED_PAIRS") or Path(__file__).parents[2] / "shared/data/feature_change.csv"
 )
 
 

@@ -335,7 +335,9 @@ def test_filters_beat_the_hold_on_measured_pairs() -> None:
     """116 pairs of a 30-step Open-Sora-class model; the hold's figure is the one published with them."""
     found = accuracy.measure_accuracy(accuracy.read_pairs(MEASURED))
     assert found["zero-order hold"].relative == pytest.approx(0.298, abs=0.002)
-    dual, scalar, hold = (found[name].relative for name in ("dual filter", "scalar filter", "zero-order hold"))
+    dual, scalar, hold = (
+        found[name].relative for name in ("dual filter", "scalar filter", "zero-order hold")
+    )
     assert dual < 0.92 * scalar
     assert dual < 0.85 * hold
     assert scalar < hold

@@ -269,7 +269,12 @@ Change = Callable[[dict], object]
     ],
 )
 def test_requests_that_make_no_sense(
-    recording: Path, tmp_path: Path, change: Change, arguments: tuple, kind: type[NavicacheError], message: str
+    recording: Path,
+    tmp_path: Path,
+    change: Change,
+    arguments: tuple,
+    kind: type[NavicacheError],
+    message: str,
 ) -> None:
     document = copy.deepcopy(read_report(recording))
     change(document)

@@ -41,9 +41,7 @@ def draw_replay(outcomes: Sequence[Outcome], title: str, theme: Theme) -> Figure
         thresholds = [outcome.setting.threshold for outcome in members]
         ratios = np.array([outcome.compute_ratios for outcome in members])
         if ratios.shape[1] > 1:
-            axes.fill_between(
-                thresholds, ratios.min(1), ratios.max(1), color=colour, alpha=0.18, linewidth=0
-            )
+            axes.fill_between(thresholds, ratios.min(1), ratios.max(1), color=colour, alpha=0.18, linewidth=0)
         axes.plot(
             thresholds, ratios.mean(1), color=colour, linewidth=1.8, marker="o", markersize=4, label=label
         )
