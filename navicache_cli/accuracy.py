@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from .cache.estimator import DualKalman, Estimator, ScalarKalman, ZeroOrderHold
+from .cache.trajectory import Trajectory
 from .errors import OutputError, UsageError
 
 COLUMNS = ("prompt", "step", "input_rel_l1", "output_rel_l1")
@@ -99,6 +100,18 @@ def _pairs(prompt: str, rows: list[tuple[int, float, float]], path: Path) -> Pai
             f"expected each prompt's steps in rising order in {path}; found others for {prompt!r}"
         )
     return Pairs(prompt, steps, inputs, outputs)
+
+
+def pairs_of(trajectory: Trajectory, name: str) -> Pairs:
+    """The pairs of a recorded generation: each step against the one before; absolute changes serve as well.
+
+    A step whose input or output did not move, or whose change is not finite, is left out.
+    """
+    steps = np.arange(1, trajectory.total_steps)
+    inputs = np.array([trajectory.input_spans[step][-1] for step in steps.tolist()])
+    outputs = np.array([trajectory.output_spans[step][-1] for step in steps.tolist()])
+    moved = np.isfinite(inputs * outputs) & (inputs > 0) & (outputs > 0)
+    return Pairs(name, steps[moved], inputs[moved], outputs[moved])
 
 
 def measure_accuracy(pairs: list[Pairs]) -> dict[str, Accuracy]:

@@ -126,7 +126,7 @@ COMPARED = "What to compare"
 # Of generate: what a comparison decides itself, and where a single video would go.
 NOT_COMPARED = (
     "prompt_file", "mode", "method", "threshold", "output", "overwrite", "baseline", "dry_run", "quiet",
-    "ulysses", "ring", "fsdp",
+    "ulysses", "ring", "fsdp", "trajectory",
 )  # fmt: skip
 
 
@@ -294,6 +294,49 @@ def _plot(
     from .commands.plot import plot
 
     plot(sources, output, dark)
+
+
+@app.command("replay")
+def _replay(
+    recordings: Annotated[
+        list[Path], typer.Argument(metavar="REPORT...", help="Reports of generate --mode off --trajectory.")
+    ],
+    method: Annotated[
+        str, typer.Option(metavar="NAME,NAME", help="Caching methods.  [default: navicache]")
+    ] = "",
+    threshold: Annotated[
+        str, typer.Option(metavar="X,X", help="Thresholds.  [default: those of the model's modes]")
+    ] = "",
+    align_steps: Annotated[
+        int | None, typer.Option(metavar="N", help="First steps always computed.  [default: the recording's]")
+    ] = None,
+    estimator: Annotated[
+        str, typer.Option(metavar="NAME,NAME", help="scalar, dual.  [default: the recording's]")
+    ] = "",
+    sweep: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="METHOD.threshold=LOW:HIGH:COUNT",
+            help="Many thresholds of one method, or with the word method of each; may be repeated.",
+        ),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print every decision as JSON.")] = False,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output", "-o", metavar="FILE", help="Draw compute ratio over threshold, .png or .svg."
+        ),
+    ] = None,
+    dark: Annotated[bool, typer.Option("--dark", help="Light lines on a dark ground.")] = False,
+) -> None:
+    """Show what other methods and thresholds would have decided on a recorded generation.
+
+    No model is loaded. Decisions are those of a real run up to its first skipped step; from there on a real
+    run's latents differ by what the prediction misses, and a decision near the threshold may fall otherwise.
+    """
+    from .commands.replay import replay
+
+    replay(recordings, method, threshold, align_steps, estimator, sweep or [], as_json, output, dark)
 
 
 def main() -> None:

@@ -87,6 +87,9 @@ def generate_options(
     baseline: Annotated[
         Switch, opt(OUTPUT, "Also run uncached; report speedup, PSNR, SSIM.", None, "--baseline")
     ] = None,
+    trajectory: Annotated[
+        Switch, opt(OUTPUT, "Record all steps for `replay`; needs --mode off.", None, "--trajectory")
+    ] = None,
     config: Annotated[Path | None, opt(OUTPUT, "YAML file of options.", "FILE")] = None,
     assignments: Annotated[
         list[str] | None, opt(OUTPUT, "Any option; may be repeated.", "KEY=VALUE", "--set")

@@ -68,6 +68,7 @@ OPTIONS: dict[str, Callable[[Any], Any]] = {
     "repo": read_text, "offload": read_switch, "t5_cpu": read_switch, "fp8": read_switch,
     "ulysses": read_integer, "ring": read_integer, "fsdp": read_switch,
     "output": read_text, "output_dir": read_text, "overwrite": read_switch, "baseline": read_switch,
+    "trajectory": read_switch,
 }  # fmt: skip
 BUILT_IN: dict[str, Any] = {
     "model": "tiny", "mode": "fast", "method": "navicache", "threshold": 0.0,
@@ -76,6 +77,7 @@ BUILT_IN: dict[str, Any] = {
     "weights": "", "repo": "", "offload": False, "t5_cpu": False, "fp8": False,
     "ulysses": 1, "ring": 1, "fsdp": False,
     "output": "", "output_dir": "videos", "overwrite": False, "baseline": False,
+    "trajectory": False,
 }  # fmt: skip
 # Options that only some families have; a preset's `takes` names those of its own.
 FAMILY_OPTIONS = (

@@ -58,6 +58,7 @@ class Plan:
         fsdp: whether these processes share the weights too.
         output: the video's path, or "" to name it by prompt in `output_dir`.
         overwrite, baseline: whether to replace `output`; whether to run uncached too.
+        trajectory: whether to record every step for `replay`; every step must be computed.
         provenance: option name to a description of the layer its value is from.
     """
 
@@ -97,6 +98,7 @@ class Plan:
     output_dir: str
     overwrite: bool
     baseline: bool
+    trajectory: bool
     provenance: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -272,6 +274,12 @@ def check(plan: Plan, preset: Preset) -> None:
     expect(plan.shift > 0, "shift", "more than 0")
     expect(plan.threshold >= 0, "threshold", "0 or more")
     expect(plan.align_steps >= 0, "align_steps", "0 or more")
+    if plan.trajectory and plan.method != OFF:
+        raise UsageError(
+            f"trajectory expects a generation that computes every step, found method {plan.method!r} "
+            f"({plan.provenance['method']})",
+            "add --mode off",
+        )
 
 
 def slug(text: str, limit: int = 48) -> str:

@@ -120,7 +120,13 @@ class Output:
 
 @dataclass(frozen=True)
 class Report:
-    """Everything about one generation. `plan` maps each option to its value and its source."""
+    """Everything about one generation.
+
+    Attributes:
+        plan: each option with its value and its source.
+        baseline: only with --baseline.
+        trajectory: only with --trajectory: `cache.Trajectory.to_json`, for `navicache replay`.
+    """
 
     plan: dict[str, dict[str, Any]]
     model: ModelIdentity
@@ -130,15 +136,17 @@ class Report:
     totals: Totals
     output: Output
     baseline: Baseline | None = None
+    trajectory: dict[str, Any] | None = None
     notes: tuple[str, ...] = ()
     version: int = REPORT_VERSION
 
     def to_json(self) -> dict[str, Any]:
-        """Return the document as plain JSON values; without a baseline the key is absent."""
+        """Return the document as plain JSON values; keys that were not asked for are absent."""
         document = asdict(self)
         document["notes"] = list(self.notes)
-        if self.baseline is None:
-            del document["baseline"]
+        for optional in ("baseline", "trajectory"):
+            if document[optional] is None:
+                del document[optional]
         return document
 
 

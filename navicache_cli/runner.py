@@ -40,7 +40,7 @@ def run(pipeline: Pipeline, plan: Plan, on_step: Callable[[StepRecord], None] | 
 
     Args:
         pipeline: the loaded model.
-        plan: what to generate and how to cache.
+        plan: what to generate, how to cache, and whether to record.
         on_step: called with the record of each finished step.
 
     Raises:
@@ -51,13 +51,14 @@ def run(pipeline: Pipeline, plan: Plan, on_step: Callable[[StepRecord], None] | 
 
     from backends.protocol import Stages
 
-    from .cache import Session, attach, make_policy
+    from .cache import Recorder, Session, attach, make_policy
     from .distributed import agreement
 
     policy = make_policy(
         plan.method, threshold=plan.threshold, align_steps=plan.align_steps, estimator=plan.estimator
     )
-    session = Session(policy, plan.steps, on_step=on_step, agree=agreement())
+    recorder = Recorder() if plan.trajectory else None
+    session = Session(policy, plan.steps, on_step=on_step, agree=agreement(), recorder=recorder)
     stages = Stages()
     try:
         with attach(pipeline.site(), session):

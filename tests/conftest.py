@@ -14,11 +14,16 @@ from typing import Any
 
 import pytest
 
-# Their assertions, when they fail, show values as those of tests do.
-pytest.register_assert_rewrite("tests.program", "tests.doubles.double", "tests.repos.following")
 from tests.comparison import PROMPTS, Made, arguments
 
+# Their assertions, when they fail, show values as those of tests do.
+pytest.register_assert_rewrite("tests.program", "tests.doubles.double", "tests.repos.following")
+
 Cli = Callable[..., subprocess.CompletedProcess]
+# Measured changes of input and output, a CSV as `navicache plot` reads it; not part of this repository.
+MEASURED = Path(
+    os.environ.get("NAVICACHE_MEASURED_PAIRS") or Path(__file__).parents[2] / "shared/data/feature_change.csv"
+)
 
 
 def clean_environment(**extra: str) -> dict[str, str]:

@@ -27,8 +27,8 @@ from navicache_cli.plots.many_runs import draw_runs, group
 from navicache_cli.plots.one_run import draw_run
 from navicache_cli.plots.theme import DARK, LIGHT, drawing, plain
 from navicache_cli.plots.trace import read_trace
+from tests.conftest import MEASURED
 
-MEASURED = Path(__file__).parents[2] / "shared/data/feature_change.csv"
 Writer = Callable[..., Path]
 
 
@@ -328,12 +328,19 @@ def test_measured_pairs_as_a_picture(tmp_path: Path) -> None:
     assert len(svg(tmp_path / "accuracy.svg")) > 100
 
 
-@pytest.mark.skipif(not MEASURED.is_file(), reason=f"needs the measured pairs at {MEASURED}")
+@pytest.mark.skipif(
+    not MEASURED.is_file(), reason=f"needs {MEASURED}; set NAVICACHE_MEASURED_PAIRS to where it is"
+)
 def test_filters_beat_the_hold_on_measured_pairs() -> None:
     """116 pairs of a 30-step Open-Sora-class model; the hold's figure is the one published with them."""
     found = accuracy.measure_accuracy(accuracy.read_pairs(MEASURED))
     assert found["zero-order hold"].relative == pytest.approx(0.298, abs=0.002)
-    assert found["dual filter"].relative < found["scalar filter"].relative < found["zero-order hold"].relative
+    dual, scalar, hold = (
+        found[name].relative for name in ("dual filter", "scalar filter", "zero-order hold")
+    )
+    assert dual < 0.92 * scalar
+    assert dual < 0.85 * hold
+    assert scalar < hold
     assert found["polynomial"].relative > found["zero-order hold"].relative
 
 

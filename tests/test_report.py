@@ -54,6 +54,17 @@ def test_baseline_is_part_of_it(report):
     validate(dataclasses.replace(report, baseline=Baseline(2.0, 1.5, 30.0, 0.9)).to_json())
 
 
+def test_a_trajectory_is_part_of_it(report):
+    import dataclasses
+
+    trajectory = {"input_spans": [[], [0.1]], "output_spans": [[], [None]], "output_norms": [1.0, None]}
+    document = dataclasses.replace(report, trajectory=trajectory).to_json()
+    validate(document)
+    document["trajectory"]["output_norms"][0] = "1"
+    with pytest.raises(OutputError, match="trajectory/output_norms/0"):
+        validate(document)
+
+
 @pytest.mark.parametrize(
     "damage",
     [

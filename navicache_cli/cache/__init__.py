@@ -22,8 +22,10 @@ if TYPE_CHECKING:
     from navicache_cli.cache.policy import Decision, Features, Policy
     from navicache_cli.cache.predictor import Predictor, ResidualReuse
     from navicache_cli.cache.record import StepRecord
+    from navicache_cli.cache.recorder import Recorder
     from navicache_cli.cache.session import Session
     from navicache_cli.cache.site import ForwardSite, Site, StackSite, attach
+    from navicache_cli.cache.trajectory import Trajectory, replay
 
 _HOMES = {
     "easycache": ("EasyCache",),
@@ -34,8 +36,10 @@ _HOMES = {
     "policy": ("Decision", "Features", "Policy"),
     "predictor": ("Predictor", "ResidualReuse"),
     "record": ("StepRecord",),
+    "recorder": ("Recorder",),
     "session": ("Session",),
     "site": ("ForwardSite", "Site", "StackSite", "attach"),
+    "trajectory": ("Trajectory", "replay"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
@@ -52,15 +56,18 @@ __all__ = [
     "Off",
     "Policy",
     "Predictor",
+    "Recorder",
     "ResidualReuse",
     "ScalarKalman",
     "Session",
     "Site",
     "StackSite",
     "StepRecord",
+    "Trajectory",
     "ZeroOrderHold",
     "attach",
     "make_policy",
+    "replay",
 ]
 
 

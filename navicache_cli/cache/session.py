@@ -10,6 +10,7 @@ import torch
 from navicache_cli.cache.policy import Features, Policy, check_count
 from navicache_cli.cache.predictor import Predictor, ResidualReuse
 from navicache_cli.cache.record import StepLog, StepRecord
+from navicache_cli.cache.recorder import Recorder
 from navicache_cli.cache.tensors import (
     Agree,
     Tensors,
@@ -63,6 +64,7 @@ class Session:
         on_step: called with each step's record when that step is over.
         agree: where several processes run one generation together, makes a vector of measured numbers, in
             place, what it is on the first of them, so that all decide alike; None for one process.
+        recorder: measures every step against all others; for a policy that computes every step.
 
     Attributes:
         attached: a site runs under this session now.
@@ -81,8 +83,10 @@ class Session:
         predictor: Predictor | None = None,
         on_step: Callable[[StepRecord], None] | None = None,
         agree: Agree | None = None,
+        recorder: Recorder | None = None,
     ) -> None:
         self.policy = policy
+        self.recorder = recorder
         self.predictor = predictor or ResidualReuse()
         self.attached = False
         self._on_step = on_step
@@ -98,6 +102,8 @@ class Session:
         """
         check_count(total_steps, "total_steps", 1, hint="pass the number of steps the sampler will take")
         self.clear()
+        if self.recorder is not None:
+            self.recorder.begin()
         self._over = False
         self.total_steps = total_steps
         self.policy.begin(total_steps)
@@ -122,17 +128,26 @@ class Session:
         self._pending: list[torch.Tensor] = []
         # The timestep tensor read last and its version. Holding it keeps its identity from being reused.
         self._seen: tuple[torch.Tensor, int] | None = None
+        if self.recorder is not None:
+            self.recorder.clear()
 
     def finish(self) -> None:
         """Complete the records, waiting for the device; the next call starts a new generation."""
         self._settle(read_numbers(self._pending, self._agree))
         self._log.close(wait=True)
+        if self.recorder is not None:
+            self.recorder.finish()
         self._over = True
 
     @property
     def records(self) -> list[StepRecord]:
         """One record for each step of the current generation; a new list for each generation."""
         return self._log.records
+
+    @property
+    def reads_outputs(self) -> bool:
+        """Whether `leave` needs what the original returned."""
+        return self.policy.caches or self.recorder is not None
 
     @property
     def cache_bytes(self) -> int:
@@ -142,7 +157,8 @@ class Session:
             groups += [kept.inputs, kept.outputs]
         if self._call is not None:
             groups += [self._call.inputs, self._call.previous_outputs]
-        return size_in_bytes(groups)
+        recorded = 0 if self.recorder is None else self.recorder.cache_bytes
+        return size_in_bytes(groups) + recorded
 
     def enter(self, timestep: float | torch.Tensor, inputs: Tensors) -> Tensors | None:
         """A call of the cached region starts.
@@ -172,7 +188,7 @@ class Session:
         return outputs
 
     def leave(self, outputs: Tensors) -> None:
-        """The call entered last has run the original, which returned `outputs` (ignored by "off").
+        """The call entered last has run the original, which returned `outputs` (see `reads_outputs`).
 
         Raises:
             SiteError: the outputs' shapes are not those of the inputs.
@@ -181,6 +197,8 @@ class Session:
         assert call is not None, "leave() without an enter() that returned None"
         if self.policy.caches:
             self._keep(call, outputs)
+        if self.recorder is not None and self._branch == 0:
+            self.recorder.leave(outputs)
         self._call = None
         self.transformer_calls += 1
         self._close_call(call.timer)
@@ -247,6 +265,8 @@ class Session:
     def _open_call(self, timer: CallTimer, inputs: Tensors) -> None:
         """Prepare to compute: free what this branch will not need, keep what it will."""
         self._call = call = _Call(timer, [tuple(a.shape) for a in inputs])
+        if self.recorder is not None and self._branch == 0:
+            self.recorder.enter(inputs)
         if not self.policy.caches:
             return
         kept = self._branches.pop(self._branch, None)

@@ -116,7 +116,7 @@ class ForwardSite:
                 return rebuild(predicted)
             output = original(*args, **kwargs)
             outputs: Tensors = ()
-            if session.policy.caches:
+            if session.reads_outputs:
                 outputs, rebuild = read_output(output, many=not isinstance(x, torch.Tensor))
             session.leave(outputs)
             return output

@@ -175,7 +175,7 @@ def run_plan(pipeline: Pipeline, plan: Plan, watch: Watch) -> Runs:
     if not plan.baseline:
         return cached, None
     with watch("uncached", plan.steps) as on_step:
-        return cached, run(pipeline, replace(plan, mode=OFF, method=OFF), on_step=on_step)
+        return cached, run(pipeline, replace(plan, mode=OFF, method=OFF, trajectory=False), on_step=on_step)
 
 
 def write_result(
@@ -194,6 +194,8 @@ def write_result(
     from ..video import to_uint8, write_video
 
     cached, uncached = runs
+    recorder = cached.session.recorder
+    recorded = recorder.trajectory if recorder else None
     writing = Clock()
     frames = to_uint8(cached.video)
     info = write_video(
@@ -216,6 +218,7 @@ def write_result(
         totals=totals(cached.session),
         output=Output(str(info.path), info.sha256, info.frames, info.width, info.height, info.fps),
         baseline=None if uncached is None else _compare(cached, uncached),
+        trajectory=None if recorded is None else recorded.to_json(),
         notes=tuple(notes),
     )
     write_report(report, report_path)

@@ -54,7 +54,8 @@ def matmul(a, b):
 class Dual:
     """State [log k, drift] by the textbook matrices, one transition a step."""
 
-    phi, level_noise, drift_noise, early, late = 0.9, 0.01, 0.03, 0.01, 0.3
+    phi, level_noise, drift_noise = 0.97, 0.00011, 0.0048
+    early, late, rise = 0.0035, 1.4, 2.8
 
     def __init__(self, steps, align):
         self.steps, self.state, self.cov, self.last = steps, None, None, None
@@ -70,7 +71,7 @@ class Dual:
         return state, cov
 
     def absorb(self, z, i):
-        r = self.early + (self.late - self.early) * i / self.steps
+        r = self.early + (self.late - self.early) * (i / self.steps) ** self.rise
         y = math.log(max(z, 1e-6))
         if self.state is None:
             self.state, self.cov = [[y], [0.0]], [[r, 0.0], [0.0, 1.0]]

@@ -1,0 +1,126 @@
+"""`navicache replay`: what other methods and thresholds would have decided on recorded generations."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import fmean
+
+from rich.table import Table
+from rich.text import Text
+
+from .. import terminal
+from ..errors import UsageError
+from ..options import read_number
+from ..replays import Outcome, Recording, choose_settings, play, read_recordings, to_json
+from ..sweep import parse_sweep
+
+_WIDEST_STRIP = 100  # steps: a longer strip breaks the table's lines
+
+
+def replay(
+    sources: list[Path],
+    methods: str = "",
+    thresholds: str = "",
+    align_steps: int | None = None,
+    estimators: str = "",
+    sweeps: Sequence[str] = (),
+    as_json: bool = False,
+    picture: Path | None = None,
+    dark: bool = False,
+) -> None:
+    """Replay recordings and print what each setting would have computed.
+
+    Args:
+        sources: reports of `generate --trajectory`, of one model, task and number of steps.
+        methods, estimators: names with commas between; see `replays.choose_settings`.
+        thresholds: numbers with commas between.
+        align_steps: A; the recording's if None.
+        sweeps: `METHOD.threshold=LOW:HIGH:COUNT`.
+        as_json: print all decisions as JSON, nothing else.
+        picture: a .png or .svg to draw, replaced if it is there.
+        dark: light text on a dark ground.
+
+    Raises:
+        UsageError: an option makes no sense, or a method needs more than was recorded.
+        OutputError: a source cannot be read or holds no trajectory; the picture cannot be written.
+        BackendError: a picture was asked for and matplotlib is not installed.
+    """
+    if picture is not None:
+        from ..plots.theme import check_picture
+
+        check_picture(picture)
+    parsed = [parse_sweep(text) for text in sweeps]
+    recordings = read_recordings(sources)
+    settings = choose_settings(
+        recordings[0].plan, _words(methods), _numbers(thresholds), align_steps, _words(estimators), parsed
+    )
+    started = time.perf_counter()
+    outcomes = play(recordings, settings)
+    seconds = time.perf_counter() - started
+    if picture is not None:
+        _draw(picture, recordings, outcomes, dark)
+    if as_json:
+        print(json.dumps(to_json(recordings, outcomes, seconds), indent=1))
+        return
+    terminal.stdout.print(_table(outcomes))
+    counts = f"{len(settings)} settings on {len(recordings)} recording{'s' if len(recordings) > 1 else ''}"
+    terminal.stdout.print(Text(f"{counts} in {seconds * 1000:.1f} ms", style="dim"))
+    if picture is not None:
+        terminal.stdout.print(Text(str(picture)), soft_wrap=True)
+
+
+def _draw(path: Path, recordings: Sequence[Recording], outcomes: Sequence[Outcome], dark: bool) -> None:
+    from ..plots.theme import DARK, LIGHT, drawing, save
+
+    theme = DARK if dark else LIGHT
+    with drawing(theme):
+        from ..plots.replay import draw_replay
+
+        plan = recordings[0].plan
+        title = f"{plan.get('model', '')}  ·  {plan.get('task', '')}  ·  replayed"
+        save(draw_replay(outcomes, title, theme), path)
+
+
+def _table(outcomes: Sequence[Outcome]) -> Table:
+    """A row a setting; with one recording also its strip of steps."""
+    alone = len(outcomes[0].runs) == 1
+    drawn = alone and len(outcomes[0].runs[0]) <= _WIDEST_STRIP
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in ("method", "threshold", "align", "computed", "ratio", "at most"):
+        justify = "left" if heading == "method" else "right"
+        table.add_column(heading, justify=justify, no_wrap=True)  # type: ignore[arg-type]
+    if drawn:
+        table.add_column("steps", overflow="fold")
+    for outcome in outcomes:
+        setting, ratios = outcome.setting, outcome.compute_ratios
+        spread = "" if alone else f" ({min(ratios):.0%} to {max(ratios):.0%})"
+        row: list[str | Text] = [
+            setting.line,
+            f"{setting.threshold:g}",
+            str(setting.align_steps),
+            f"{fmean(outcome.computed):g}" if alone else f"{fmean(outcome.computed):.1f}",
+            f"{fmean(ratios):.0%}{spread}",
+            f"{1 / fmean(ratios):.2f}x",
+        ]
+        if drawn:
+            cells = [step.decision.compute for step in outcome.runs[0]]
+            row.append(terminal.strip(cells, terminal.stdout))
+        table.add_row(*row)
+    return table
+
+
+def _words(text: str) -> list[str]:
+    """The names in `text`, which has commas between them."""
+    return [word.strip() for word in text.split(",") if word.strip()]
+
+
+def _numbers(text: str) -> list[float]:
+    try:
+        return [read_number(word) for word in _words(text)]
+    except ValueError:
+        raise UsageError(
+            f"threshold expects numbers with commas between, found {text[:60]!r}", "--threshold 0.05,0.07"
+        ) from None

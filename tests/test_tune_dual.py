@@ -1,0 +1,85 @@
+"""scripts/tune_dual.py: its equations are the shipped filter's, and it gives the same every time."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from navicache_cli.accuracy import Pairs, read_pairs
+from navicache_cli.cache import DualKalman, ScalarKalman, ZeroOrderHold
+from tests.conftest import MEASURED
+
+SCRIPT = Path(__file__).parents[1] / "scripts/tune_dual.py"
+
+
+@pytest.fixture(scope="module")
+def script():
+    found = importlib.util.spec_from_file_location("tune_dual", SCRIPT)
+    module = importlib.util.module_from_spec(found)
+    found.loader.exec_module(module)
+    return module
+
+
+def searched(script, capsys, monkeypatch, *arguments) -> dict:
+    monkeypatch.setattr(sys, "argv", ["tune_dual.py", *map(str, arguments)])
+    script.main()
+    found = json.loads(capsys.readouterr().out)
+    assert found.pop("seconds") < 120
+    return found
+
+
+def test_all_sets_at_once_are_the_filter_one_by_one(script):
+    random = np.random.default_rng(3)
+    steps = np.array([1, 2, 3, 5, 6, 7, 8, 11, 12, 15])
+    run = Pairs("p", steps, random.uniform(0.05, 0.5, len(steps)), random.uniform(0.05, 0.5, len(steps)))
+    candidates = script.draw(30, random, script.RANGES)
+    errors = script.simulate(candidates, run)
+    for index in range(30):
+        one = DualKalman(**{name: float(values[index]) for name, values in candidates.items()})
+        assert errors[index] == pytest.approx(script.error_of(one, run), rel=1e-9)
+    assert errors.std() > 0.01
+
+
+def test_the_middle_of_the_best(script):
+    candidates = {name: np.array([1.0, 4.0, 0.5, 0.9]) for name in script.RANGES}
+    errors = np.array([[0.3, 0.1], [0.1, 0.1], [0.9, 0.0], [0.1, 0.9]])
+    found = script.middle(candidates, errors, best=2)
+    assert found["level_noise"] == 2.0, "the geometric mean"
+    assert found["damping"] == 2.5, "the arithmetic mean"
+
+
+def test_held_out_errors_do_not_see_their_prompt(script, tmp_path, capsys, monkeypatch):
+    """One prompt's ratios are noise: it must not gain by having been searched on."""
+    random = np.random.default_rng(0)
+    lines = ["prompt,step,input_rel_l1,output_rel_l1"]
+    for prompt in range(3):
+        for step in range(1, 25):
+            ratio = 2 * 0.9**step if prompt else random.uniform(0.5, 2)
+            lines.append(f"p{prompt},{step},0.1,{0.1 * ratio}")
+    (tmp_path / "pairs.csv").write_text("\n".join(lines))
+    found = searched(script, capsys, monkeypatch, tmp_path / "pairs.csv", "--count", 500)
+    assert found == searched(script, capsys, monkeypatch, tmp_path / "pairs.csv", "--count", 500)
+    (tmp_path / "noise.csv").write_text("\n".join(line for line in lines if line[:2] in ("pr", "p0")))
+    (noise,) = read_pairs(tmp_path / "noise.csv")
+    others = [run for run in read_pairs(tmp_path / "pairs.csv") if run.prompt != "p0"]
+    candidates = script.draw(500, np.random.default_rng(0), script.RANGES)
+    errors = np.stack([script.simulate(candidates, run) for run in others], axis=1)
+    chosen = script.middle(candidates, errors, best=20)
+    assert found["held_out_by_prompt"]["p0"] == script.error_of(DualKalman(**chosen), noise)
+
+
+@pytest.mark.skipif(
+    not MEASURED.is_file(), reason=f"needs {MEASURED}; set NAVICACHE_MEASURED_PAIRS to where it is"
+)
+def test_the_shipped_parameters_are_what_the_search_gives(script, capsys, monkeypatch):
+    found = searched(script, capsys, monkeypatch, MEASURED)
+    shipped = DualKalman()
+    assert found["parameters"] == {name: getattr(shipped, name) for name in script.RANGES}
+    pairs = read_pairs(MEASURED)
+    assert found["held_out"] < 0.85 * script.mean_error(ZeroOrderHold(), pairs)
+    assert found["held_out"] < 0.92 * script.mean_error(ScalarKalman(), pairs)
