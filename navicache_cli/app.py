@@ -108,7 +108,13 @@ def _generate(
         Switch, opt(MODEL, "Share the weights among the processes too.", None, "--fsdp/--no-fsdp")
     ] = None,
     mode: Annotated[Text, opt(CACHE, "fast, mid or slow (fewer skips), off (none).  [default: fast]")] = None,
-    method: Annotated[Text, opt(CACHE, "Caching method: navicache, easycache or off.")] = None,
+    method: Annotated[
+        Text,
+        opt(
+            CACHE,
+            "Caching method: navicache, easycache, teacache, taylorseer, magcache, fbcache, pab or off.",
+        ),
+    ] = None,
     threshold: Annotated[
         Text, opt(CACHE, "Predicted relative error to stay under; more skips more.", "X")
     ] = None,
@@ -151,6 +157,43 @@ def _generate(
         flags["prompt"] = read_prompt(prompt_file)
     plan = build_plan(flags, assignments or [], config, dict(os.environ))
     generate(plan, quiet=quiet, as_json=as_json, dry_run=dry_run)
+
+
+@app.command("calibrate")
+def _calibrate(
+    model: Annotated[Text, typer.Option(help="Model family.  [default: tiny]")] = None,
+    task: Annotated[Text, typer.Option(help="Task of the model, such as t2v-1.3B.")] = None,
+    prompt: Annotated[
+        Text, typer.Option(help="What the video shows.  [default: the preset's example]")
+    ] = None,
+    steps: Annotated[Text, typer.Option(help="Denoising steps.", metavar="N")] = None,
+    seed: Annotated[Text, typer.Option(help="Seed of the noise.", metavar="N")] = None,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Where the ratios go (.json).", metavar="FILE")
+    ] = Path("ratios.json"),
+    overwrite: Annotated[Switch, typer.Option("--overwrite", help="Replace an existing file.")] = None,
+    assignments: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="Any option of generate; may be repeated.", metavar="KEY=VALUE"),
+    ] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print the path, nothing else.")] = False,
+) -> None:
+    """Measure the magnitude ratios that --method magcache needs, for a model that has none.
+
+    Generates once with every step computed. The file then goes to generate --set ratios=FILE.
+    """
+    from .commands.calibrate import calibrate
+    from .commands.generate import build_plan
+
+    if output.suffix.lower() != ".json":
+        raise UsageError(
+            f"output expects a file ending in .json, found {str(output)[-60:]!r}", "-o ratios.json"
+        )
+    flags = {"model": model, "task": task, "prompt": prompt, "steps": steps, "seed": seed}
+    plan = build_plan(
+        {**flags, "overwrite": overwrite, "mode": "off"}, assignments or [], None, dict(os.environ)
+    )
+    calibrate(plan, output.expanduser(), quiet)
 
 
 @app.command("presets")

@@ -123,6 +123,21 @@ class Policy(Protocol):
         """
 
 
+def region_of(policy: Policy) -> Region:
+    """Where the policy attaches."""
+    return getattr(policy, "region", Region.OWN)
+
+
+def signal_of(policy: Policy) -> Signal:
+    """By what the policy decides."""
+    return getattr(policy, "signal", Signal.INPUT)
+
+
+def measure_of(policy: Policy) -> Measure:
+    """What the policy wants measured on computed steps."""
+    return getattr(policy, "measures", Measure.CHANGES)
+
+
 class Unmeasured:
     """What methods share that learn nothing from computed steps and, unless they say so, forget nothing."""
 

@@ -94,9 +94,9 @@ class TaylorSeries:
         """The output at `step`, from what was kept, the newest first; summed in float32."""
         weights = taylor_weights([kept.step for kept in history], step)
         return tuple(
-            sum((w * y.float() for w, y in zip(weights[1:], older, strict=True)), weights[0] * y_c.float()).to(
-                y_c.dtype
-            )
+            sum(
+                (w * y.float() for w, y in zip(weights[1:], older, strict=True)), weights[0] * y_c.float()
+            ).to(y_c.dtype)
             for y_c, *older in zip(*(kept.outputs for kept in history), strict=True)
         )
 

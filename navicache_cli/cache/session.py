@@ -9,7 +9,7 @@ import torch
 
 from navicache_cli.cache.memory import BranchMemory
 from navicache_cli.cache.parts import PartStore
-from navicache_cli.cache.policy import Features, Measure, Policy, Signal, check_count
+from navicache_cli.cache.policy import Features, Measure, Policy, Signal, check_count, measure_of
 from navicache_cli.cache.predictor import Keep, Kept, Predictor, TaylorSeries, predictor_for
 from navicache_cli.cache.record import StepLog, StepRecord
 from navicache_cli.cache.signals import SignalSource, SignalWatch
@@ -82,7 +82,7 @@ class Session:
         agree: Agree | None = None,
     ) -> None:
         self.policy = policy
-        self._measure: Measure = getattr(policy, "measures", Measure.CHANGES)
+        self._measure = measure_of(policy)
         self.predictor = predictor or predictor_for(policy, self._measure)
         self._memory = BranchMemory(self.predictor)
         self._signal = SignalWatch(policy)

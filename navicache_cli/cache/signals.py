@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import torch
 
-from navicache_cli.cache.policy import Policy, Signal
+from navicache_cli.cache.policy import Policy, Signal, signal_of
 from navicache_cli.cache.tensors import Tensors, mean_abs, mean_abs_difference, same_layout, snapshot
 from navicache_cli.errors import SiteError
 
@@ -26,7 +26,7 @@ class SignalWatch:
     """
 
     def __init__(self, policy: Policy) -> None:
-        self.kind: Signal = getattr(policy, "signal", Signal.INPUT)
+        self.kind = signal_of(policy)
         self._name = policy.name
         self._of_tensors = policy.caches and self.kind not in (Signal.TIMESTEP, Signal.NONE)
         self.previous: Tensors = ()

@@ -20,6 +20,11 @@ from navicache_cli.errors import SiteError
 Modulation = Callable[[nn.Module, tuple[Any, ...], dict[str, Any]], torch.Tensor]
 
 
+def argument(name: str, position: int) -> Modulation:
+    """The modulation that a block takes as its argument `name`, or at `position`."""
+    return lambda block, args, kwargs: kwargs[name] if name in kwargs else args[position]
+
+
 class StackSite:
     """A stack of blocks inside a model: hidden states in and out; embedders and final layer always run.
 
@@ -150,7 +155,12 @@ class _Stack:
         return forward
 
     def _run_head(
-        self, position: int, original: Forward, hidden: Argument, args: tuple[Any, ...], kwargs: dict[str, Any]
+        self,
+        position: int,
+        original: Forward,
+        hidden: Argument,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
     ) -> Any:
         if self.phase is not _Phase.BEFORE or (position == 0) != (not self.around_head):
             raise _not_in_order("the first block of the stack ran again in the same forward")
@@ -173,9 +183,7 @@ class _Stack:
         self.phase = _Phase.COMPUTING if predicted is None else _Phase.SKIPPING
         return predicted
 
-    def _source(
-        self, block: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> SignalSource | None:
+    def _source(self, block: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> SignalSource | None:
         """What a policy's signal is the change of, if this site has it."""
         modulation = self.site.modulation
         if self.site.head:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 
 from navicache_cli.cache.policy import Decision, Region, Signal, Unmeasured, check_count
 
@@ -65,6 +66,6 @@ def taylor_weights(steps: Sequence[int], step: int) -> list[float]:
         weights = [w + factor * d for w, d in zip(weights, differences[0], strict=True)]
         differences = [
             [(a - b) / (steps[k] - steps[k + 1]) for a, b in zip(newer, older, strict=True)]
-            for k, (newer, older) in enumerate(zip(differences, differences[1:], strict=False))
+            for k, (newer, older) in enumerate(pairwise(differences))
         ]
     return weights
