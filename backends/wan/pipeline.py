@@ -52,8 +52,8 @@ class WanPipeline:
 
         In sequence parallel both are whole on every process: the official forward shares out tokens after its
         embedding and gathers them before it ends (wan/distributed/xdit_context_parallel.py), so norms
-        measured here are those of the whole video. Under FSDP `model` is the wrapper. The stack of blocks sees
-        its process's share of the tokens.
+        measured here are those of the whole video. Under FSDP `model` is the wrapper. The stack of blocks
+        sees its process's share of the tokens.
         """
         model = self.official.model
         return Anatomy(

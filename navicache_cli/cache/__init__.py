@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from navicache_cli.cache.attention_site import AttentionSite
     from navicache_cli.cache.easycache import EasyCache
     from navicache_cli.cache.estimator import DualKalman, Estimator, ScalarKalman, ZeroOrderHold
-    from navicache_cli.cache.factory import ESTIMATORS, METHODS, METHOD_SETTINGS, make_policy
+    from navicache_cli.cache.factory import ESTIMATORS, METHOD_SETTINGS, METHODS, make_policy
     from navicache_cli.cache.fbcache import FirstBlockCache
     from navicache_cli.cache.magcache import Calibration, MagCache
     from navicache_cli.cache.navicache import NaviCache

@@ -41,8 +41,14 @@ class AttentionSite:
         """See `Site.bindings`.
 
         Raises:
-            SiteError: a forward lacks its parameter, or the policy uses a kind again that the model has not.
+            SiteError: a forward lacks its parameter, or the policy skips whole steps, or uses a kind again that
+                the model has not.
         """
+        if session.policy.caches:
+            raise SiteError(
+                f"expected a method that works on attentions, found {session.policy.name}",
+                hint="attach it to a ForwardSite or a StackSite",
+            )
         wanted = getattr(session.policy, "broadcast", {})
         unknown = [kind for kind in wanted if kind not in self.attentions]
         if unknown:
@@ -64,11 +70,8 @@ class AttentionSite:
 
         def forward(*args: Any, **kwargs: Any) -> Any:
             x = as_tensors(inputs.value(args, kwargs), inputs)
-            if session.enter(timestep.value(args, kwargs), x) is not None:
-                raise SiteError(
-                    f"expected a method that computes every step, found {session.policy.name}",
-                    hint="attach it to a ForwardSite or a StackSite",
-                )
+            predicted = session.enter(timestep.value(args, kwargs), x)
+            assert predicted is None, "a method that caches no step predicted one"
             output = original(*args, **kwargs)
             session.leave(())
             return output

@@ -18,7 +18,7 @@ from navicache_cli.errors import UsageError
 
 
 class MagCache(Unmeasured):
-    """Skip while the error that the kept residual's magnitude makes, summed up, stays below τ; at most K times.
+    """Skip while the error of the kept residual's magnitude, summed up, stays below τ; at most K times.
 
     After the first ⌊ρN⌋ steps: R ← R · γ_i, E ← E + |1 − R|, and skip exactly when E < τ and at most K steps
     in a row; a computed step sets R = 1 and E = 0. γ_i is the magnitude of the residual of the stack of

@@ -53,7 +53,7 @@ class BranchMemory:
         return self.predictor.predict(inputs, history[0].inputs, history[0].outputs)
 
     def release(self, branch: int) -> Kept | None:
-        """Let go of what a computed call of the branch makes needless; return what it kept last, if anything."""
+        """Let go of what a computed call of the branch makes needless; return what it kept last."""
         history = self._branches.pop(branch, [])
         depth = self.predictor.order if isinstance(self.predictor, TaylorSeries) else 0
         if depth and history:

@@ -102,7 +102,7 @@ class TaylorSeries:
 
 
 def predictor_for(policy: Policy, measure: Measure) -> Predictor | TaylorSeries:
-    """The predictor a policy is published with; x_c and y_c are kept for it where changes are measured on them."""
+    """The predictor a policy is published with; where changes are measured, x_c and y_c are kept anyway."""
     if isinstance(policy, TaylorSeer):
         return TaylorSeries(policy.order)
     return ResidualReuse() if measure is Measure.CHANGES else StoredResidual()

@@ -224,7 +224,8 @@ def _video_tags(plan: Plan, model: str) -> dict[str, str]:
         "guidance",
         "shift",
         "solver",
-        *METHOD_SETTINGS.get(plan.method, ()),
+        # A file of ratios is a path of this machine, which is nobody's business.
+        *(name for name in METHOD_SETTINGS.get(plan.method, ()) if name != "ratios"),
     ]
     settings = {name: getattr(plan, name) for name in names}
     return {
