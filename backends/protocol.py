@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Protocol
 
+from navicache_cli.cache.policy import Region
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -38,8 +40,15 @@ class Pipeline(Protocol):
 
     identity: ModelIdentity
 
-    def site(self) -> Site:
-        """Return where the cache attaches."""
+    def site(self, region: Region = Region.OWN) -> Site:
+        """Return where a method that works in `region` attaches.
+
+        Methods of the paper and `off` ask for `Region.OWN`; the others only where the preset's `methods` list
+        them. `navicache_cli.cache.Anatomy` has them all.
+
+        Raises:
+            SiteError: the model has no such region.
+        """
 
     def generate(self, plan: Plan, stages: Stages) -> Tensor:
         """Run the family's own sampler.

@@ -11,7 +11,7 @@ import typer
 
 from . import __version__
 from .errors import InterruptedRunError, NavicacheError, OutputError, UsageError
-from .flags import OUTPUT, Text, generate_options, opt
+from .flags import OUTPUT, Switch, Text, generate_options, opt
 from .shared_options import takes_options_of
 
 app = typer.Typer(
@@ -178,6 +178,43 @@ def _compare(
     assignments, config = options.pop("assignments") or [], options.pop("config")
     request = Request(methods, modes, tuple(sweep or ()), prompts, seeds, lpips, page, as_json)
     compare(request, {**options, "output_dir": output_dir}, assignments, config)
+
+
+@app.command("calibrate")
+def _calibrate(
+    model: Annotated[Text, typer.Option(help="Model family.  [default: tiny]")] = None,
+    task: Annotated[Text, typer.Option(help="Task of the model, such as t2v-1.3B.")] = None,
+    prompt: Annotated[
+        Text, typer.Option(help="What the video shows.  [default: the preset's example]")
+    ] = None,
+    steps: Annotated[Text, typer.Option(help="Denoising steps.", metavar="N")] = None,
+    seed: Annotated[Text, typer.Option(help="Seed of the noise.", metavar="N")] = None,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Where the ratios go (.json).", metavar="FILE")
+    ] = Path("ratios.json"),
+    overwrite: Annotated[Switch, typer.Option("--overwrite", help="Replace an existing file.")] = None,
+    assignments: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="Any option of generate; may be repeated.", metavar="KEY=VALUE"),
+    ] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print the path, nothing else.")] = False,
+) -> None:
+    """Measure the magnitude ratios that --method magcache needs, for a model that has none.
+
+    Generates once with every step computed. The file then goes to generate --set ratios=FILE.
+    """
+    from .commands.calibrate import calibrate
+    from .commands.generate import build_plan
+
+    if output.suffix.lower() != ".json":
+        raise UsageError(
+            f"output expects a file ending in .json, found {str(output)[-60:]!r}", "-o ratios.json"
+        )
+    flags = {"model": model, "task": task, "prompt": prompt, "steps": steps, "seed": seed}
+    plan = build_plan(
+        {**flags, "overwrite": overwrite, "mode": "off"}, assignments or [], None, dict(os.environ)
+    )
+    calibrate(plan, output.expanduser(), quiet)
 
 
 @app.command("presets")

@@ -71,7 +71,13 @@ def generate_options(
         Switch, opt(MODEL, "Share the weights among the processes too.", None, "--fsdp/--no-fsdp")
     ] = None,
     mode: Annotated[Text, opt(CACHE, "fast, mid or slow (fewer skips), off (none).  [default: fast]")] = None,
-    method: Annotated[Text, opt(CACHE, "Caching method: navicache, easycache or off.")] = None,
+    method: Annotated[
+        Text,
+        opt(
+            CACHE,
+            "Caching method: navicache, easycache, teacache, taylorseer, magcache, fbcache, pab or off.",
+        ),
+    ] = None,
     threshold: Annotated[
         Text, opt(CACHE, "Predicted relative error to stay under; more skips more.", "X")
     ] = None,

@@ -56,6 +56,30 @@ def read_size(value: Any) -> str:
     return f"{int(match[1])}x{int(match[2])}"
 
 
+def read_whole_numbers(value: Any) -> str:
+    """Read `name=number` items with spaces or commas between, normalised; a mapping says the same."""
+    items = [f"{k}={v}" for k, v in value.items()] if isinstance(value, dict) else split_list(value)
+    if not all(re.fullmatch(r"[a-z]+=\d{1,4}", item) for item in items):
+        raise ValueError("kind=number items, such as 'self=2 cross=6'")
+    return " ".join(items)
+
+
+def read_numbers(value: Any) -> str:
+    """Read numbers with spaces or commas between, normalised; a list says the same."""
+    items = [str(item) for item in value] if isinstance(value, list) else split_list(value)
+    try:
+        if all(math.isfinite(float(item)) for item in items):
+            return " ".join(items)
+    except ValueError:
+        pass
+    raise ValueError("finite numbers with spaces between")
+
+
+def split_list(value: Any) -> list[str]:
+    """Split text at spaces and commas."""
+    return str(value).replace(",", " ").split()
+
+
 # Every option with its reader, which raises ValueError with what it expects; in the order plans are shown.
 OPTIONS: dict[str, Callable[[Any], Any]] = {
     "model": read_text, "task": read_text, "mode": read_text, "method": read_text,
@@ -64,7 +88,10 @@ OPTIONS: dict[str, Callable[[Any], Any]] = {
     "size": read_size, "aspect_ratio": read_text, "frames": read_integer, "fps": read_integer,
     "steps": read_integer, "seed": read_integer, "guidance": read_number, "embedded_guidance": read_number,
     "shift": read_number, "solver": read_text,
-    "threshold": read_number, "align_steps": read_integer, "estimator": read_text, "weights": read_text,
+    "threshold": read_number, "align_steps": read_integer, "estimator": read_text,
+    "coefficients": read_numbers, "ratios": read_text, "max_skips": read_integer, "retention": read_number,
+    "broadcast": read_whole_numbers, "window": read_numbers, "interval": read_integer, "order": read_integer,
+    "weights": read_text,
     "repo": read_text, "offload": read_switch, "t5_cpu": read_switch, "fp8": read_switch,
     "ulysses": read_integer, "ring": read_integer, "fsdp": read_switch,
     "output": read_text, "output_dir": read_text, "overwrite": read_switch, "baseline": read_switch,
@@ -74,6 +101,8 @@ BUILT_IN: dict[str, Any] = {
     "model": "tiny", "mode": "fast", "method": "navicache", "threshold": 0.0,
     "image": "", "last_image": "", "reference_images": "", "source_video": "", "source_mask": "",
     "aspect_ratio": "", "embedded_guidance": 0.0,
+    "coefficients": "", "ratios": "", "max_skips": 0, "retention": 0.0,
+    "broadcast": "", "window": "", "interval": 0, "order": 0,
     "weights": "", "repo": "", "offload": False, "t5_cpu": False, "fp8": False,
     "ulysses": 1, "ring": 1, "fsdp": False,
     "output": "", "output_dir": "videos", "overwrite": False, "baseline": False,
@@ -84,7 +113,7 @@ FAMILY_OPTIONS = (
     "aspect_ratio", "embedded_guidance", "repo", "offload", "t5_cpu", "fp8", "ulysses", "ring", "fsdp",
 )  # fmt: skip
 # Keys of a preset's task that are no plan values; see `presets.Preset.tasks`.
-TASK_FACTS = ("sizes", "inputs", "optional_inputs", "by_size")
+TASK_FACTS = ("sizes", "inputs", "optional_inputs", "by_size", "methods")
 # Files a video is made from, and what each is.
 INPUTS = {
     "image": "a picture's path",

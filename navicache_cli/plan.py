@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from .by_name import read_option, settle_size, sizes_in_pixels
-from .cache.factory import ESTIMATORS, METHODS
+from .cache.factory import ESTIMATORS
 from .errors import UsageError
+from .methods import check_method, method_layers
 from .options import (
     BUILT_IN,
     ENVIRONMENT_ALIASES,
@@ -49,6 +50,8 @@ class Plan:
         steps, guidance, shift, solver, seed: the sampler's settings.
         embedded_guidance: scale that a guidance-distilled transformer is told, 0 for other ones.
         threshold, align_steps, estimator: the cache's settings (tau and A of the paper).
+        coefficients, ratios, max_skips, retention, broadcast, window, interval, order: settings of one method
+            each; see `cache.factory.METHOD_SETTINGS` and `methods.policy_for`.
         weights: a folder of other weights, "" for the model's own, or a word the model knows ("random").
         repo: the official repository's checkout, or "" to look for it.
         offload, t5_cpu: whether parts that are idle leave the GPU; whether the text encoder runs on the CPU.
@@ -86,6 +89,14 @@ class Plan:
     threshold: float
     align_steps: int
     estimator: str
+    coefficients: str
+    ratios: str
+    max_skips: int
+    retention: float
+    broadcast: str
+    window: str
+    interval: int
+    order: int
     weights: str
     repo: str
     offload: bool
@@ -197,13 +208,17 @@ def resolve(layers: list[Layer]) -> Plan:
     apply(Layer(label, {"fps": preset.fps, **preset.defaults}))
     spec = preset.tasks[task]
     apply(Layer(f"{label} {task}", {k: v for k, v in spec.items() if k not in TASK_FACTS}))
+    size = ""
     with suppress(ValueError):  # A size that cannot be read is reported below, with its source.
         size = read_size(pick("size", spec.get("size", preset.defaults.get("size", ""))))
-        apply(Layer(f"{label} {task} {size}", spec.get("by_size", {}).get(size, {})))
+        by_size = spec.get("by_size", {}).get(size, {})
+        apply(Layer(f"{label} {task} {size}", {k: v for k, v in by_size.items() if k not in TASK_FACTS}))
     with suppress(ValueError):
         if read_integer(pick("ulysses", "1")) * read_integer(pick("ring", "1")) > 1:
             apply(Layer(f"{label}, several processes", preset.parallel))
     apply(Layer(f"{label} {mode}", preset.modes.get(mode, {"method": OFF})))
+    for where, values in method_layers(preset, task, size, mode, pick("method", chosen["method"])):
+        apply(Layer(where, values))
     for layer in layers:
         apply(layer)
     if mode == OFF and chosen["method"] != OFF:
@@ -239,8 +254,6 @@ def check(plan: Plan, preset: Preset) -> None:
                 hint or f"set it with --{name}",
             )
 
-    if plan.method not in METHODS:
-        raise UsageError(unknown("method", plan.method, METHODS), "set it with --method")
     if plan.estimator not in ESTIMATORS:
         raise UsageError(unknown("estimator", plan.estimator, ESTIMATORS), "set it with --estimator")
     expect(len(plan.prompt) <= MAX_PROMPT_CHARACTERS, "prompt", f"at most {MAX_PROMPT_CHARACTERS} characters")
@@ -280,6 +293,7 @@ def check(plan: Plan, preset: Preset) -> None:
             f"({plan.provenance['method']})",
             "add --mode off",
         )
+    check_method(plan, preset)
 
 
 def slug(text: str, limit: int = 48) -> str:

@@ -28,13 +28,16 @@ class Preset:
         defaults: plan values before task and mode.
         parallel: plan values that several processes change.
         tasks: plan values a task changes; `sizes` it supports; `inputs`, the pictures it needs (options of
-            the plan); `optional_inputs`, those it may take; `by_size`, plan values a size changes.
+            the plan); `optional_inputs`, those it may take; `by_size`, plan values a size changes; `methods`,
+            as below, for the task alone (and in `by_size` for a size alone).
         modes: plan values a mode changes; `off` is not listed.
         sources: where the figures come from.
         aspect_ratios: names of aspect ratios, the default first; see `by_name`.
         named_sizes: for each name of a size, as in `sizes`, the pixels at each of `aspect_ratios`.
         named_frames: numbers of frames that have a name.
         examples: prompts for comparisons; empty for the default prompt alone.
+        methods: the methods of other papers that the family offers, each with its plan values; `modes` in
+            them, plan values a mode changes.
     """
 
     model: str
@@ -53,6 +56,7 @@ class Preset:
     named_sizes: dict[str, list[str]] = field(default_factory=dict)
     named_frames: dict[str, int] = field(default_factory=dict)
     examples: list[str] = field(default_factory=list)
+    methods: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
 def read_yaml(path: Path) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import platform
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -50,6 +50,7 @@ class StepReport:
         innovation: measured ratio minus expected, if this step measured one.
         predicted_change: relative output change expected for this step alone.
         accumulated_error: E at the decision.
+        reused: kinds of attention whose earlier outputs were used; the model ran all the same.
     """
 
     index: int
@@ -62,6 +63,7 @@ class StepReport:
     innovation: float | None
     predicted_change: float | None
     accumulated_error: float | None
+    reused: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,8 @@ class Totals:
     """Sums over the steps.
 
     `skip_ratio` is skipped_steps / steps; `speedup_bound` is what skipping alone could reach in denoising
-    time, steps / computed_steps. `cache_bytes` is the most the cache held at once.
+    time, steps / computed_steps. `cache_bytes` is the most the cache held at once. `attention_calls` and
+    `attention_calls_saved` count attentions that ran or did not, for a method that works on them.
     """
 
     steps: int
@@ -82,6 +85,8 @@ class Totals:
     cache_bytes: int
     peak_memory_bytes: int
     speedup_bound: float
+    attention_calls: int = 0
+    attention_calls_saved: int = 0
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from .errors import OutOfMemoryError, one_line
+from .methods import policy_for
 from .report import StepReport, Totals, peak_memory_bytes
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
     from backends.protocol import Pipeline
 
-    from .cache import Session, StepRecord
+    from .cache import Policy, Session, StepRecord
     from .plan import Plan
 
 
@@ -35,13 +36,19 @@ class Run:
     seconds: dict[str, float]
 
 
-def run(pipeline: Pipeline, plan: Plan, on_step: Callable[[StepRecord], None] | None = None) -> Run:
+def run(
+    pipeline: Pipeline,
+    plan: Plan,
+    on_step: Callable[[StepRecord], None] | None = None,
+    policy: Policy | None = None,
+) -> Run:
     """Generate the video of a plan.
 
     Args:
         pipeline: the loaded model.
         plan: what to generate, how to cache, and whether to record.
         on_step: called with the record of each finished step.
+        policy: decides in the place of the plan's method.
 
     Raises:
         OutOfMemoryError: the GPU's memory did not suffice.
@@ -51,17 +58,16 @@ def run(pipeline: Pipeline, plan: Plan, on_step: Callable[[StepRecord], None] | 
 
     from backends.protocol import Stages
 
-    from .cache import Recorder, Session, attach, make_policy
+    from .cache import Recorder, Session, attach
+    from .cache.policy import region_of
     from .distributed import agreement
 
-    policy = make_policy(
-        plan.method, threshold=plan.threshold, align_steps=plan.align_steps, estimator=plan.estimator
-    )
+    policy = policy or policy_for(plan)
     recorder = Recorder() if plan.trajectory else None
     session = Session(policy, plan.steps, on_step=on_step, agree=agreement(), recorder=recorder)
     stages = Stages()
     try:
-        with attach(pipeline.site(), session):
+        with attach(pipeline.site(region_of(policy)), session):
             video = pipeline.generate(plan, stages)
     except torch.cuda.OutOfMemoryError as error:
         raise OutOfMemoryError(
@@ -89,6 +95,7 @@ def step_reports(session: Session) -> list[StepReport]:
             innovation=finite(record.innovation),
             predicted_change=finite(record.predicted_change),
             accumulated_error=finite(record.accumulated_error),
+            reused=list(record.reused),
         )
         for record in session.records
     ]
@@ -106,6 +113,8 @@ def totals(session: Session) -> Totals:
         compute_ratio=computed / steps,
         transformer_calls=session.transformer_calls,
         transformer_calls_saved=session.transformer_calls_saved,
+        attention_calls=session.parts.calls,
+        attention_calls_saved=session.parts.calls_saved,
         cache_bytes=session.peak_cache_bytes,
         peak_memory_bytes=peak_memory_bytes(),
         speedup_bound=steps / max(computed, 1),

@@ -101,6 +101,9 @@ def _summary_table(report: Report) -> Table:
         f"{totals.skipped_steps} of {totals.steps} ({totals.skip_ratio:.0%}), "
         f"at most {totals.speedup_bound:.2f}x faster",
     )
+    if totals.attention_calls_saved:
+        outputs = totals.attention_calls + totals.attention_calls_saved
+        table.add_row("attention", f"{totals.attention_calls_saved} of {outputs} outputs used again")
     table.add_row("denoising", f"{times.denoise:.2f} s of {times.total:.2f} s in all")
     if report.baseline:
         base = report.baseline

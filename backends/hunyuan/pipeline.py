@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from backends.official import out_of_memory_hints, quiet, timed
-from navicache_cli.cache import ForwardSite
+from navicache_cli.cache import Anatomy
+from navicache_cli.cache.policy import Region
 from navicache_cli.errors import BackendError
 
 from .tasks import HUNYUAN
@@ -40,13 +41,26 @@ class HunyuanPipeline:
         # The program has a progress bar of its own.
         sampler.pipeline.set_progress_bar_config(disable=True)
 
-    def site(self) -> Site:
-        """Return the whole transformer forward: `x` is [B, 16, F, H, W], `t` is [B], the output {"x": …}.
+    def site(self, region: Region = Region.OWN) -> Site:
+        """Return a site; the model's own region is the whole transformer forward.
+
+        There `x` is [B, 16, F, H, W], `t` is [B], the output {"x": …}.
 
         B is 1, or 2 under guidance above 1: unconditional and conditional in one forward, so one decision.
         With several GPUs the forward bound on the instance takes and gives the whole latent.
+
+        The stack of blocks is that of the video's tokens: the double blocks have the text's beside them, the
+        single blocks appended.
         """
-        return ForwardSite(self.sampler.pipeline.transformer, timestep="t", inputs="x")
+        model = self.sampler.pipeline.transformer
+        return Anatomy(
+            model,
+            timestep="t",
+            inputs="x",
+            blocks=lambda: [*model.double_blocks, *model.single_blocks],
+            beside="txt",
+            modulation=modulated_input,
+        ).site(region)
 
     def generate(self, plan: Plan, stages: Stages) -> Tensor:
         """Call the official `predict`. See `Pipeline.generate`.
@@ -72,6 +86,14 @@ class HunyuanPipeline:
                 embedded_guidance_scale=plan.embedded_guidance,
             )
         return read_samples(made["samples"], (plan.frames, plan.height, plan.width))
+
+
+def modulated_input(block: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
+    """What the first double block's attention takes: the video's tokens, normed and modulated, [B, L, C]."""
+    tokens, _, embedding = args[:3]
+    shift, scale, *_ = block.img_mod(embedding).chunk(6, dim=-1)
+    modulated: Tensor = block.img_norm1(tokens) * (1 + scale[:, None]) + shift[:, None]
+    return modulated
 
 
 def read_samples(samples: Tensor, shape: tuple[int, int, int]) -> Tensor:

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 from torch import nn
 
 from backends import official
-from navicache_cli.cache import StackSite
+from navicache_cli.cache import Anatomy
+from navicache_cli.cache.policy import Region
 from navicache_cli.errors import SiteError
 
 if TYPE_CHECKING:
@@ -55,9 +56,9 @@ class OpenSoraPipeline:
         self.device = device
         self.identity = identity
 
-    def site(self) -> Site:
-        """Return the stack of blocks; see `stack_of`."""
-        return stack_of(self.route.transformer)
+    def site(self, region: Region = Region.OWN) -> Site:
+        """Return a site; the model's own region is the stack of blocks. See `anatomy_of`."""
+        return anatomy_of(self.route.transformer).site(region)
 
     def generate(self, plan: Plan, stages: Stages) -> Tensor:
         """Run the official sampler. See `Pipeline.generate`.
@@ -72,8 +73,8 @@ class OpenSoraPipeline:
             return self.route.generate(plan).cpu()
 
 
-def stack_of(transformer: Any) -> StackSite:
-    """Return the site over a spatial and a temporal block in turn: hidden states [B, T·S, C] in and out.
+def anatomy_of(transformer: Any) -> Anatomy:
+    """Return its parts: a spatial and a temporal block in turn, hidden states [B, T·S, C] in and out.
 
     B is two, the guidance's branches in one forward. The official code walks the pairs by `zip`, VideoSys by
     index; both call the same blocks in the same order.
@@ -91,7 +92,29 @@ def stack_of(transformer: Any) -> StackSite:
             "check out the tested commit of the repository",
         )
     blocks = [block for pair in zip(spatial, temporal, strict=True) for block in pair]
-    return StackSite(transformer, blocks, timestep="timestep", hidden="x")
+    return Anatomy(
+        transformer,
+        timestep="timestep",
+        inputs="x",
+        whole=False,
+        blocks=lambda: blocks,
+        hidden="x",
+        modulation=modulated_input,
+        attentions=lambda: {
+            "spatial": [block.attn for block in spatial],
+            "temporal": [block.attn for block in temporal],
+            "cross": [block.cross_attn for block in blocks],
+        },
+    )
+
+
+def modulated_input(block: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
+    """What the first spatial block's attention takes: hidden states, normed and modulated, [B, T·S, C]."""
+    hidden, _, embedding = args[:3]
+    table = block.scale_shift_table[None] + embedding.reshape(len(hidden), 6, -1)
+    shift, scale, *_ = table.chunk(6, dim=1)
+    modulated: Tensor = block.norm1(hidden) * (1 + scale) + shift
+    return modulated
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from backends.protocol import Stages
 from navicache_cli import __version__
+from navicache_cli.cache.policy import Region
 from navicache_cli.errors import UsageError, WeightsError
 from navicache_cli.presets import OFF
 from navicache_cli.report import ModelIdentity
@@ -59,11 +60,23 @@ class TinyPipeline:
             weights_digest=f"sha256:{digest.hexdigest()}",
         )
 
-    def site(self) -> Site:
-        """Return the whole transformer forward, as for Wan2.1."""
-        from navicache_cli.cache import ForwardSite
+    def site(self, region: Region = Region.OWN) -> Site:
+        """Return a site; the model's own region is the whole transformer forward, as for Wan2.1."""
+        from navicache_cli.cache import Anatomy
+        from navicache_cli.cache.stack_site import argument
 
-        return ForwardSite(self.transformer, timestep="t", inputs="x")
+        blocks = self.transformer.blocks
+        return Anatomy(
+            self.transformer,
+            timestep="t",
+            inputs="x",
+            blocks=lambda: blocks,
+            modulation=argument("e", 1),
+            attentions=lambda: {
+                "self": [block.self_attn for block in blocks],
+                "cross": [block.cross_attn for block in blocks],
+            },
+        ).site(region)
 
     def generate(self, plan: Plan, stages: Stages) -> Tensor:
         """Sample as Wan2.1 does: two forwards a step under guidance, one without (guidance 1).

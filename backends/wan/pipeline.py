@@ -10,7 +10,9 @@ import torch
 
 from backends.names import replaced
 from backends.official import out_of_memory_hints, quiet, timed
-from navicache_cli.cache import ForwardSite
+from navicache_cli.cache import Anatomy
+from navicache_cli.cache.policy import Region
+from navicache_cli.cache.stack_site import argument
 
 from .pictures import check_video, read_picture, reference_paths
 from .tasks import VACE, Task
@@ -40,17 +42,33 @@ class WanPipeline:
         self.task = task
         self.identity = identity
 
-    def site(self) -> Site:
-        """Return the whole transformer forward: `x` is a list of latents [16, F, H, W], `t` has shape [1].
+    def site(self, region: Region = Region.OWN) -> Site:
+        """Return a site; the model's own region is the whole transformer forward.
+
+        There `x` is a list of latents [16, F, H, W], and `t` has shape [1].
 
         The picture of image-to-video goes beside x, in `y`; the forward joins them inside, so that x and the
         output have the same shape.
 
         In sequence parallel both are whole on every process: the official forward shares out tokens after its
         embedding and gathers them before it ends (wan/distributed/xdit_context_parallel.py), so norms
-        measured here are those of the whole video. Under FSDP `model` is the wrapper.
+        measured here are those of the whole video. Under FSDP `model` is the wrapper. The stack of blocks
+        sees its process's share of the tokens.
         """
-        return ForwardSite(self.official.model, timestep="t", inputs="x")
+        model = self.official.model
+        return Anatomy(
+            model,
+            timestep="t",
+            inputs="x",
+            blocks=lambda: model.blocks,
+            # The projected embedding of the timestep, [1, 6, C]; TeaCache's polynomials with retention steps
+            # were fitted on it.
+            modulation=argument("e", 1),
+            attentions=lambda: {
+                "self": [block.self_attn for block in model.blocks],
+                "cross": [block.cross_attn for block in model.blocks],
+            },
+        ).site(region)
 
     def generate(self, plan: Plan, stages: Stages) -> Tensor:
         """Call the official `generate`. See `Pipeline.generate`.

@@ -14,31 +14,47 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from navicache_cli.cache.anatomy import Anatomy
+    from navicache_cli.cache.attention_site import AttentionSite
     from navicache_cli.cache.easycache import EasyCache
     from navicache_cli.cache.estimator import DualKalman, Estimator, ScalarKalman, ZeroOrderHold
-    from navicache_cli.cache.factory import ESTIMATORS, METHODS, make_policy
+    from navicache_cli.cache.factory import ESTIMATORS, METHOD_SETTINGS, METHODS, make_policy
+    from navicache_cli.cache.fbcache import FirstBlockCache
+    from navicache_cli.cache.magcache import Calibration, MagCache
     from navicache_cli.cache.navicache import NaviCache
     from navicache_cli.cache.off import Off
-    from navicache_cli.cache.policy import Decision, Features, Policy
-    from navicache_cli.cache.predictor import Predictor, ResidualReuse
+    from navicache_cli.cache.pab import PyramidAttentionBroadcast
+    from navicache_cli.cache.policy import Decision, Features, Measure, Policy, Region, Signal
+    from navicache_cli.cache.predictor import Predictor, ResidualReuse, StoredResidual, TaylorSeries
     from navicache_cli.cache.record import StepRecord
     from navicache_cli.cache.recorder import Recorder
     from navicache_cli.cache.session import Session
-    from navicache_cli.cache.site import ForwardSite, Site, StackSite, attach
+    from navicache_cli.cache.site import ForwardSite, Site, attach
+    from navicache_cli.cache.stack_site import StackSite
+    from navicache_cli.cache.taylorseer import TaylorSeer
+    from navicache_cli.cache.teacache import TeaCache
     from navicache_cli.cache.trajectory import Trajectory, replay
 
 _HOMES = {
+    "anatomy": ("Anatomy",),
+    "attention_site": ("AttentionSite",),
     "easycache": ("EasyCache",),
     "estimator": ("DualKalman", "Estimator", "ScalarKalman", "ZeroOrderHold"),
-    "factory": ("ESTIMATORS", "METHODS", "make_policy"),
+    "factory": ("ESTIMATORS", "METHODS", "METHOD_SETTINGS", "make_policy"),
+    "fbcache": ("FirstBlockCache",),
+    "magcache": ("Calibration", "MagCache"),
     "navicache": ("NaviCache",),
     "off": ("Off",),
-    "policy": ("Decision", "Features", "Policy"),
-    "predictor": ("Predictor", "ResidualReuse"),
+    "pab": ("PyramidAttentionBroadcast",),
+    "policy": ("Decision", "Features", "Measure", "Policy", "Region", "Signal"),
+    "predictor": ("Predictor", "ResidualReuse", "StoredResidual", "TaylorSeries"),
     "record": ("StepRecord",),
     "recorder": ("Recorder",),
     "session": ("Session",),
-    "site": ("ForwardSite", "Site", "StackSite", "attach"),
+    "site": ("ForwardSite", "Site", "attach"),
+    "stack_site": ("StackSite",),
+    "taylorseer": ("TaylorSeer",),
+    "teacache": ("TeaCache",),
     "trajectory": ("Trajectory", "replay"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
@@ -46,23 +62,37 @@ _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 __all__ = [
     "ESTIMATORS",
     "METHODS",
+    "METHOD_SETTINGS",
+    "Anatomy",
+    "AttentionSite",
+    "Calibration",
     "Decision",
     "DualKalman",
     "EasyCache",
     "Estimator",
     "Features",
+    "FirstBlockCache",
     "ForwardSite",
+    "MagCache",
+    "Measure",
     "NaviCache",
     "Off",
     "Policy",
     "Predictor",
+    "PyramidAttentionBroadcast",
     "Recorder",
+    "Region",
     "ResidualReuse",
     "ScalarKalman",
     "Session",
+    "Signal",
     "Site",
     "StackSite",
     "StepRecord",
+    "StoredResidual",
+    "TaylorSeer",
+    "TaylorSeries",
+    "TeaCache",
     "Trajectory",
     "ZeroOrderHold",
     "attach",

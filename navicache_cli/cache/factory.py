@@ -2,37 +2,71 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from navicache_cli.cache.easycache import EasyCache
 from navicache_cli.cache.estimator import DualKalman, Estimator, ScalarKalman
+from navicache_cli.cache.fbcache import FirstBlockCache
+from navicache_cli.cache.magcache import MagCache
 from navicache_cli.cache.navicache import NaviCache
 from navicache_cli.cache.off import Off
+from navicache_cli.cache.pab import PyramidAttentionBroadcast
 from navicache_cli.cache.policy import Policy
+from navicache_cli.cache.taylorseer import TaylorSeer
+from navicache_cli.cache.teacache import TeaCache
 from navicache_cli.errors import UsageError
 
-METHODS = ("off", "navicache", "easycache")
+# Methods that need nothing of a model but its own region; the others need what only its family can tell.
+GENERAL_METHODS = ("off", "navicache", "easycache")
+# Each of the other methods with the settings that it alone takes.
+METHOD_SETTINGS: dict[str, tuple[str, ...]] = {
+    "teacache": ("coefficients",),
+    "magcache": ("ratios", "max_skips", "retention"),
+    "pab": ("broadcast", "window"),
+    "fbcache": (),
+    "taylorseer": ("interval", "order"),
+}
+METHODS = (*GENERAL_METHODS, *METHOD_SETTINGS)
 _ESTIMATORS: dict[str, type[ScalarKalman] | type[DualKalman]] = {"scalar": ScalarKalman, "dual": DualKalman}
 ESTIMATORS = tuple(_ESTIMATORS)
 
 
-def make_policy(name: str, *, threshold: float, align_steps: int, estimator: str = "scalar") -> Policy:
+def make_policy(
+    name: str, *, threshold: float, align_steps: int, estimator: str = "scalar", **settings: Any
+) -> Policy:
     """Build the policy called `name`, in the state of a fresh generation.
 
     Args:
         name: one of `METHODS`.
-        threshold: τ, relative; at least 0. Ignored by "off".
-        align_steps: A, how many first steps are always computed. Ignored by "off".
+        threshold: τ, relative; at least 0. Ignored by "off", "pab" and "taylorseer".
+        align_steps: A, how many first steps are always computed. Ignored by "off", "pab" and "magcache".
         estimator: one of `ESTIMATORS`. Used by "navicache" only.
+        settings: those of the method, see `METHOD_SETTINGS` and its class.
 
     Raises:
-        UsageError: an unknown name, or a number out of range.
+        UsageError: an unknown name, a setting of another method, or a number out of range.
     """
-    if name == "off":
-        return Off()
-    if name == "easycache":
-        return EasyCache(threshold, align_steps)
-    if name == "navicache":
-        return NaviCache(threshold, align_steps, _make_estimator(estimator))
-    raise UsageError(f"unknown method {name!r}", hint=f"known methods: {', '.join(METHODS)}")
+    if name not in METHODS:
+        raise UsageError(f"unknown method {name!r}", hint=f"known methods: {', '.join(METHODS)}")
+    taken = METHOD_SETTINGS.get(name, ())
+    for setting in settings:
+        if setting not in taken:
+            raise UsageError(
+                f"expected settings of {name} ({', '.join(taken) or 'it has none'}), found {setting!r}",
+                hint=f"leave {setting} out",
+            )
+    makers: dict[str, Any] = {
+        "off": Off,
+        "easycache": lambda: EasyCache(threshold, align_steps),
+        "navicache": lambda: NaviCache(threshold, align_steps, _make_estimator(estimator)),
+        "teacache": lambda: TeaCache(threshold, align_steps, **settings),
+        "magcache": lambda: MagCache(threshold, **settings),
+        "pab": lambda: PyramidAttentionBroadcast(**settings),
+        "fbcache": lambda: FirstBlockCache(threshold, align_steps),
+        "taylorseer": lambda: TaylorSeer(align_steps, **settings),
+    }
+    policy: Policy = makers[name]()
+    return policy
 
 
 def _make_estimator(name: str) -> Estimator:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from navicache_cli.cache.estimator import Estimator
-from navicache_cli.cache.policy import Decision, check_count, check_threshold
+from navicache_cli.cache.policy import Decision, Measure, Region, Signal, check_count, check_threshold
 
 # Keeps z finite when the input did not move; the value is that of NaviCache's published code.
 _SPAN_FLOOR = 1e-8
@@ -30,6 +30,9 @@ class ErrorGate:
 
     name = "gate"
     caches = True
+    region = Region.OWN
+    signal = Signal.INPUT
+    measures = Measure.CHANGES
 
     def __init__(self, threshold: float, align_steps: int, estimator: Estimator) -> None:
         self.threshold = check_threshold(threshold)

@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-from navicache_cli.cache.policy import Decision
+from navicache_cli.cache.policy import Decision, Region, Signal, Unmeasured
 
 _COMPUTE = Decision(compute=True)
 
 
-class Off:
+class Off(Unmeasured):
     """Computes every step. The baseline: bit-identical to the model without a session."""
 
     name = "off"
     caches = False
+    region = Region.OWN
+    signal = Signal.NONE
 
-    def begin(self, total_steps: int) -> None:
-        """Nothing to forget."""
-
-    def decide(self, index: int, input_change: float | None) -> Decision:
+    def decide(self, index: int, signal: float | None) -> Decision:
         """Compute."""
         return _COMPUTE
-
-    def observe(
-        self, index: int, input_span: float | None, output_span: float | None, output_norm: float
-    ) -> float | None:
-        """Learn nothing; returns None."""
-        return None

@@ -9,9 +9,37 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from enum import Enum
 from typing import Protocol
 
 from navicache_cli.errors import UsageError
+
+
+class Region(Enum):
+    """The part of a model a method attaches to."""
+
+    OWN = "the model's own region"  # the whole forward, or the stack where outputs have other channels
+    STACK = "the stack of blocks"
+    TAIL = "the blocks after the first"
+    ATTENTION = "every attention"
+
+
+class Signal(Enum):
+    """The one number a policy decides by, besides the step's index. None where it cannot be known yet."""
+
+    INPUT = "‖x_i − x_{i−1}‖"
+    MODULATION = "‖m_i − m_{i−1}‖ / ‖m_{i−1}‖, m the modulated embedding that enters the first block"
+    FIRST_BLOCK = "‖r_i − r_c‖ / ‖r_c‖, r what the first block adds"
+    TIMESTEP = "the timestep's value"
+    NONE = "nothing"
+
+
+class Measure(Enum):
+    """What is measured on a computed step."""
+
+    CHANGES = "the spans and the norm of `Features`"
+    RESIDUAL = "its residual against the one before"
+    NOTHING = "nothing"
 
 
 @dataclass(frozen=True)
@@ -19,17 +47,22 @@ class Features:
     """What was measured at one step, on its first branch. ‖·‖ is the mean absolute value.
 
     Attributes:
-        input_change: ‖x_i − x_{i−1}‖; None at the first step.
+        input_change: ‖x_i − x_{i−1}‖; None at the first step, and for methods with another signal.
         input_span: ‖x_i − x_c‖, c the computed step before this one; None if there is none, or if
             this step was skipped.
         output_span: ‖y_i − y_c‖; None in the same cases.
         output_norm: ‖y_i‖; None if this step was skipped.
+        signal: the relative change a method with `Signal.MODULATION` or `FIRST_BLOCK` decided by.
+        residual_ratio: magnitude of y_i − x_i by that of the step before, both computed; the mean over all
+            tokens of the quotient of their Euclidean norms. For `Measure.RESIDUAL` only.
     """
 
     input_change: float | None = None
     input_span: float | None = None
     output_span: float | None = None
     output_norm: float | None = None
+    signal: float | None = None
+    residual_ratio: float | None = None
 
 
 @dataclass(frozen=True)
@@ -45,6 +78,7 @@ class Decision:
         predicted_change: k · ‖x_i − x_{i−1}‖ / ‖y_c‖, relative; None at forced steps.
         accumulated_error: the E that was compared with the threshold, relative; 0 at forced steps.
             After a computed step the policy goes on from E = 0.
+        reuse: at a computed step, the kinds of attention whose kept outputs are used instead of running them.
     """
 
     compute: bool
@@ -54,14 +88,20 @@ class Decision:
     innovation: float | None = None
     predicted_change: float | None = None
     accumulated_error: float | None = None
+    reuse: tuple[str, ...] = ()
 
 
 class Policy(Protocol):
     """One caching method. Steps are numbered 0 … total_steps − 1 and decided in that order.
 
+    A policy may also say, by attributes of these names, in which `region` of a model it works
+    (`Region.OWN` if it does not say), by which `signal` it decides (`Signal.INPUT`), and what it
+    `measures` on computed steps (`Measure.CHANGES`).
+
     Attributes:
         name: as the command line spells it.
-        caches: False if no step is ever skipped: the session then keeps and measures nothing.
+        caches: False if no step is ever skipped: the session then keeps no input or output, and measures
+            nothing.
     """
 
     name: str
@@ -70,8 +110,8 @@ class Policy(Protocol):
     def begin(self, total_steps: int) -> None:
         """Forget everything: a generation of `total_steps` steps starts."""
 
-    def decide(self, index: int, input_change: float | None) -> Decision:
-        """Decide step `index`, whose input moved by `input_change` (‖x_i − x_{i−1}‖) since the last one."""
+    def decide(self, index: int, signal: float | None, /) -> Decision:
+        """Decide step `index` by the `signal` this policy asked for, by default ‖x_i − x_{i−1}‖."""
 
     def observe(
         self, index: int, input_span: float | None, output_span: float | None, output_norm: float
@@ -81,6 +121,37 @@ class Policy(Protocol):
         Returns:
             The innovation z − k, or None if there was no ratio to compare the measurement with.
         """
+
+
+def region_of(policy: Policy) -> Region:
+    """Where the policy attaches."""
+    return getattr(policy, "region", Region.OWN)
+
+
+def signal_of(policy: Policy) -> Signal:
+    """By what the policy decides."""
+    return getattr(policy, "signal", Signal.INPUT)
+
+
+def measure_of(policy: Policy) -> Measure:
+    """What the policy wants measured on computed steps."""
+    return getattr(policy, "measures", Measure.CHANGES)
+
+
+class Unmeasured:
+    """What methods share that learn nothing from computed steps and, unless they say so, forget nothing."""
+
+    caches = True
+    measures = Measure.NOTHING
+
+    def begin(self, total_steps: int) -> None:
+        """Nothing to forget."""
+
+    def observe(
+        self, index: int, input_span: float | None, output_span: float | None, output_norm: float
+    ) -> float | None:
+        """Learn nothing; returns None."""
+        return None
 
 
 def check_threshold(threshold: float) -> float:

@@ -25,6 +25,7 @@ class StepRecord:
         ratio, variance, predicted_change, accumulated_error: the reasons; see `Decision`.
         innovation: z − k as measured at this very step; None if it was skipped.
         features: what was measured at this step.
+        reused: the kinds of attention whose kept outputs were used.
     """
 
     index: int
@@ -38,6 +39,7 @@ class StepRecord:
     predicted_change: float | None = None
     accumulated_error: float | None = None
     features: Features = field(default_factory=Features)
+    reused: tuple[str, ...] = ()
 
     @classmethod
     def start(cls, index: int, timestep: float, decision: Decision, features: Features) -> StepRecord:
@@ -52,6 +54,7 @@ class StepRecord:
             predicted_change=decision.predicted_change,
             accumulated_error=decision.accumulated_error,
             features=features,
+            reused=decision.reuse,
         )
 
 

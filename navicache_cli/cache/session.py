@@ -7,17 +7,21 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from navicache_cli.cache.policy import Features, Policy, check_count
-from navicache_cli.cache.predictor import Predictor, ResidualReuse
+from navicache_cli.cache.memory import BranchMemory
+from navicache_cli.cache.parts import PartStore
+from navicache_cli.cache.policy import Features, Measure, Policy, Signal, check_count, measure_of
+from navicache_cli.cache.predictor import Keep, Kept, Predictor, TaylorSeries, predictor_for
 from navicache_cli.cache.record import StepLog, StepRecord
 from navicache_cli.cache.recorder import Recorder
+from navicache_cli.cache.signals import SignalSource, SignalWatch
 from navicache_cli.cache.tensors import (
     Agree,
     Tensors,
+    difference,
+    magnitude_ratio,
     mean_abs,
     mean_abs_difference,
     read_numbers,
-    same_layout,
     size_in_bytes,
     snapshot,
     timestep_number,
@@ -28,17 +32,11 @@ from navicache_cli.errors import SiteError
 
 
 @dataclass
-class _Kept:
-    """x_c and y_c of one branch, computed at `step`."""
-
-    step: int
-    inputs: Tensors
-    outputs: Tensors
-
-
-@dataclass
 class _Call:
-    """A call whose original forward is running. The tensors are empty where nothing is to be kept."""
+    """A call whose original forward is running. The tensors are empty where nothing is to be kept.
+
+    `previous_outputs` is what the branch kept before, to measure against: y_c, or its residual.
+    """
 
     timer: CallTimer
     shapes: list[tuple[int, ...]]
@@ -60,7 +58,7 @@ class Session:
     Args:
         policy: decides; it belongs to this session alone.
         total_steps: N, the sampler's number of steps.
-        predictor: rebuilds the outputs of skipped steps.
+        predictor: rebuilds the outputs of skipped steps; if left out, the one the policy is published with.
         on_step: called with each step's record when that step is over.
         agree: where several processes run one generation together, makes a vector of measured numbers, in
             place, what it is on the first of them, so that all decide alike; None for one process.
@@ -70,6 +68,7 @@ class Session:
         attached: a site runs under this session now.
         transformer_calls: how often the original forward ran in this generation.
         transformer_calls_saved: how often its output was predicted.
+        parts: outputs of parts of the model that are used again at computed steps, and how often they were.
         peak_cache_bytes: the most `cache_bytes` has been in this generation.
 
     Raises:
@@ -80,14 +79,18 @@ class Session:
         self,
         policy: Policy,
         total_steps: int,
-        predictor: Predictor | None = None,
+        predictor: Predictor | TaylorSeries | None = None,
         on_step: Callable[[StepRecord], None] | None = None,
         agree: Agree | None = None,
         recorder: Recorder | None = None,
     ) -> None:
         self.policy = policy
         self.recorder = recorder
-        self.predictor = predictor or ResidualReuse()
+        self._measure = measure_of(policy)
+        self.predictor = predictor or predictor_for(policy, self._measure)
+        self._memory = BranchMemory(self.predictor)
+        self._signal = SignalWatch(policy)
+        self.parts = PartStore()
         self.attached = False
         self._on_step = on_step
         self._agree = agree
@@ -111,6 +114,7 @@ class Session:
         self._log = StepLog(self._on_step)
         self.transformer_calls = 0
         self.transformer_calls_saved = 0
+        self.parts = PartStore()
         self.peak_cache_bytes = 0
 
     def clear(self) -> None:
@@ -120,11 +124,11 @@ class Session:
         self._in_call = False
         self._call: _Call | None = None
         self._branch = 0
-        self._branches: dict[int, _Kept] = {}
-        self._computed_step = -1
-        # x_{i−1} of the first branch.
-        self._previous: Tensors = ()
-        # Measured at the last computed step, still on the device: [input_span, output_span,] output_norm.
+        self._memory.clear()
+        self._signal.previous = ()
+        self.parts.clear()
+        # Measured at the last computed step, still on the device: [input_span, output_span,] output_norm, or
+        # the ratio of residuals.
         self._pending: list[torch.Tensor] = []
         # The timestep tensor read last and its version. Holding it keeps its identity from being reused.
         self._seen: tuple[torch.Tensor, int] | None = None
@@ -152,37 +156,40 @@ class Session:
     @property
     def cache_bytes(self) -> int:
         """Bytes of all tensors kept now, each counted once."""
-        groups = [self._previous]
-        for kept in self._branches.values():
-            groups += [kept.inputs, kept.outputs]
+        groups = [self._signal.previous, self.parts.tensors, *self._memory.tensors()]
         if self._call is not None:
             groups += [self._call.inputs, self._call.previous_outputs]
         recorded = 0 if self.recorder is None else self.recorder.cache_bytes
         return size_in_bytes(groups) + recorded
 
-    def enter(self, timestep: float | torch.Tensor, inputs: Tensors) -> Tensors | None:
+    def enter(
+        self, timestep: float | torch.Tensor, inputs: Tensors, source: SignalSource | None = None
+    ) -> Tensors | None:
         """A call of the cached region starts.
 
         Args:
             timestep: a number, or a tensor of any shape.
             inputs: x_i of this branch, at least one tensor.
+            source: gives what a policy decides by that looks at something else than the inputs.
 
         Returns:
             The predicted outputs, and the call is over; or None: run the original, then call `leave`.
+
+        Raises:
+            SiteError: the policy needs a source, and the site has none.
         """
         timer = CallTimer(inputs[0].device)
         if self._over or self._in_call:
             self.begin(self.total_steps)
         self._in_call = True
-        self._arrive(timestep, inputs)
-        if self.records[-1].computed or not self._can_reuse(inputs):
+        self._arrive(timestep, inputs, source)
+        if self.records[-1].computed or not self._memory.can_predict(self._branch, inputs):
             self._open_call(timer, inputs)
             return None
-        kept = self._branches[self._branch]
-        outputs = self.predictor.predict(inputs, kept.inputs, kept.outputs)
-        if self._branch == 0:
-            self._previous = ()
-            self._previous = snapshot(inputs)
+        outputs = self._memory.predict(self._branch, self._tracker.index, inputs)
+        if self._branch == 0 and self._signal.follows_inputs:
+            self._signal.previous = ()
+            self._signal.previous = snapshot(inputs)
         self.transformer_calls_saved += 1
         self._close_call(timer)
         return outputs
@@ -203,7 +210,24 @@ class Session:
         self.transformer_calls += 1
         self._close_call(call.timer)
 
-    def _arrive(self, timestep: float | torch.Tensor, inputs: Tensors) -> None:
+    def recall(self, part: int, kind: str, like: torch.Tensor) -> torch.Tensor | None:
+        """The output of a part of the model to use again, or None: run the part, then call `part_ran`.
+
+        Args:
+            part: its number.
+            kind: whether this step uses it again is decided for all of a kind.
+            like: a tensor of its output's shape.
+        """
+        if self._call is None or kind not in self.records[-1].reused:
+            return None
+        return self.parts.recall(part, self._branch, like)
+
+    def part_ran(self, part: int, output: torch.Tensor) -> None:
+        """The part has run and returned `output`."""
+        if self._call is not None:
+            self.parts.ran(part, self._branch, output, keep=not self._is_last_step())
+
+    def _arrive(self, timestep: float | torch.Tensor, inputs: Tensors, source: SignalSource | None) -> None:
         """Find this call's step and branch; if it is the step's first, decide."""
         if self._is_seen(timestep):
             self._branch += 1
@@ -215,30 +239,32 @@ class Session:
 
         # If reading the timestep means waiting, measure first and wait once, even if it then turns out
         # that the step is still the same.
-        comparable = same_layout(inputs, self._previous)
-        change = [mean_abs_difference(inputs, self._previous)] if comparable else []
+        current = self._signal.current(inputs, source)
+        change = self._signal.change(current)
         deferred = [] if isinstance(value, float) else [value]
         numbers = read_numbers([*deferred, *self._pending, *change], self._agree)
         if not isinstance(value, float):
             value = numbers.pop(0)
-        input_change = numbers.pop() if change else None
+        signal = numbers.pop() if change else None
         self._settle(numbers)
 
         arrival = self._tracker.classify(value)
         if arrival is Arrival.NEW_GENERATION:
             self.finish()
             self.begin(self.total_steps)
-            self._in_call, input_change = True, None
-        elif arrival is Arrival.NEW_STEP and self._previous and not comparable:
+            self._in_call, signal = True, None
+        elif arrival is Arrival.NEW_STEP and self._memory.is_other_shape(inputs):
             # Another resolution: nothing kept or learnt applies.
             self.policy.begin(self.total_steps)
-            self._branches.clear()
+            self._memory.clear()
+            signal = None
         if isinstance(timestep, torch.Tensor) and deferred:
             self._seen = None if timestep.is_inference() else (timestep, timestep._version)
         if arrival is Arrival.SAME_STEP:
             self._branch += 1
         else:
-            self._start_step(value, input_change)
+            self._start_step(value, signal)
+            self._signal.remember(current, computed=self.records[-1].computed)
 
     def _is_seen(self, timestep: float | torch.Tensor) -> bool:
         """Whether `timestep` is the very tensor read last, unchanged, so that no read is needed."""
@@ -246,21 +272,17 @@ class Session:
             self._seen is not None and timestep is self._seen[0] and self._seen[0]._version == self._seen[1]
         )
 
-    def _can_reuse(self, inputs: Tensors) -> bool:
-        """Whether this branch took part in the last computed step, or was computed since, on such inputs."""
-        kept = self._branches.get(self._branch)
-        return kept is not None and kept.step >= self._computed_step and same_layout(inputs, kept.inputs)
-
-    def _start_step(self, timestep: float, input_change: float | None) -> None:
+    def _start_step(self, timestep: float, signal: float | None) -> None:
         self._log.close()
         self._tracker.advance(timestep)
         self._branch = 0
-        decision = self.policy.decide(self._tracker.index, input_change)
-        if not decision.compute and 0 not in self._branches:
+        kind = self._signal.kind
+        decision = self.policy.decide(self._tracker.index, timestep if kind is Signal.TIMESTEP else signal)
+        if not decision.compute and not self._memory.has(0):
             # Nothing to predict from, whatever the policy says.
             decision = replace(decision, compute=True)
-        record = StepRecord.start(self._tracker.index, timestep, decision, Features(input_change))
-        self._log.start(record)
+        features = Features(input_change=signal) if kind is Signal.INPUT else Features(signal=signal)
+        self._log.start(StepRecord.start(self._tracker.index, timestep, decision, features))
 
     def _open_call(self, timer: CallTimer, inputs: Tensors) -> None:
         """Prepare to compute: free what this branch will not need, keep what it will."""
@@ -269,19 +291,27 @@ class Session:
             self.recorder.enter(inputs)
         if not self.policy.caches:
             return
-        kept = self._branches.pop(self._branch, None)
-        if self._branch == 0 and kept is not None:
-            call.input_span = mean_abs_difference(inputs, kept.inputs)
+        kept = self._memory.release(self._branch)
+        first = self._branch == 0
+        if first and kept is not None and self._measure is not Measure.NOTHING:
             call.previous_outputs = kept.outputs
-        if self._branch == 0:
-            self._previous = ()
+            if self._measure is Measure.CHANGES:
+                call.input_span = mean_abs_difference(inputs, kept.inputs)
         del kept
-        # After the last step nothing is predicted. Copied now, as the forward may write into its input.
-        if not self._is_last_step():
+        if first and self._signal.follows_inputs:
+            self._signal.previous = ()
+        # Copied now, as the forward may write into its input.
+        if self._needs_inputs():
             call.inputs = snapshot(inputs)
-        if self._branch == 0:
-            self._previous = call.inputs
+        if first and self._signal.follows_inputs:
+            self._signal.previous = call.inputs
         self.peak_cache_bytes = max(self.peak_cache_bytes, self.cache_bytes)
+
+    def _needs_inputs(self) -> bool:
+        """Whether x of the call that starts will be needed: after the last step nothing is predicted."""
+        if self._is_last_step():
+            return self._measure is Measure.RESIDUAL
+        return self._memory.keep_what is not Keep.OUTPUTS or self._measure is Measure.CHANGES
 
     def _keep(self, call: _Call, outputs: Tensors) -> None:
         """Measure on the first branch, then keep what predictions need."""
@@ -292,28 +322,46 @@ class Session:
                 f"found {shapes}",
                 hint="attach to the stack of blocks inside this model, or use the method 'off'",
             )
+        by_residual = self._memory.keep_what is Keep.RESIDUAL and bool(call.inputs)
+        kept = difference(outputs, call.inputs) if by_residual else outputs
         if self._branch == 0:
-            self._pending = [mean_abs(outputs)]
-            if call.input_span is not None:
-                span = mean_abs_difference(outputs, call.previous_outputs)
-                self._pending = [call.input_span, span, *self._pending]
-            self._computed_step = self._tracker.index
+            self._pending = self._measurements(call, kept)
+            self._memory.computed(self._tracker.index)
         call.previous_outputs = ()
-        if not self._is_last_step():
-            self._branches[self._branch] = _Kept(self._tracker.index, call.inputs, snapshot(outputs))
+        if self._is_last_step():
+            return
+        if by_residual:
+            call.inputs = ()
+        else:
+            kept = snapshot(outputs)
+        self._memory.keep(self._branch, Kept(self._tracker.index, call.inputs, kept))
+
+    def _measurements(self, call: _Call, kept: Tensors) -> list[torch.Tensor]:
+        """What is measured on the first branch of a computed step; `kept` is y, or the residual."""
+        if self._measure is Measure.RESIDUAL:
+            return [magnitude_ratio(kept, call.previous_outputs)] if call.previous_outputs else []
+        if self._measure is Measure.NOTHING:
+            return []
+        norm = mean_abs(kept)
+        if call.input_span is None:
+            return [norm]
+        return [call.input_span, mean_abs_difference(kept, call.previous_outputs), norm]
 
     def _settle(self, numbers: list[float]) -> None:
         """Hand the policy what the last computed step measured."""
         if not numbers:
             return
+        self._pending = []
+        record = self.records[-1]
+        if self._measure is Measure.RESIDUAL:
+            record.features = replace(record.features, residual_ratio=numbers[0])
+            return
         *spans, output_norm = numbers
         input_span, output_span = spans or (None, None)
-        record = self.records[-1]
         record.features = replace(
             record.features, input_span=input_span, output_span=output_span, output_norm=output_norm
         )
         record.innovation = self.policy.observe(record.index, input_span, output_span, output_norm)
-        self._pending = []
 
     def _close_call(self, timer: CallTimer) -> None:
         self._in_call = False

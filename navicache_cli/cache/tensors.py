@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 
 import torch
@@ -29,6 +30,25 @@ def _mean(magnitudes: Iterable[torch.Tensor]) -> torch.Tensor:
     totals, counts = zip(*((a.sum(dtype=torch.float32), a.numel()) for a in magnitudes), strict=True)
     total: torch.Tensor = sum(totals[1:], totals[0])
     return total / sum(counts)
+
+
+@torch.no_grad()
+def difference(a: Tensors, b: Tensors) -> Tensors:
+    """a − b for tensors of the same shapes, in the types of a."""
+    return tuple((u - v).to(u.dtype) for u, v in zip(a, b, strict=True))
+
+
+@torch.no_grad()
+def magnitude_ratio(a: Tensors, b: Tensors) -> torch.Tensor:
+    """The mean over all vectors (last dimension) of |a| / |b|, Euclidean norms in float32; 0-dim.
+
+    Vectors where b is zero, such as padding, are left out.
+    """
+    quotients = []
+    for u, v in zip(a, b, strict=True):
+        top, bottom = (torch.linalg.vector_norm(w, dim=-1, dtype=torch.float32) for w in (u, v))
+        quotients.append((top / bottom).flatten())
+    return torch.cat(quotients).nan_to_num(posinf=math.nan).nanmean()
 
 
 def snapshot(tensors: Tensors) -> Tensors:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .. import __version__
+from ..cache.factory import METHOD_SETTINGS
 from ..errors import UsageError
 from ..plan import Layer, Plan, environment_layer, output_path, parse_assignments, resolve
 from ..presets import OFF, read_yaml
@@ -151,7 +152,7 @@ def plan_document(plan: Plan) -> dict[str, dict[str, Any]]:
 def check_with_backend(backend: Backend, plan: Plan) -> list[str]:
     """Check the plan with its backend and collect what the user should know."""
     notes = backend.check(plan)
-    if plan.method != OFF and plan.steps <= plan.align_steps + 1:
+    if plan.method in ("navicache", "easycache") and plan.steps <= plan.align_steps + 1:
         notes.append(
             f"{plan.steps} steps leave nothing to skip: "
             f"the first {plan.align_steps} and the last are always computed"
@@ -253,6 +254,8 @@ def video_tags(plan: Plan, model: str) -> dict[str, str]:
         "guidance",
         "shift",
         "solver",
+        # A file of ratios is a path of this machine, which is nobody's business.
+        *(name for name in METHOD_SETTINGS.get(plan.method, ()) if name != "ratios"),
     ]
     settings = {name: getattr(plan, name) for name in names}
     return {

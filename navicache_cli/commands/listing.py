@@ -34,6 +34,9 @@ def show_presets(model: str | None, as_json: bool) -> None:
     terminal.stdout.print(table)
     for preset in presets:
         terminal.stdout.print(f"[dim]{preset.model}: {preset.sources.get('modes', '')}[/]", soft_wrap=True)
+        if preset.methods:
+            names = ", ".join(preset.methods)
+            terminal.stdout.print(f"[dim]{preset.model}: also --method {names}[/]", soft_wrap=True)
 
 
 def show_models(as_json: bool) -> None:

@@ -1,0 +1,95 @@
+"""`navicache calibrate`: measure the magnitude ratios that MagCache needs of a model."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .. import __version__
+from ..errors import OutputError, UsageError
+from ..plan import Plan
+
+if TYPE_CHECKING:
+    from ..cache import Session
+
+
+def calibrate(plan: Plan, output: Path, quiet: bool = False) -> None:
+    """Generate once, every step computed, and write what the residuals' magnitudes do from step to step.
+
+    Args:
+        plan: what to generate; its method is not used.
+        output: the file to write.
+        quiet: print the path alone.
+
+    Raises:
+        NavicacheError: see the error classes; nothing is left half-written.
+    """
+    from backends.registry import get_backend
+
+    from .. import terminal
+    from ..cache import Calibration
+    from ..distributed import check_processes, leave_processes, read_launch
+    from ..runner import run
+
+    if output.exists() and not plan.overwrite:
+        raise UsageError(
+            f"expected a new file, found {output}", "choose another --output, or add --overwrite"
+        )
+    if plan.steps < 2:
+        raise UsageError(f"expected at least 2 steps to compare, found {plan.steps}", "--steps 50")
+    launch = read_launch()
+    check_processes(plan, launch)
+    backend = get_backend(plan.model)
+    for note in backend.check(plan):
+        if launch.first and not quiet:
+            terminal.show_note(note)
+    pipeline = backend.load(plan)
+    with terminal.StepProgress(
+        f"{plan.model} calibration", plan.steps, quiet or not launch.first
+    ) as progress:
+        done = run(pipeline, plan, on_step=progress, policy=Calibration())
+    leave_processes()
+    if not launch.first:
+        return
+    ratios = ratios_of(done.session)
+    _write(output, {**_facts(plan, pipeline.identity.weights_digest), "ratios": ratios})
+    if not quiet:
+        low, high = min(ratios), max(ratios)
+        terminal.stdout.print(f"{len(ratios)} magnitude ratios between {low:.4f} and {high:.4f}")
+        terminal.stdout.print(f"use: navicache generate --method magcache --set ratios={output}")
+    terminal.stdout.print(str(output), soft_wrap=True)
+
+
+def ratios_of(session: Session) -> list[float]:
+    """The ratio of every step, of the first branch; 1 for the first step, which has none before it."""
+    measured = [record.features.residual_ratio for record in session.records]
+    return [1.0, *(round(ratio, 5) for ratio in measured if ratio is not None)]
+
+
+def _facts(plan: Plan, weights: str) -> dict[str, Any]:
+    """What the ratios were measured on."""
+    names = ("model", "task", "steps", "size", "frames", "solver", "shift", "guidance", "seed", "prompt")
+    return {
+        "source": f"navicache {__version__} calibrate",
+        "weights": weights,
+        **{name: getattr(plan, name) for name in names},
+    }
+
+
+def _write(path: Path, document: dict[str, Any]) -> None:
+    """Write in one move.
+
+    Raises:
+        OutputError: the folder cannot be written.
+    """
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part.write_text(json.dumps(document, indent=1) + "\n", "utf-8")
+        part.replace(path)
+    except OSError as error:
+        raise OutputError(f"cannot write {path}: {error.strerror}", "choose another --output") from None
+    finally:
+        part.unlink(missing_ok=True)

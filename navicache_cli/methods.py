@@ -1,0 +1,176 @@
+"""Caching methods in a plan: what a family offers, whose settings are whose, and the policy they make."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .cache.factory import GENERAL_METHODS, METHOD_SETTINGS, METHODS, make_policy
+from .errors import UsageError
+from .presets import OFF, Preset, unknown
+
+if TYPE_CHECKING:
+    from .cache.policy import Policy
+    from .plan import Plan
+
+MAX_RATIO_FILE_BYTES = 1_000_000
+SHIPPED_RATIOS = "magcache-"  # how the files of magnitude ratios in presets/ begin
+
+
+def method_layers(
+    preset: Preset, task: str, size: str, mode: str, method: str
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield what a preset says of a method, weakest first: where it is from, and plan values.
+
+    For all tasks, for the task, for the task at the size; each time in general, then for the mode.
+    """
+    label = f"preset {preset.model}"
+    spec = preset.tasks[task]
+    of_size = spec.get("by_size", {}).get(size, {})
+    for where, methods in (
+        (label, preset.methods),
+        (f"{label} {task}", spec.get("methods", {})),
+        (f"{label} {task} {size}", of_size.get("methods", {})),
+    ):
+        values = dict(methods.get(method, {}))
+        modes = values.pop("modes", {})
+        yield f"{where} {method}", values
+        yield f"{where} {method} {mode}", modes.get(mode, {})
+
+
+def check_method(plan: Plan, preset: Preset) -> None:
+    """Check that the family offers the method, and that it takes every setting that was given.
+
+    Raises:
+        UsageError: it does not, a setting is out of range, or magnitude ratios are missing.
+    """
+    if plan.method not in METHODS:
+        raise UsageError(unknown("method", plan.method, METHODS), "set it with --method")
+    offered = (*GENERAL_METHODS, *preset.methods)
+    if plan.method not in offered:
+        raise UsageError(
+            f"method expects one that {plan.model} offers, "
+            f"found {plan.method!r} ({plan.provenance['method']})",
+            f"{plan.model} offers {', '.join(offered)}",
+        )
+    for owner, settings in METHOD_SETTINGS.items():
+        for setting in settings if owner != plan.method else ():
+            if plan.provenance[setting] != "default":
+                name = setting.replace("_", "-")
+                raise UsageError(
+                    f"{name} expects method {owner}, found {plan.method!r} ({plan.provenance[setting]})",
+                    f"add --method {owner}, or drop {name}",
+                )
+    if plan.method == "pab":
+        kinds = [item.partition("=")[0] for item in preset.methods["pab"]["broadcast"].split()]
+        for kind in _broadcast(plan):
+            if kind not in kinds:
+                raise UsageError(
+                    f"broadcast expects kinds of attention that {plan.model} has ({', '.join(kinds)}), "
+                    f"found {kind!r} ({plan.provenance['broadcast']})",
+                    f"--set broadcast='{preset.methods['pab']['broadcast']}'",
+                )
+    policy_for(plan).begin(plan.steps)
+
+
+def policy_for(plan: Plan) -> Policy:
+    """Build the policy of a plan, in the state of a fresh generation.
+
+    Raises:
+        UsageError: a setting is out of range, or the file of magnitude ratios cannot be read.
+    """
+    readers = {"broadcast": _broadcast, "window": _window, "ratios": _ratios, "coefficients": _coefficients}
+    settings = {}
+    for setting in METHOD_SETTINGS.get(plan.method, ()):
+        reader = readers.get(setting)
+        settings[setting] = reader(plan) if reader else getattr(plan, setting)
+    return make_policy(
+        plan.method,
+        threshold=plan.threshold,
+        align_steps=plan.align_steps,
+        estimator=plan.estimator,
+        **settings,
+    )
+
+
+def fewer_steps(plan: Plan, compute_ratio: float) -> Plan:
+    """The plan that spends as much without any cache: off, at `compute_ratio` of the steps, at least one."""
+    steps = max(1, round(plan.steps * compute_ratio))
+    source = f"fewer steps, {compute_ratio:g} of {plan.steps}"
+    provenance = {**plan.provenance, **dict.fromkeys(("mode", "method", "steps"), source)}
+    return replace(plan, mode=OFF, method=OFF, steps=steps, provenance=provenance)
+
+
+def _broadcast(plan: Plan) -> dict[str, int]:
+    pairs = (item.partition("=") for item in plan.broadcast.split())
+    return {kind: int(count) for kind, _, count in pairs}
+
+
+def _window(plan: Plan) -> tuple[float, float]:
+    numbers = [float(item) for item in plan.window.split()]
+    if len(numbers) != 2:
+        raise UsageError(
+            f"window expects two timesteps, found {plan.window!r} ({plan.provenance['window']})",
+            "--set window='100 800'",
+        )
+    return numbers[0], numbers[1]
+
+
+def _coefficients(plan: Plan) -> tuple[float, ...]:
+    return tuple(float(item) for item in plan.coefficients.split()) or (1.0, 0.0)
+
+
+def _ratios(plan: Plan) -> list[float]:
+    """Read the magnitude ratios: a file's, or those shipped under a name; none where nothing is said."""
+    if not plan.ratios:
+        raise UsageError(
+            f"magcache expects magnitude ratios, {plan.model} {plan.task} has none yet",
+            f"measure them: navicache calibrate --model {plan.model}, "
+            "then name the file with --set ratios=FILE.json",
+        )
+    if plan.ratios.endswith(".json"):
+        return read_ratios(Path(plan.ratios).expanduser(), plan.model)
+    shipped = {
+        entry.name.removeprefix(SHIPPED_RATIOS).removesuffix(".json"): entry
+        for entry in files("presets").iterdir()
+        if entry.name.startswith(SHIPPED_RATIOS)
+    }
+    if plan.ratios not in shipped:
+        raise UsageError(
+            unknown("magnitude ratios", plan.ratios, sorted(shipped)), "name one of these, or a .json file"
+        )
+    return read_ratios(Path(str(shipped[plan.ratios])), plan.model)
+
+
+def read_ratios(path: Path, model: str) -> list[float]:
+    """Read magnitude ratios, as `navicache calibrate` writes them.
+
+    Raises:
+        UsageError: the file is missing, too large, of another form, or of another model.
+    """
+    hint = f"measure them: navicache calibrate --model {model}"
+    try:
+        if path.stat().st_size > MAX_RATIO_FILE_BYTES:
+            raise UsageError(
+                f"expected a small file of magnitude ratios, found {path} larger than 1 MB", hint
+            )
+        document = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or "it is not JSON"
+        raise UsageError(f"cannot read the magnitude ratios {path}: {reason}", hint) from None
+    ratios = document.get("ratios") if isinstance(document, dict) else None
+    numbers = isinstance(ratios, list) and all(
+        isinstance(ratio, int | float) and not isinstance(ratio, bool) for ratio in ratios
+    )
+    if not numbers or not ratios:
+        raise UsageError(f"expected {path} to hold a list of numbers under 'ratios', found none", hint)
+    if document.get("model", model) != model:
+        raise UsageError(
+            f"expected magnitude ratios of {model}, found those of {str(document['model'])[:40]!r} in {path}",
+            hint,
+        )
+    return [float(ratio) for ratio in ratios]

@@ -1,0 +1,152 @@
+"""The other papers' methods on the official classes at toy size: what they see, what runs, what is put back."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+import torch
+
+from backends.hunyuan import HunyuanBackend
+from backends.opensora import OpenSoraBackend
+from backends.wan import WanBackend
+from navicache_cli.cache.policy import Region
+from navicache_cli.commands.generate import build_plan
+from navicache_cli.presets import load_presets
+from navicache_cli.runner import run
+
+REPOSITORIES = {
+    "wan": ("NAVICACHE_WAN_REPO", WanBackend),
+    "hunyuan": ("NAVICACHE_HUNYUAN_REPO", HunyuanBackend),
+    "opensora": ("NAVICACHE_OPENSORA_REPO", OpenSoraBackend),
+}
+STEPS = 14
+# Wide enough to skip with random weights, whatever these are.
+LOOSE = {
+    "teacache": {"threshold": "3.0", "coefficients": "1 0"},
+    "magcache": {"threshold": "5.0"},
+    "fbcache": {"threshold": "0.9"},
+    "taylorseer": {},
+    "pab": {"window": "0 1000"},
+}
+CASES = [(model, method) for model in REPOSITORIES for method in load_presets()[model].methods]
+
+
+def plan_of(model, method, **flags):
+    frames = "5" if model != "opensora" else "51"
+    given = {
+        "model": model,
+        "method": method,
+        "steps": str(STEPS),
+        "frames": frames,
+        "weights": "random-small",
+    }
+    if method == "off":
+        given["mode"] = "off"
+    if model == "opensora":
+        given["size"] = "144p"
+    return build_plan({**given, **flags}, [], None, {})
+
+
+@pytest.fixture(scope="module")
+def pipelines():
+    loaded = {}
+
+    def load(model):
+        variable, backend = REPOSITORIES[model]
+        if not os.environ.get(variable):
+            pytest.skip(f"set {variable} to a checkout to run the official code")
+        if model not in loaded:
+            plan = plan_of(model, "off", repo=os.environ[variable])
+            loaded[model] = backend().load(plan)
+        return loaded[model]
+
+    return load
+
+
+@pytest.mark.parametrize(("model", "method"), CASES)
+def test_a_method_saves_calls_and_leaves_no_trace(pipelines, model, method):
+    pipeline = pipelines(model)
+    plain = run(pipeline, plan_of(model, "off")).video
+    cached = run(pipeline, plan_of(model, method, **LOOSE[method]))
+    session = cached.session
+    assert torch.isfinite(cached.video).all()
+    assert cached.video.shape == plain.shape
+    if method == "pab":
+        assert session.parts.calls_saved > 0
+        assert {kind for record in session.records for kind in record.reused} == set(session.policy.broadcast)
+    else:
+        assert session.transformer_calls_saved > 0
+        assert 1 < sum(record.computed for record in session.records) < STEPS
+    assert session.peak_cache_bytes > 0
+    assert session.cache_bytes == 0
+    assert torch.equal(run(pipeline, plan_of(model, "off")).video, plain)
+
+
+@pytest.mark.parametrize(("model", "method"), [case for case in CASES if case[1] in ("teacache", "fbcache")])
+def test_a_threshold_of_zero_changes_nothing(pipelines, model, method):
+    pipeline = pipelines(model)
+    plain = run(pipeline, plan_of(model, "off")).video
+    more = {"coefficients": "1 0"} if method == "teacache" else {}
+    assert torch.equal(run(pipeline, plan_of(model, method, threshold="0", **more)).video, plain)
+
+
+def test_wan_teacache_decides_by_the_projected_time_embedding(pipelines):
+    """TeaCache4Wan2.1 with retention steps: e0, recomputed here from the timesteps by the official layers."""
+    pipeline = pipelines("wan")
+    done = run(pipeline, plan_of("wan", "teacache", **LOOSE["teacache"]))
+    model = pipeline.official.model
+    sinusoidal = __import__(type(model).__module__, fromlist=["x"]).sinusoidal_embedding_1d
+    embeddings = []
+    with torch.no_grad():
+        for record in done.session.records:
+            e = model.time_embedding(sinusoidal(model.freq_dim, torch.tensor([record.timestep])).float())
+            embeddings.append(model.time_projection(e).float())
+    changes = [
+        float((b - a).abs().mean() / a.abs().mean()) for a, b in zip(embeddings, embeddings[1:], strict=False)
+    ]
+    assert [r.features.signal for r in done.session.records[1:]] == pytest.approx(changes, rel=1e-3)
+
+
+def test_hunyuan_modulated_input_is_what_the_attention_takes(pipelines):
+    """TeaCache4HunyuanVideo: the input of the first block's projection to queries, keys and values."""
+    from backends.hunyuan.pipeline import modulated_input
+
+    pipeline = pipelines("hunyuan")
+    block = pipeline.sampler.pipeline.transformer.double_blocks[0]
+    seen, made = [], []
+    hooks = [
+        block.img_attn_qkv.register_forward_pre_hook(lambda _, args: seen.append(args[0].clone())),
+        block.register_forward_pre_hook(lambda b, args: made.append(modulated_input(b, args, {}))),
+    ]
+    run(pipeline, plan_of("hunyuan", "off", steps="2"))
+    for hook in hooks:
+        hook.remove()
+    assert len(seen) == 2
+    assert all(torch.equal(a, b) for a, b in zip(seen, made, strict=True))
+
+
+def test_opensora_modulated_input_is_what_the_attention_takes(pipelines):
+    """TeaCache's opensora.py: the input of the first spatial attention, frames apart."""
+    from backends.opensora.pipeline import modulated_input
+
+    pipeline = pipelines("opensora")
+    block = pipeline.route.transformer.spatial_blocks[0]
+    seen, made = [], []
+    hooks = [
+        block.attn.register_forward_pre_hook(lambda _, args: seen.append(args[0].clone())),
+        block.register_forward_pre_hook(lambda b, args: made.append(modulated_input(b, args, {}))),
+    ]
+    run(pipeline, plan_of("opensora", "off", steps="2"))
+    for hook in hooks:
+        hook.remove()
+    assert len(seen) == 2
+    for a, b in zip(seen, made, strict=True):
+        torch.testing.assert_close(a.reshape(b.shape), b)
+
+
+def test_hunyuan_has_no_attentions_to_broadcast(pipelines):
+    from navicache_cli.errors import SiteError
+
+    with pytest.raises(SiteError, match="attentions that are modules"):
+        pipelines("hunyuan").site(Region.ATTENTION)
