@@ -97,7 +97,9 @@ def test_what_is_no_number_computes(bad):
         assert not policy.decide(3, 0.1).compute
 
 
-@given(st.lists(st.floats(0.7, 1.3), min_size=1, max_size=60), step_counts, st.floats(0, 1), st.integers(0, 6))
+@given(
+    st.lists(st.floats(0.7, 1.3), min_size=1, max_size=60), step_counts, st.floats(0, 1), st.integers(0, 6)
+)
 def test_magcache_on_random_ratios(ratios, steps, threshold, most_skips):
     policy = MagCache(threshold, ratios, most_skips, retention=0.2)
     expected = oracles.magcache(ratios, steps, threshold, most_skips, 0.2)
