@@ -41,7 +41,7 @@ class AttentionSite:
         """See `Site.bindings`.
 
         Raises:
-            SiteError: a forward lacks its parameter, or the policy skips whole steps, or uses a kind again that
+            SiteError: a forward lacks its parameter, the policy skips whole steps, or it uses a kind again that
                 the model has not.
         """
         if session.policy.caches:

@@ -1,4 +1,4 @@
-"""The other papers' decision rules, written again from their published code, one loop each, on plain numbers."""
+"""The other papers' decision rules, written again from their published code, one loop each, on numbers."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ def polynomial(coefficients, x):
 
 
 def teacache(changes, coefficients, threshold, first, last):
-    """teacache_forward: `changes[i]` is the relative change at step i, `first` and `last` steps are retained."""
+    """teacache_forward: `changes[i]` is the relative change at step i; `first` and `last` steps are run."""
     computed, accumulated = [], 0.0
     for count, change in enumerate(changes):
         if count < first or count >= len(changes) - last:

@@ -1,14 +1,16 @@
-"""The other papers' methods on models: what runs, what a skipped step returns, what is kept, what is put back."""
+"""The other papers' methods on models: what runs, what skipped steps return, what is kept and put back."""
 
 from __future__ import annotations
+
+from itertools import pairwise
 
 import peer_oracles as oracles
 import pytest
 import torch
 from test_forward_site import noise
 from test_stack_site import latents
-from toys import Stack, Tiny, sample, timesteps
 from torch import nn
+from toys import Stack, Tiny, sample, timesteps
 
 from navicache_cli.cache import (
     Anatomy,
@@ -85,7 +87,7 @@ def test_teacache_follows_the_modulation_and_adds_the_residual(branches):
     made, calls, kept = outputs_of(model, stack_site(model, modulation=condition), session, branches)
 
     ts = timesteps(STEPS)
-    changes = [0.0] + [relative(torch.tensor(t), torch.tensor(s)) for s, t in zip(ts, ts[1:], strict=False)]
+    changes = [0.0] + [relative(torch.tensor(t), torch.tensor(s)) for s, t in pairwise(ts)]
     computed = oracles.teacache(changes, (1.0, 0.02), 0.3, first=1, last=1)
     assert 3 < sum(computed) < STEPS
     assert computed_of(session) == computed
@@ -196,10 +198,7 @@ def test_calibration_measures_the_residuals():
     for t in timesteps(STEPS):
         hidden = 1.5 * latents(t)
         residuals.append(run_blocks(plain, plain.in_order(), hidden, t, 0) - hidden)
-    expected = [
-        float((b.norm(dim=-1) / a.norm(dim=-1)).mean())
-        for a, b in zip(residuals, residuals[1:], strict=False)
-    ]
+    expected = [float((b.norm(dim=-1) / a.norm(dim=-1)).mean()) for a, b in pairwise(residuals)]
     measured = [record.features.residual_ratio for record in session.records]
     assert measured[0] is None
     assert measured[1:] == pytest.approx(expected, rel=1e-4)
