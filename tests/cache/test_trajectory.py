@@ -1,4 +1,4 @@
-"""Recording a generation, and replaying policies on it: the same decisions as a session's, to the last bit."""
+"""Recording a generation, and replaying policies on it: a session's decisions, to the last bit."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import json
 import math
 import weakref
 from enum import Enum
+from itertools import pairwise
 
 import oracle
 import pytest
@@ -86,7 +87,7 @@ def test_some_of_these_paths_skip_over_several_steps():
     inputs = noise() + 0.05 * torch.randn(20, 24, generator=torch.Generator().manual_seed(0)).cumsum(0)
     steps = replay(session_of("easycache", 0.15, 3, 20).policy, recorded(inputs, torch.tanh(inputs)))
     computed = [index for index, step in enumerate(steps) if step.decision.compute]
-    assert max(b - a for a, b in zip(computed, computed[1:], strict=False)) > 2
+    assert max(b - a for a, b in pairwise(computed)) > 2
     assert len(computed) > 6
 
 
@@ -231,5 +232,5 @@ def test_a_policy_that_decides_by_something_else_is_refused():
         signal = Signal.FIRST_BLOCK
 
     inputs = noise() + torch.arange(4)[:, None]
-    with pytest.raises(UsageError, match="foreign decides by more .* what the first block adds"):
+    with pytest.raises(UsageError, match=r"foreign decides by more .* what the first block adds"):
         replay(Foreign(0.1, 2), recorded(inputs, torch.tanh(inputs)))
