@@ -36,22 +36,9 @@ CASES = [(model, method) for model in REPOSITORIES for method in load_presets()[
 
 
 def plan_of(model, method, **flags):
-<<<<<<< HEAD
-    frames = "5" if model != "opensora" else "51"
-    given = {
-        "model": model,
-        "method": method,
-        "steps": str(STEPS),
-        "frames": frames,
-        "weights": "random-small",
-    }
-    if method == "off":
-        given["mode"] = "off"
-=======
     """A small plan; 96×64 pixels are a size that the presets do not offer."""
     given = {"model": model, "steps": str(STEPS), "frames": "5", "weights": "random-small"}
     given |= {"mode": "off"} if method == "off" else {"method": method}
->>>>>>> peers
     if model == "opensora":
         small = {"size": "144p", "aspect_ratio": "1:1", "frames": "17"}
         return build_plan({**given, **small, **flags}, [], None, {})
