@@ -87,6 +87,7 @@ class TinyPipeline:
         import torch
 
         from .codec import CHANNELS, STRIDE
+        from .model import coordinates
         from .solvers import make_solver
         from .text import tokenize
 
@@ -100,13 +101,14 @@ class TinyPipeline:
             generator = torch.Generator().manual_seed(plan.seed)
             latents = torch.randn(CHANNELS, *shape, generator=generator).to(self.device)
             patch = self.transformer.patch_size
+            y = [coordinates(shape).to(self.device)]
             seq_len = shape[0] * shape[1] * shape[2] // (patch[0] * patch[1] * patch[2])
             solver = make_solver(plan.solver, plan.steps, plan.shift)
             for timestep in solver.timesteps:
                 t = timestep[None].to(self.device)
-                flow = self.transformer([latents], t, [context], seq_len)[0]
+                flow = self.transformer([latents], t, [context], seq_len, y=y)[0]
                 if plan.guidance != 1.0:
-                    unconditional = self.transformer([latents], t, [negative], seq_len)[0]
+                    unconditional = self.transformer([latents], t, [negative], seq_len, y=y)[0]
                     flow = unconditional + plan.guidance * (flow - unconditional)
                 latents = solver.step(flow, latents)
             stages.start("decode")

@@ -23,7 +23,7 @@ from navicache_cli.terminal import stderr
 from navicache_cli.video import to_uint8
 
 from .backend import TinyPipeline, shipped_weights
-from .judge import Wanted, judge
+from .judge import Verdict, Wanted, judge
 from .world import Scene, describe, sample_scene
 
 SHEET_COLUMNS, SHEET_FRAMES = 4, (0, 5, 11, 16)
@@ -44,6 +44,12 @@ def wanted(scene: Scene) -> Wanted:
 def generate(pipeline: TinyPipeline, plan: Plan) -> np.ndarray:
     """Generate frames [F, H, W, 3] uint8 without a cache."""
     return to_uint8(pipeline.generate(plan, Stages()))
+
+
+def agreement(verdicts: list[Verdict]) -> dict[str, float]:
+    """Return the share of verdicts that agree, part by part; empty where there are none."""
+    parts = ("colour", "motion", "background") if verdicts else ()
+    return {part: float(np.mean([getattr(v, part) for v in verdicts])) for part in parts}
 
 
 def contact_sheet(videos: list[np.ndarray], prompts: list[str], path: Path, scale: int = 2) -> None:
@@ -93,10 +99,12 @@ def main() -> None:
             wrong.append({"prompt": prompts[index], "seed": index, **asdict(verdict)})
         if index < arguments.paths:
             path_psnr.append(psnr(generate(pipeline, replace(plan, steps=plan.steps // 2)), frames))
-    parts = ("colour", "motion", "background")
+    one, two = ([v for v, s in zip(verdicts, scenes, strict=True) if len(s.things) == n] for n in (1, 2))
     result = {
         "prompts": len(prompts),
-        "agreement": {part: float(np.mean([getattr(v, part) for v in verdicts])) for part in parts},
+        "agreement": agreement(verdicts),
+        "one_object": {"prompts": len(one), **agreement(one)},
+        "two_objects": {"prompts": len(two), **agreement(two)},
         "wrong": wrong,
     }
     if path_psnr:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-MAX_POSITIONS = 1024  # of each rotary axis, as in Wan2.1
+COORDINATES = 9  # channels that tell each latent where it stands: three for each of time, height and width
 
 
 def sinusoidal_embedding(dim: int, position: Tensor) -> Tensor:
@@ -22,6 +22,23 @@ def sinusoidal_embedding(dim: int, position: Tensor) -> Tensor:
     frequencies = 10000.0 ** (-torch.arange(half, dtype=torch.float64, device=position.device) / half)
     angles = position.double()[:, None] * frequencies
     return torch.cat([angles.cos(), angles.sin()], dim=1).float()
+
+
+def coordinates(shape: tuple[int, int, int]) -> Tensor:
+    """Where each latent stands, [9, F, H, W] float32: cos(pi u), cos(2 pi u), cos(3 pi u) along each axis.
+
+    u runs from 0 to 1 over time, height and width. Rotary embeddings tell only how far apart two tokens
+    are, and in pure noise nothing else tells the left edge from the right, which a small model needs to know
+    to start an object where its motion begins.
+    """
+    axes = []
+    for axis, size in enumerate(shape):
+        u = (torch.arange(size, dtype=torch.float64) + 0.5) / size
+        waves = torch.cos(torch.arange(1, 4, dtype=torch.float64)[:, None] * math.pi * u)
+        placed = [3, 1, 1, 1]
+        placed[axis + 1] = size
+        axes.append(waves.view(placed).expand(3, *shape))
+    return torch.cat(axes).float()
 
 
 def rotary_angles(head_dim: int, grid: tuple[int, int, int]) -> Tensor:
@@ -131,7 +148,7 @@ class TinyWan(nn.Module):
         self,
         *,
         text_len: int = 24,
-        in_dim: int = 16,
+        in_dim: int = 16 + COORDINATES,
         dim: int = 192,
         ffn_dim: int = 768,
         freq_dim: int = 256,
@@ -182,7 +199,13 @@ class TinyWan(nn.Module):
                 nn.init.constant_(norm.weight, 1.5)
 
     def forward(
-        self, x: list[Tensor], t: Tensor, context: list[Tensor], seq_len: int | None = None
+        self,
+        x: list[Tensor],
+        t: Tensor,
+        context: list[Tensor],
+        seq_len: int | None = None,
+        *,
+        y: list[Tensor] | None = None,
     ) -> list[Tensor]:
         """Predict the flow (noise - video) of each latent.
 
@@ -191,17 +214,21 @@ class TinyWan(nn.Module):
             t: timesteps [B] in [0, 1000].
             context: prompt vectors, each [L_i, text_dim], L_i <= text_len.
             seq_len: accepted for the official signature; latents of one shape need no padding.
+            y: channels to append to each latent, [in_dim - C, F, H, W], the official argument of
+                image-to-video; here it carries `coordinates`.
 
         Returns:
             One float32 tensor [C_out, F, H, W] for each latent.
         """
         if any(u.shape != x[0].shape for u in x):
             raise ValueError(f"latents of one shape expected, found {[tuple(u.shape) for u in x]}")
+        if y is not None:
+            x = [torch.cat(pair) for pair in zip(x, y, strict=True)]
         padded = [F.pad(u, (0, 0, 0, self.text_len - u.shape[0])) for u in context]
         return list(self.forward_batch(torch.stack(x), t, torch.stack(padded)).unbind())
 
     def forward_batch(self, x: Tensor, t: Tensor, context: Tensor) -> Tensor:
-        """The forward on batched tensors: x [B, C, F, H, W], t [B], context [B, text_len, text_dim]."""
+        """The forward on batched tensors: x [B, in_dim, F, H, W], t [B], context [B, text_len, text_dim]."""
         p, q, r = self.patch_size
         grid = (x.shape[2] // p, x.shape[3] // q, x.shape[4] // r)
         # Patches do not overlap, so the convolution is one matrix product; its backward is far quicker so.

@@ -29,10 +29,27 @@ from torch.nn import functional as F
 
 from . import world
 from .codec import Codec, to_groups
-from .model import TinyWan
+from .model import TinyWan, coordinates
 from .text import TEXT_LEN, TextEncoder, tokenize
 
 SEED = 2026
+
+
+@dataclass(frozen=True)
+class Phase:
+    """What the denoiser's training dwells on from step `start` on.
+
+    Attributes:
+        start: first step.
+        spread: standard deviation of the noise level's logit.
+        shift: then sigma -> shift sigma / (1 + (shift - 1) sigma).
+        colour: how many times a latent's channels of colour count in the loss.
+    """
+
+    start: int
+    spread: float
+    shift: float
+    colour: float
 
 
 @dataclass(frozen=True)
@@ -46,12 +63,14 @@ class StageSettings:
 
 
 CODEC = StageSettings(steps=700, batch=10, rate=2e-3, videos=3_000)
-DENOISER = StageSettings(steps=8000, batch=32, rate=1e-3, videos=24_000)
+DENOISER = StageSettings(steps=12000, batch=32, rate=1e-3, videos=24_000)
 FITTED_VIDEOS = 400  # videos the encoder's components are fitted to
 LATENT_NOISE = 0.05  # added to latents while the decoder learns
 PROMPT_DROPOUT = 0.1  # share of training prompts replaced by the empty one
 EMA_DECAY = 0.999
-TRAINING_SHIFT = 2.0  # noise levels: logit-normal, then sigma -> 2 sigma / (1 + sigma)
+# First what things look like. Then the noise levels above 0.8, where it is settled where an object stands and
+# how it moves. Then the objects above all: only they have colour, and the grounds are learnt by then.
+PHASES = (Phase(0, 1.0, 3.0, 1), Phase(3_500, 1.2, 5.0, 1), Phase(7_600, 1.2, 5.0, 4))
 CHECKPOINT_SECONDS = 120.0
 
 
@@ -221,7 +240,7 @@ def encode_world(codec: Codec, out: Path, device: torch.device) -> tuple[Tensor,
 
 
 def train_denoiser(
-    latents: Tensor, tokens: Tensor, out: Path, device: torch.device
+    latents: Tensor, tokens: Tensor, coloured: Tensor, out: Path, device: torch.device
 ) -> tuple[TinyWan, TextEncoder]:
     """Learn text encoder and transformer together by rectified flow: predict noise - latent."""
     torch.manual_seed(SEED)
@@ -230,34 +249,56 @@ def train_denoiser(
     empty = torch.full((TEXT_LEN,), -1)
     empty[0] = 0
 
-    def batches(step: int) -> tuple[Tensor, Tensor]:
+    def batches(step: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         rng = np.random.default_rng((SEED, step))
         chosen = torch.from_numpy(rng.integers(0, len(latents), DENOISER.batch))
         dropped = torch.from_numpy(rng.random(DENOISER.batch) < PROMPT_DROPOUT)
         prompts = torch.where(dropped[:, None], empty, tokens[chosen])
-        return latents[chosen].to(device).float(), prompts.to(device)
-
-    def predict(noisy: Tensor, t: Tensor, prompts: Tensor) -> Tensor:
-        return transformer.forward_batch(noisy, t, text.encode_batch(prompts))
+        phase = phase_at(step)
+        sigma = noise_levels(phase, DENOISER.batch)
+        weight = torch.where(coloured, phase.colour, 1.0)
+        weight = (weight / weight.mean()).view(-1, 1, 1, 1)
+        return latents[chosen].to(device).float(), prompts.to(device), sigma.to(device), weight.to(device)
 
     f, h, w = latents.shape[2:]
+    y = coordinates((f, h, w)).to(device).expand(DENOISER.batch, -1, -1, -1, -1)
+
+    def predict(noisy: Tensor, t: Tensor, prompts: Tensor) -> Tensor:
+        return transformer.forward_batch(torch.cat([noisy, y], dim=1), t, text.encode_batch(prompts))
+
     transformer.rotary_for((f, h // 2, w // 2), device)  # made before compiling, or it is compiled twice
     # Fusing the many small elementwise steps halves the time a step takes on a CPU; it needs a C++ compiler.
     if device.type == "cuda" or shutil.which("g++") or shutil.which("clang++"):
         predict = torch.compile(predict)
 
-    def loss_of(batch: tuple[Tensor, Tensor]) -> Tensor:
-        clean, prompts = batch
-        sigma = torch.sigmoid(torch.randn(len(clean), device=device))
-        sigma = TRAINING_SHIFT * sigma / (1 + (TRAINING_SHIFT - 1) * sigma)
+    def loss_of(batch: tuple[Tensor, Tensor, Tensor, Tensor]) -> Tensor:
+        clean, prompts, sigma, weight = batch
         noise = torch.randn_like(clean)
         level = sigma.view(-1, 1, 1, 1, 1)
         noisy = (1 - level) * clean + level * noise
         flow = predict(noisy, 1000 * sigma, prompts)
-        return F.mse_loss(flow, noise - clean)
+        return (weight * (flow - (noise - clean)).pow(2)).mean()
 
     train("denoiser", modules, loss_of, batches, out, device, steps=DENOISER.steps, rate=DENOISER.rate)
     return transformer, text
+
+
+def phase_at(step: int) -> Phase:
+    """Return the phase a step belongs to."""
+    return next(phase for phase in reversed(PHASES) if phase.start <= step)
+
+
+def noise_levels(phase: Phase, count: int) -> Tensor:
+    """Draw sigmas [count] in (0, 1) for one training step."""
+    sigma = torch.sigmoid(phase.spread * torch.randn(count))
+    return phase.shift * sigma / (1 + (phase.shift - 1) * sigma)
+
+
+def colour_channels(codec: Codec) -> Tensor:
+    """Which latent channels [16] (bool) show colour: those that look at red, green and blue differently."""
+    weight = codec.encoder[1].weight.detach().cpu().unflatten(1, (4, 3, 64)).squeeze((-1, -2))
+    grey = weight.mean(2, keepdim=True)
+    return (weight - grey).pow(2).sum((1, 2, 3)) > 0.5 * weight.pow(2).sum((1, 2, 3))
 
 
 def export(codec: Codec, transformer: TinyWan, text: TextEncoder, out: Path) -> None:
@@ -307,7 +348,7 @@ def main() -> None:
     latents, tokens = encode_world(codec, arguments.out, device)
     if arguments.until == "latents":
         return
-    transformer, text = train_denoiser(latents, tokens, arguments.out, device)
+    transformer, text = train_denoiser(latents, tokens, colour_channels(codec), arguments.out, device)
     export(codec, transformer, text, arguments.out)
     plot_losses(arguments.out)
 

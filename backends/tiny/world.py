@@ -88,13 +88,13 @@ def sample_path(
 
 
 def sample_scene(rng: np.random.Generator, held_out: bool = False) -> Scene:
-    """Draw a scene: two objects in four of ten, never of one colour, kept apart as far as chance allows.
+    """Draw a scene: two objects in three of ten, never of one colour, kept apart as far as chance allows.
 
     Args:
         rng: source of all randomness.
         held_out: draw objects from the descriptions kept out of training instead of from the others.
     """
-    count = 2 if rng.random() < 0.4 else 1
+    count = 2 if rng.random() < 0.3 else 1
     words: list[tuple[str, str, str]] = []
     while len(words) < count:
         candidate = (str(rng.choice(COLOURS)), str(rng.choice(SHAPES)), str(rng.choice(MOTIONS)))
@@ -122,7 +122,7 @@ def sample_scene(rng: np.random.Generator, held_out: bool = False) -> Scene:
         tone=str(rng.choice(TONES)),
         texture=str(rng.choice(TEXTURES)),
         pan=pan,
-        contrast=float(rng.uniform(0.11, 0.15)),
+        contrast=float(rng.uniform(0.12, 0.16)),
         tint=rng.uniform(-0.025, 0.025, 3),
         detail=rng.random(4),
     )
@@ -178,7 +178,7 @@ def draw_ground(ground: Ground) -> np.ndarray:
         angle = 2 * np.pi * d[0]
         pattern = ((x - 32) * np.cos(angle) + (y - 32) * np.sin(angle)) / 64 * 0.5
     elif ground.texture == "striped":
-        across = (x, y, x + y, x - y)[int(4 * d[0])]
+        across = (x, y)[int(2 * d[0])]
         pattern = np.clip(3 * np.sin(2 * np.pi * (across / PERIOD + d[1])), -1, 1)
     elif ground.texture == "checkered":
         waves = np.sin(2 * np.pi * (x / PERIOD + d[0])) * np.sin(2 * np.pi * (y / PERIOD + d[1]))
@@ -186,8 +186,7 @@ def draw_ground(ground: Ground) -> np.ndarray:
     elif ground.texture == "dotted":
         u = np.mod(x / PERIOD + d[1], 1) - 0.5
         v = np.mod(y / PERIOD + d[2], 1) - 0.5
-        sign = 1 if d[0] < 0.5 else -1
-        pattern = sign * (1.8 * np.clip((0.27 - np.hypot(u, v)) * PERIOD + 0.5, 0, 1) - 0.4)
+        pattern = 1.8 * np.clip((0.27 - np.hypot(u, v)) * PERIOD + 0.5, 0, 1) - 0.4
     elif ground.texture == "cloudy":
         # Three crossing waves, so that no direction dominates as in stripes; half of them mirrored.
         side = 1 if d[3] < 0.5 else -1

@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file
 
 from backends.tiny.backend import TinyPipeline, shipped_weights
-from backends.tiny.model import TinyWan
+from backends.tiny.model import TinyWan, coordinates
 
 FRAMES, HEIGHT, WIDTH = 5, 8, 8
 TOLERANCE = 1e-4
@@ -27,14 +27,15 @@ def inputs(tiny) -> dict:
     generator = torch.Generator().manual_seed(3)
     config = tiny.transformer.config
     return {
-        "x": torch.randn(config["in_dim"], FRAMES, HEIGHT, WIDTH, generator=generator),
+        "x": torch.randn(config["out_dim"], FRAMES, HEIGHT, WIDTH, generator=generator),
+        "y": coordinates((FRAMES, HEIGHT, WIDTH)),
         "context": torch.randn(7, config["text_dim"], generator=generator),
     }
 
 
 @torch.inference_mode()
 def ours(tiny, inputs, t: int) -> torch.Tensor:
-    return tiny.transformer([inputs["x"]], torch.tensor([t]), [inputs["context"]], 80)[0]
+    return tiny.transformer([inputs["x"]], torch.tensor([t]), [inputs["context"]], 80, y=[inputs["y"]])[0]
 
 
 @pytest.mark.parametrize("t", [999, 500, 3])
@@ -61,7 +62,8 @@ def test_equals_diffusers(tiny, inputs, t):
     theirs.load_state_dict(convert_wan_transformer_to_diffusers(checkpoint), strict=True)
     padded = torch.nn.functional.pad(inputs["context"], (0, 0, 0, config["text_len"] - 7))
     with torch.inference_mode():
-        expected = theirs(inputs["x"][None], torch.tensor([t]), padded[None], return_dict=False)[0][0]
+        both = torch.cat([inputs["x"], inputs["y"]])
+        expected = theirs(both[None], torch.tensor([t]), padded[None], return_dict=False)[0][0]
     found = ours(tiny, inputs, t)
     assert expected.abs().max() > 0.5, "a model that outputs nothing proves nothing"
     assert (found - expected).abs().max() < TOLERANCE
@@ -79,7 +81,7 @@ def test_equals_the_official_class(tiny, inputs, t, monkeypatch):
     checkpoint = {k: v.float() for k, v in load_file(shipped_weights() / "transformer.safetensors").items()}
     theirs.load_state_dict(checkpoint, strict=True)
     with torch.inference_mode():
-        expected = theirs([inputs["x"]], torch.tensor([t]), [inputs["context"]], 80)[0]
+        expected = theirs([inputs["x"]], torch.tensor([t]), [inputs["context"]], 80, y=[inputs["y"]])[0]
     assert expected.abs().max() > 0.5
     assert (ours(tiny, inputs, t) - expected).abs().max() < TOLERANCE
 
@@ -116,7 +118,7 @@ def load_official_model(repository: Path, monkeypatch):
 
 def test_training_attention_equals_inference_attention():
     torch.manual_seed(0)
-    model = TinyWan(dim=48, ffn_dim=96, num_heads=2, num_layers=2)
+    model = TinyWan(in_dim=16, dim=48, ffn_dim=96, num_heads=2, num_layers=2)
     torch.nn.init.normal_(model.head.head.weight)
     x, t, context = torch.randn(2, 16, 2, 4, 4), torch.tensor([900.0, 20.0]), torch.randn(2, 24, 128)
     with torch.no_grad():
@@ -125,8 +127,16 @@ def test_training_attention_equals_inference_attention():
         )
 
 
+def test_coordinates_tell_every_place_apart():
+    places = coordinates((5, 8, 6)).flatten(1).T
+    assert places.shape == (240, 9)
+    assert torch.unique(places, dim=0).shape == places.shape
+    first, last = coordinates((5, 8, 6))[0, [0, -1], 0, 0]
+    assert (first - last) > 1.8, "time, from its beginning to its end"
+
+
 def test_latents_of_different_shapes_are_refused():
-    model = TinyWan(dim=48, ffn_dim=96, num_heads=2, num_layers=1)
+    model = TinyWan(in_dim=16, dim=48, ffn_dim=96, num_heads=2, num_layers=1)
     with pytest.raises(ValueError, match="one shape"):
         model(
             [torch.zeros(16, 2, 4, 4), torch.zeros(16, 1, 4, 4)],

@@ -7,6 +7,7 @@ import torch
 from safetensors.torch import load_file
 
 from backends.tiny import train
+from backends.tiny.backend import TinyPipeline, shipped_weights
 
 
 @pytest.fixture(autouse=True)
@@ -63,3 +64,34 @@ def test_learning_rate_warms_up_and_decays():
     assert rates[0] == pytest.approx(0.01)
     assert max(rates) > 0.9
     assert rates[-1] < 0.03
+
+
+@pytest.mark.parametrize("phase", train.PHASES)
+def test_noise_levels_are_shifted_as_documented(phase):
+    torch.manual_seed(0)
+    levels = train.noise_levels(phase, 20_001)
+    assert 0 < levels.min() < 0.3 < 0.97 < levels.max() < 1
+    assert float(levels.median()) == pytest.approx(phase.shift / (1 + phase.shift), abs=0.01)
+
+
+def test_every_step_has_the_phase_that_began_last():
+    starts = [phase.start for phase in train.PHASES]
+    assert starts[0] == 0
+    assert starts == sorted(starts)
+    assert [train.phase_at(start) for start in starts] == list(train.PHASES)
+    assert train.phase_at(starts[1] - 1) == train.PHASES[0]
+
+
+def test_channels_of_colour_do_not_see_grey_and_the_others_see_nothing_else():
+    codec = TinyPipeline(shipped_weights()).codec
+    coloured = train.colour_channels(codec)
+    generator = torch.Generator().manual_seed(0)
+    grey = torch.rand(1, 1, 17, 64, 64, generator=generator).expand(1, 3, -1, -1, -1) - 0.5
+    colour = torch.rand(1, 3, 17, 64, 64, generator=generator) - 0.5
+    colour = colour - colour.mean(1, keepdim=True)
+    black = codec.encode(torch.zeros_like(grey))
+    seen = [(codec.encode(video) - black).pow(2).mean((0, 2, 3, 4)).sqrt() for video in (grey, colour)]
+    assert torch.equal(coloured, seen[0] < seen[1])
+    ratio = torch.where(coloured, seen[0] / seen[1], seen[1] / seen[0])
+    assert ratio.max() < 0.25
+    assert 4 <= coloured.sum() <= 12

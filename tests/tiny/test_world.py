@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 import numpy as np
 import pytest
 
 from backends.tiny import world
+from backends.tiny.backend import TinyPipeline, shipped_weights
 from backends.tiny.judge import Wanted, judge
 from backends.tiny.text import COLOURS, SHAPES, tokenize
+from backends.tiny.train import to_unit
+from navicache_cli.video import to_uint8
 
 
 def wanted(scene: world.Scene) -> Wanted:
@@ -26,6 +31,14 @@ def test_judge_agrees_with_the_truth(drawn):
     verdicts = [judge(frames, wanted(scene)) for scene, frames in drawn]
     for part in ("colour", "motion", "background"):
         assert np.mean([getattr(v, part) for v in verdicts]) >= 0.98, part
+
+
+def test_judge_agrees_with_the_truth_that_the_codec_leaves(drawn):
+    codec = TinyPipeline(shipped_weights()).codec
+    for scene, frames in drawn:
+        coded = to_uint8(codec.decode(codec.encode(to_unit(frames[None])))[0])
+        verdict = judge(coded, wanted(scene))
+        assert all(asdict(verdict).values()), world.describe(scene)
 
 
 def test_judge_disagrees_with_another_prompt(drawn):
