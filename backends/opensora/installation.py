@@ -57,8 +57,6 @@ def _installation(official: Official, *own: Package) -> Installation:
         weights=(_WEIGHTS,),
         weights_name=lambda task, size: _WEIGHTS.name,
         memory=_MEMORY,
-        beside="",
-        marker="OpenSora-STDiT-v3",
     )
 
 

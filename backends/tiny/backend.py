@@ -32,8 +32,8 @@ def shipped_weights() -> Path:
 class TinyPipeline:
     """The loaded miniature: text encoder, transformer, codec."""
 
-    def __init__(self, folder: Path) -> None:
-        """Load the weights in `folder`.
+    def __init__(self, folder: Path, device: str = "") -> None:
+        """Load the weights in `folder` to `device`, or to the GPU if there is one.
 
         Raises:
             WeightsError: a file is missing, damaged, or of another model.
@@ -44,7 +44,7 @@ class TinyPipeline:
         from .model import TinyWan
         from .text import TextEncoder
 
-        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self.transformer = TinyWan(**_read_config(folder))
         self.text_encoder = TextEncoder()
         self.codec = Codec()

@@ -143,7 +143,7 @@ def _tiny_checks(given: str) -> list[Check]:
 
     folder = Path(given).expanduser() if given else shipped_weights()
     try:
-        TinyPipeline(folder)
+        TinyPipeline(folder, "cpu")
     except WeightsError as error:
         mend = "unset NAVICACHE_WEIGHTS" if given else error.hint
         return [missing("tiny weights", error.message, mend, WeightsError)]
