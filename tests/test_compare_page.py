@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import json
 import shutil
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -38,7 +39,7 @@ def test_no_prompt_can_leave_its_element():
 
 def test_the_page_is_one_file_that_names_no_other():
     text = page_text({})
-    for outside in ("http://", "https://", "<link rel=\"stylesheet", "<script src", "@import", "url("):
+    for outside in ("http://", "https://", '<link rel="stylesheet', "<script src", "@import", "url("):
         assert outside not in text.replace("http://www.w3.org/2000/svg", "")
 
 
@@ -125,7 +126,7 @@ def test_videos_play_in_step(look):
         page.wait_for_timeout(50)
     assert len(samples) > 40, "it was playing for most of the time"
     assert max(samples) <= 1, f"{max(samples):.2f} frames apart"
-    falls = [later < earlier - 1 for earlier, later in zip(leader, leader[1:], strict=False)]
+    falls = [later < earlier - 1 for earlier, later in pairwise(leader)]
     assert any(falls), "it starts again"
     page.click("#play")
     page.wait_for_function(f"() => !VIDEOS.player.playing && {STILL}")

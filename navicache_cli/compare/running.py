@@ -117,9 +117,7 @@ def _compared(outcome: Outcome, fidelity: Fidelity | None, baseline: Cell | None
     )
 
 
-def _write(
-    job: Job, outcome: Outcome, runner: Runner, store: Store, baseline: Baseline | None
-) -> Report:
+def _write(job: Job, outcome: Outcome, runner: Runner, store: Store, baseline: Baseline | None) -> Report:
     """Write video and report of a cell, in place of what an interrupted run may have left."""
     writing = Clock()
     tags = video_tags(job.plan, runner.identity.name)
@@ -134,9 +132,7 @@ def _write(
         steps=outcome.steps,
         totals=outcome.totals,
         # Relative to the comparison, which may be moved.
-        output=Output(
-            f"cells/{info.path.name}", info.sha256, info.frames, info.width, info.height, info.fps
-        ),
+        output=Output(f"cells/{info.path.name}", info.sha256, info.frames, info.width, info.height, info.fps),
         baseline=baseline,
         notes=(f"a cell of a comparison: {job.setting.name}; the model was loaded once for all",),
     )
