@@ -48,7 +48,7 @@ def page_text(data: dict[str, Any]) -> str:
 
 
 def _asset(name: str) -> str:
-    return files("navicache_cli.compare").joinpath("page", name).read_text("utf-8")
+    return files("navicache_cli.compare").joinpath("page").joinpath(name).read_text("utf-8")
 
 
 def _steps(report: dict[str, Any]) -> dict[str, Any]:

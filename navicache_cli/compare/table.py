@@ -16,6 +16,8 @@ from .jobs import Job
 from .store import Cell
 from .summary import Spread
 
+TABLE_WIDTH = 130  # columns that the table fits in, with LPIPS and longish names
+
 
 class CellProgress:
     """A progress bar over the cells; without a terminal, a line for each cell that was run."""
@@ -59,7 +61,7 @@ def settings_table(comparison: Comparison) -> Table:
     """Tabulate the settings: the baseline first, then by the work they take, most first."""
     with_lpips = any(setting.lpips for setting in comparison.settings)
     table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("setting", overflow="fold")
+    table.add_column("setting", no_wrap=True)
     headings = ["compute", "seconds", "speedup", "PSNR", "95 % CI", "worst", "SSIM", "worst"]
     for heading in [*headings, *(["LPIPS", "worst"] if with_lpips else []), "cache"]:
         table.add_column(heading, justify="right", no_wrap=True)
