@@ -210,7 +210,8 @@ def test_without_options_the_modes_of_the_model(recording: Path) -> None:
         assert setting["align_steps"] == plan["align_steps"]["value"]
         assert setting["estimator"] == plan["estimator"]["value"]
     shown = invoke("replay", recording, "--threshold", "1000", "--align-steps", "3")
-    assert "█" * 3 + "░" * (STEPS - 4) + "█" in shown
+    strip = "".join(character for character in shown if character in "█░")  # a narrow terminal breaks it
+    assert strip == "█" * 3 + "░" * (STEPS - 4) + "█"
 
 
 def test_pairs_of_a_recording_are_its_changes_from_step_to_step(recording: Path) -> None:
