@@ -65,7 +65,7 @@ class TinyPipeline:
         from navicache_cli.cache import Anatomy
         from navicache_cli.cache.stack_site import argument
 
-        blocks = self.transformer.blocks
+        blocks: Any = self.transformer.blocks
         return Anatomy(
             self.transformer,
             timestep="t",

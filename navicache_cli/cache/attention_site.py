@@ -41,8 +41,8 @@ class AttentionSite:
         """See `Site.bindings`.
 
         Raises:
-            SiteError: a forward lacks its parameter, the policy skips whole steps, or it uses a kind of
-                attention again that the model has not.
+            SiteError: a forward lacks its parameter, the policy skips whole steps, or it uses a kind again
+                that the model has not.
         """
         if session.policy.caches:
             raise SiteError(

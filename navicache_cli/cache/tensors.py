@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Sequence
 
 import torch
@@ -47,8 +46,9 @@ def magnitude_ratio(a: Tensors, b: Tensors) -> torch.Tensor:
     quotients = []
     for u, v in zip(a, b, strict=True):
         top, bottom = (torch.linalg.vector_norm(w, dim=-1, dtype=torch.float32) for w in (u, v))
-        quotients.append((top / bottom).flatten())
-    return torch.cat(quotients).nan_to_num(posinf=math.nan).nanmean()
+        # No boolean index: that would make the device wait.
+        quotients.append(torch.where(bottom > 0, top / bottom, torch.nan).flatten())
+    return torch.cat(quotients).nanmean()
 
 
 def snapshot(tensors: Tensors) -> Tensors:

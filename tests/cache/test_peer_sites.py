@@ -120,7 +120,7 @@ def test_a_method_without_its_signal_is_named():
 
 @pytest.mark.parametrize("branches", [1, 2])
 def test_fbcache_runs_the_first_block_and_reuses_the_others(branches):
-    threshold = 0.15
+    threshold = 0.05
     model, plain = Stack(), Stack()
     session = Session(FirstBlockCache(threshold), STEPS)
     made, calls, kept = outputs_of(model, stack_site(model, head=1), session, branches)
