@@ -296,7 +296,8 @@ def noise_levels(phase: Phase, count: int) -> Tensor:
 
 def colour_channels(codec: Codec) -> Tensor:
     """Which latent channels [16] (bool) show colour: those that look at red, green and blue differently."""
-    weight = codec.encoder[1].weight.detach().cpu().unflatten(1, (4, 3, 64)).squeeze((-1, -2))
+    components = codec.encoder.get_parameter("1.weight").detach().cpu()
+    weight = components.unflatten(1, (4, 3, 64)).squeeze((-1, -2))
     grey = weight.mean(2, keepdim=True)
     return (weight - grey).pow(2).sum((1, 2, 3)) > 0.5 * weight.pow(2).sum((1, 2, 3))
 

@@ -65,7 +65,8 @@ class Trajectory:
                     "record it again: navicache generate --mode off --trajectory",
                 )
             triangles.append(rows)
-        return cls(*triangles, norms)
+        input_spans, output_spans = triangles
+        return cls(input_spans, output_spans, norms)
 
 
 @dataclass(frozen=True)
@@ -103,12 +104,9 @@ def replay(policy: Policy, trajectory: Trajectory) -> list[ReplayedStep]:
             decision = replace(decision, compute=True)
         innovation = None
         if decision.compute:
-            spans = (
-                (None, None)
-                if last is None
-                else (trajectory.input_spans[index][last], trajectory.output_spans[index][last])
-            )
-            innovation = policy.observe(index, *spans, trajectory.output_norms[index])
+            input_span = None if last is None else trajectory.input_spans[index][last]
+            output_span = None if last is None else trajectory.output_spans[index][last]
+            innovation = policy.observe(index, input_span, output_span, trajectory.output_norms[index])
             last = index
         steps.append(ReplayedStep(decision, innovation))
     return steps
