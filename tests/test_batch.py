@@ -21,7 +21,7 @@ from navicache_cli.video import read_video
 from tests.conftest import clean_environment
 
 PROMPTS = ("a red circle moving right", "a blue star growing", "a green ring still on a dark background")
-# Of four steps the third is skipped, whatever the weights: two run before there is a ratio, and the last runs.
+# Of four steps the third is skipped, whatever the weights: two run before there is a ratio, the last always.
 SHORT = ("--steps", "4", "--align-steps", "1", "--threshold", "1000")
 QUICK = (*SHORT, "--name", "{prompt}-{n}.mp4", "--seeds", "2", "--output-dir", "out")
 NAMES = [f"{prompt}-{n}.mp4" for prompt in PROMPTS for n in (0, 1)]

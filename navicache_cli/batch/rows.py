@@ -55,7 +55,7 @@ def read_rows(path: Path) -> list[Row]:
             "name it by its format: .txt has one prompt a line",
         )
     text = _read(path)
-    rows = []
+    rows: list[Row] = []
     for where, options in reader(text, path.name):
         given = {key: _check_value(key, value, where) for key, value in options.items()}
         rows.append(Row(len(rows) + 1, where, {key: value for key, value in given.items() if value != ""}))
