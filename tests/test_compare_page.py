@@ -180,9 +180,11 @@ def test_the_wipe_shows_one_video_on_each_side(look):
 
     right, half, left = picture(0), picture(50), picture(100)
     middle = half.shape[1] // 2
-    assert np.abs(left - right).mean() > 1, "two different videos"
-    assert np.abs(half[:, : middle - 20] - left[:, : middle - 20]).max() == 0
-    assert np.abs(half[:, middle + 20 :] - right[:, middle + 20 :]).max() == 0
+    sides = ((np.s_[:, : middle - 20], left, right), (np.s_[:, middle + 20 :], right, left))
+    for part, shown, hidden in sides:
+        # Not exactly equal: rounded corners are smoothed according to where the page is scrolled.
+        assert np.abs(half[part] - shown[part]).mean() < 0.1
+        assert np.abs(half[part] - hidden[part]).mean() > 1, "two different videos"
     page.locator("#stage").scroll_into_view_if_needed()
     box = page.locator("#stage").bounding_box()
     page.mouse.move(box["x"] + box["width"] * 0.8, box["y"] + 20)
