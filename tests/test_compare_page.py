@@ -185,6 +185,12 @@ def test_the_wipe_shows_one_video_on_each_side(look):
         # Not exactly equal: rounded corners are smoothed according to where the page is scrolled.
         assert np.abs(half[part] - shown[part]).mean() < 0.1
         assert np.abs(half[part] - hidden[part]).mean() > 1, "two different videos"
+    # After a jump it shows the new frame, not the one before.
+    page.locator("#scrubber").fill("15")
+    page.wait_for_function(f"() => {STILL} && VIDEOS.player.frame === 15")
+    page.wait_for_timeout(500)
+    jumped = np.asarray(Image.open(io.BytesIO(page.locator("#canvas").screenshot())).convert("RGB"))
+    assert np.abs(jumped.astype(int) - picture(100)).mean() < 0.1
     page.locator("#stage").scroll_into_view_if_needed()
     box = page.locator("#stage").bounding_box()
     page.mouse.move(box["x"] + box["width"] * 0.8, box["y"] + 20)
