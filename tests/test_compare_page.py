@@ -170,7 +170,9 @@ def test_the_wipe_shows_one_video_on_each_side(look):
     page = look().page
     page.select_option("#right", "fewer-steps 2")
     page.wait_for_function(f"() => {STILL}")
-    page.add_style_tag(content=".divider, .tag { display: none }")
+    # At whole pixels and in one place, so that pictures can be held against each other.
+    place = "position: fixed; top: 0; left: 0; width: 384px; height: 384px; border-radius: 0; z-index: 9"
+    page.add_style_tag(content=f".divider, .tag {{ display: none }} #stage {{ {place} }}")
 
     def picture(part: int) -> np.ndarray:
         page.locator("#wipe").fill(str(part))
@@ -180,10 +182,16 @@ def test_the_wipe_shows_one_video_on_each_side(look):
 
     right, half, left = picture(0), picture(50), picture(100)
     middle = half.shape[1] // 2
-    assert np.abs(left - right).mean() > 1, "two different videos"
-    assert np.abs(half[:, : middle - 20] - left[:, : middle - 20]).max() == 0
-    assert np.abs(half[:, middle + 20 :] - right[:, middle + 20 :]).max() == 0
-    page.locator("#stage").scroll_into_view_if_needed()
+    sides = ((np.s_[:, : middle - 20], left, right), (np.s_[:, middle + 20 :], right, left))
+    for part, shown, hidden in sides:
+        assert np.abs(half[part] - shown[part]).max() == 0
+        assert np.abs(half[part] - hidden[part]).mean() > 1, "two different videos"
+    # After a jump it shows the new frame, not the one before.
+    page.locator("#scrubber").fill("15")
+    page.wait_for_function(f"() => {STILL} && VIDEOS.player.frame === 15")
+    page.wait_for_timeout(500)
+    jumped = np.asarray(Image.open(io.BytesIO(page.locator("#canvas").screenshot())).convert("RGB"))
+    assert np.abs(jumped.astype(int) - picture(100)).max() == 0
     box = page.locator("#stage").bounding_box()
     page.mouse.move(box["x"] + box["width"] * 0.8, box["y"] + 20)
     page.mouse.down()

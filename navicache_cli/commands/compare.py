@@ -266,13 +266,12 @@ def _sittings(results: list[CellResult]) -> list[str]:
 
 
 def _show(comparison: Comparison, written: list[Path]) -> None:
+    from rich.console import Console
     from rich.text import Text
 
     from ..compare.table import TABLE_WIDTH, settings_table
 
     # On a narrow terminal whole rows wrap, which reads better than columns cut short.
-    terminal.stdout.print(
-        settings_table(comparison), width=max(terminal.stdout.width, TABLE_WIDTH), crop=False
-    )
+    Console(highlight=False, width=max(terminal.stdout.width, TABLE_WIDTH)).print(settings_table(comparison))
     for path in written:
         terminal.stdout.print(Text(str(path)), soft_wrap=True)

@@ -11,7 +11,7 @@ function makeStrip(name, steps, onCursor) {
   const cells = steps.computed.map((_, i) => make("span", { class: `step${kind(i)}` }));
   const computed = steps.computed.filter(Boolean).length;
   const strip = make("div", {
-    class: `strip${count > 60 ? " dense" : ""}`, tabindex: 0, role: "slider", "aria-label": `Steps of ${name}, ${computed} of ${count} computed`,
+    class: `strip${count > 30 ? " dense" : ""}`, tabindex: 0, role: "slider", "aria-label": `Steps of ${name}, ${computed} of ${count} computed`,
     "aria-valuemin": 1, "aria-valuemax": count, "aria-valuenow": 1, "aria-valuetext": describeStep(steps, 0),
   }, ...cells);
   const readout = make("p", { class: "readout" }, `${computed} of ${count} steps computed`);

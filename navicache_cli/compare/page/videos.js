@@ -91,6 +91,12 @@ class Videos {
     video.addEventListener("error", () => (missing.hidden = false));
     video.addEventListener("loadedmetadata", () => video.classList.toggle("pixels", video.videoWidth < 200));
     video.src = cell.video;
+    // A seek may be over before its picture is there; the wipe is drawn again when it is.
+    const redraw = () => {
+      this.drawWipe();
+      video.requestVideoFrameCallback?.(redraw);
+    };
+    video.requestVideoFrameCallback?.(redraw);
     const strip = makeStrip(cell.setting, DATA.steps[cell.key], (place) => this.shots.forEach((shot) => shot.strip.mark(place)));
     const numbers = [percent(cell.compute_ratio), `${cell.speedup.toFixed(2)}×`];
     if (cell.psnr !== null) numbers.push(`${cell.psnr.toFixed(2)} dB`, `SSIM ${cell.ssim.toFixed(3)}`);
