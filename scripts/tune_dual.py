@@ -1,4 +1,4 @@
-"""Search the dual filter's parameters: `python scripts/tune_dual.py feature_change.csv scripts/tiny_changes.csv`.
+"""Search the dual filter's parameters: `python scripts/tune_dual.py pairs.csv scripts/tiny_changes.csv`.
 
 Draws many sets of parameters at random, judges each by the mean relative error of the one-step-ahead
 prediction (`navicache_cli.accuracy`) over that of holding the last ratio, averaged over the sources, and
@@ -87,7 +87,7 @@ def read_sources(paths: list[Path]) -> dict[str, list[Pairs]]:
 
 
 def score(errors: dict[str, np.ndarray], holds: dict[str, float]) -> np.ndarray:
-    """[count] mean over sources of the error relative to the zero-order hold's: each source weighs the same."""
+    """[count] mean over sources of the error relative to the zero-order hold's: each weighs the same."""
     return np.mean([errors[name].mean(axis=1) / holds[name] for name in errors if errors[name].size], axis=0)
 
 
