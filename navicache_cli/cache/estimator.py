@@ -125,9 +125,9 @@ class DualKalman:
     Measurements are trusted more towards the end, where the ratio turns.
 
     The defaults are what scripts/tune_dual.py found on ratios of two models, judged by the mean relative
-    error of the one-step-ahead prediction from step 6 on. On prompts held out of the search that is 0.251 for an
-    Open-Sora-class model (scalar filter 0.285, last ratio held 0.296) and 0.107 for tiny (0.147, 0.121);
-    see docs/estimators.md.
+    error of the one-step-ahead prediction from step 6 on. On prompts held out of the search that is 0.251
+    for an Open-Sora-class model (scalar filter 0.285, last ratio held 0.296) and 0.107 for tiny (0.147,
+    0.121); see docs/estimators.md.
 
     Args:
         level_noise: variance added to log k per step.

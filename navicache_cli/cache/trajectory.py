@@ -56,7 +56,7 @@ class Trajectory:
             OutputError: the rows do not form triangles, or a number is larger than a float.
         """
         norms = _numbers(document["output_norms"])
-        triangles = []
+        triangles: dict[str, Rows] = {}
         for key in ("input_spans", "output_spans"):
             rows = tuple(_numbers(row) for row in document[key])
             if [len(row) for row in rows] != list(range(len(norms))):
@@ -64,8 +64,8 @@ class Trajectory:
                     f"expected {len(norms)} rows of 0, 1, 2, … numbers under trajectory/{key}; found others",
                     "record it again: navicache generate --mode off --trajectory",
                 )
-            triangles.append(rows)
-        return cls(*triangles, norms)
+            triangles[key] = rows
+        return cls(**triangles, output_norms=norms)
 
 
 @dataclass(frozen=True)
@@ -103,12 +103,9 @@ def replay(policy: Policy, trajectory: Trajectory) -> list[ReplayedStep]:
             decision = replace(decision, compute=True)
         innovation = None
         if decision.compute:
-            spans = (
-                (None, None)
-                if last is None
-                else (trajectory.input_spans[index][last], trajectory.output_spans[index][last])
-            )
-            innovation = policy.observe(index, *spans, trajectory.output_norms[index])
+            input_span = None if last is None else trajectory.input_spans[index][last]
+            output_span = None if last is None else trajectory.output_spans[index][last]
+            innovation = policy.observe(index, input_span, output_span, trajectory.output_norms[index])
             last = index
         steps.append(ReplayedStep(decision, innovation))
     return steps
