@@ -1,9 +1,9 @@
-"""Search the dual filter's parameters on measured pairs: `python scripts/tune_dual.py feature_change.csv`.
+"""Search the dual filter's parameters: `python scripts/tune_dual.py pairs.csv scripts/tiny_changes.csv`.
 
 Draws many sets of parameters at random, judges each by the mean relative error of the one-step-ahead
-prediction (`navicache_cli.accuracy`), and takes the middle of the best ones. Held out: for each prompt the
-search sees the other prompts alone, and what it gives is judged on that prompt. The same seed gives the
-same result. Recordings (`generate --mode off --trajectory`) given after the CSV are only judged on.
+prediction (`navicache_cli.accuracy`) over that of holding the last ratio, averaged over the sources, and
+takes the middle of the best sets. Held out: for each prompt the search sees the other prompts alone, and what
+it gives is judged on that prompt. The same seed gives the same result.
 """
 
 from __future__ import annotations
@@ -35,8 +35,9 @@ Candidates = dict[str, np.ndarray]
 def main() -> None:
     """Search, judge, and print JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("pairs", type=Path, help="CSV of measured pairs, as `navicache plot` reads it")
-    parser.add_argument("recordings", type=Path, nargs="*", help="reports with a trajectory, to judge on")
+    parser.add_argument(
+        "sources", type=Path, nargs="+", help="CSV files of measured pairs, or reports with a trajectory"
+    )
     parser.add_argument("--count", type=int, default=20_000, help="sets of parameters drawn")
     parser.add_argument("--best", type=int, default=20, help="sets whose middle is taken")
     parser.add_argument("--seed", type=int, default=0)
@@ -44,35 +45,50 @@ def main() -> None:
     arguments = parser.parse_args()
     ranges = RANGES | dict(read_range(text) for text in arguments.range)
     started = time.perf_counter()
-    pairs = read_pairs(arguments.pairs)
+    sources = read_sources(arguments.sources)
     candidates = draw(arguments.count, np.random.default_rng(arguments.seed), ranges)
-    errors = np.stack([simulate(candidates, run) for run in pairs], axis=1)
-    held_out = {}
-    for index, run in enumerate(pairs):
-        chosen = middle(candidates, np.delete(errors, index, axis=1), arguments.best)
-        held_out[run.prompt] = error_of(DualKalman(**chosen), run)
-    parameters = middle(candidates, errors, arguments.best)
+    errors = {
+        name: np.stack([simulate(candidates, run) for run in runs], axis=1) for name, runs in sources.items()
+    }
+    holds = {name: mean_error(ZeroOrderHold(), runs) for name, runs in sources.items()}
+    held_out: dict[str, dict[str, float]] = {}
+    for name, runs in sources.items():
+        for index, run in enumerate(runs):
+            seen = errors | {name: np.delete(errors[name], index, axis=1)}
+            chosen = middle(candidates, score(seen, holds), arguments.best)
+            held_out.setdefault(name, {})[run.prompt] = error_of(DualKalman(**chosen), run)
+    parameters = middle(candidates, score(errors, holds), arguments.best)
     estimators: dict[str, Estimator] = {
         "zero-order hold": ZeroOrderHold(),
         "scalar": ScalarKalman(),
         "dual, as shipped": DualKalman(),
         "dual, this search": DualKalman(**parameters),
     }
-    recorded = [pairs_of(one.trajectory, one.path.stem) for one in read_each(arguments.recordings)]
     result = {
         "parameters": parameters,
-        "held_out": float(np.mean(list(held_out.values()))),
+        "held_out": {name: float(np.mean(list(found.values()))) for name, found in held_out.items()},
         "held_out_by_prompt": held_out,
-        "relative_error": {name: mean_error(one, pairs) for name, one in estimators.items()},
-        "on_recordings": {name: mean_error(one, recorded) for name, one in estimators.items() if recorded},
+        "relative_error": {
+            name: {kind: mean_error(one, runs) for kind, one in estimators.items()}
+            for name, runs in sources.items()
+        },
         "seconds": round(time.perf_counter() - started, 1),
     }
     print(json.dumps(result, indent=1))
 
 
-def read_each(paths: list[Path]) -> list:
-    """Read recordings that may be of different models."""
-    return [recording for path in paths for recording in read_recordings([path])]
+def read_sources(paths: list[Path]) -> dict[str, list[Pairs]]:
+    """Pairs by source: each CSV is one, and all reports together are one."""
+    sources = {path.stem: read_pairs(path) for path in paths if path.suffix == ".csv"}
+    reports = [path for path in paths if path.suffix != ".csv"]
+    if reports:
+        sources["recordings"] = [pairs_of(one.trajectory, one.path.stem) for one in read_recordings(reports)]
+    return sources
+
+
+def score(errors: dict[str, np.ndarray], holds: dict[str, float]) -> np.ndarray:
+    """[count] mean over sources of the error relative to the zero-order hold's: each weighs the same."""
+    return np.mean([errors[name].mean(axis=1) / holds[name] for name in errors if errors[name].size], axis=0)
 
 
 def read_range(text: str) -> tuple[str, tuple[float, float]]:
@@ -123,12 +139,12 @@ def simulate(candidates: Candidates, run: Pairs) -> np.ndarray:
     return np.mean(errors, axis=0)
 
 
-def middle(candidates: Candidates, errors: np.ndarray, best: int) -> dict[str, float]:
-    """The middle of the `best` sets by mean error over prompts (errors [count, prompts]), two digits each.
+def middle(candidates: Candidates, scores: np.ndarray, best: int) -> dict[str, float]:
+    """The middle of the `best` sets by their scores [count], two digits each.
 
     The very best set owes its place to chance as well; the middle of the best is steadier.
     """
-    leaders = np.argsort(errors.mean(axis=1), kind="stable")[:best]
+    leaders = np.argsort(scores, kind="stable")[:best]
     found = {}
     for name, values in candidates.items():
         mean = values[leaders].mean() if name in LINEAR else np.exp(np.log(values[leaders]).mean())

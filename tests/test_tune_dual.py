@@ -15,6 +15,7 @@ from navicache_cli.cache import DualKalman, ScalarKalman, ZeroOrderHold
 from tests.conftest import MEASURED
 
 SCRIPT = Path(__file__).parents[1] / "scripts/tune_dual.py"
+TINY = SCRIPT.with_name("tiny_changes.csv")
 
 
 @pytest.fixture(scope="module")
@@ -47,8 +48,7 @@ def test_all_sets_at_once_are_the_filter_one_by_one(script):
 
 def test_the_middle_of_the_best(script):
     candidates = {name: np.array([1.0, 4.0, 0.5, 0.9]) for name in script.RANGES}
-    errors = np.array([[0.3, 0.1], [0.1, 0.1], [0.9, 0.0], [0.1, 0.9]])
-    found = script.middle(candidates, errors, best=2)
+    found = script.middle(candidates, np.array([0.2, 0.1, 0.45, 0.5]), best=2)
     assert found["level_noise"] == 2.0, "the geometric mean"
     assert found["damping"] == 2.5, "the arithmetic mean"
 
@@ -68,18 +68,36 @@ def test_held_out_errors_do_not_see_their_prompt(script, tmp_path, capsys, monke
     (noise,) = read_pairs(tmp_path / "noise.csv")
     others = [run for run in read_pairs(tmp_path / "pairs.csv") if run.prompt != "p0"]
     candidates = script.draw(500, np.random.default_rng(0), script.RANGES)
-    errors = np.stack([script.simulate(candidates, run) for run in others], axis=1)
+    errors = np.mean([script.simulate(candidates, run) for run in others], axis=0)
     chosen = script.middle(candidates, errors, best=20)
-    assert found["held_out_by_prompt"]["p0"] == script.error_of(DualKalman(**chosen), noise)
+    assert found["held_out_by_prompt"]["pairs"]["p0"] == script.error_of(DualKalman(**chosen), noise)
+
+
+def test_sources_weigh_the_same(script):
+    errors = {"many": np.array([[0.1, 0.3, 0.2], [0.2, 0.2, 0.8]]), "one": np.array([[0.4], [0.1]])}
+    assert script.score(errors, {"many": 0.2, "one": 0.4}) == pytest.approx([1.0, 1.125])
+
+
+def test_the_shipped_filter_is_the_best_on_recordings_of_tiny(script):
+    pairs = read_pairs(TINY)
+    dual, scalar, hold = (
+        script.mean_error(one, pairs) for one in (DualKalman(), ScalarKalman(), ZeroOrderHold())
+    )
+    assert dual < 0.95 * hold
+    assert dual < 0.95 * scalar
 
 
 @pytest.mark.skipif(
     not MEASURED.is_file(), reason=f"needs {MEASURED}; set NAVICACHE_MEASURED_PAIRS to where it is"
 )
 def test_the_shipped_parameters_are_what_the_search_gives(script, capsys, monkeypatch):
-    found = searched(script, capsys, monkeypatch, MEASURED)
+    found = searched(script, capsys, monkeypatch, MEASURED, TINY)
     shipped = DualKalman()
     assert found["parameters"] == {name: getattr(shipped, name) for name in script.RANGES}
-    pairs = read_pairs(MEASURED)
-    assert found["held_out"] < 0.85 * script.mean_error(ZeroOrderHold(), pairs)
-    assert found["held_out"] < 0.92 * script.mean_error(ScalarKalman(), pairs)
+    for path, held_out in (
+        (MEASURED, found["held_out"][MEASURED.stem]),
+        (TINY, found["held_out"][TINY.stem]),
+    ):
+        pairs = read_pairs(path)
+        assert held_out < (0.85 if path == MEASURED else 1) * script.mean_error(ZeroOrderHold(), pairs)
+        assert held_out < (0.92 if path == MEASURED else 1) * script.mean_error(ScalarKalman(), pairs)

@@ -56,7 +56,7 @@ class Trajectory:
             OutputError: the rows do not form triangles, or a number is larger than a float.
         """
         norms = _numbers(document["output_norms"])
-        triangles = []
+        triangles: dict[str, Rows] = {}
         for key in ("input_spans", "output_spans"):
             rows = tuple(_numbers(row) for row in document[key])
             if [len(row) for row in rows] != list(range(len(norms))):
@@ -64,9 +64,8 @@ class Trajectory:
                     f"expected {len(norms)} rows of 0, 1, 2, … numbers under trajectory/{key}; found others",
                     "record it again: navicache generate --mode off --trajectory",
                 )
-            triangles.append(rows)
-        input_spans, output_spans = triangles
-        return cls(input_spans, output_spans, norms)
+            triangles[key] = rows
+        return cls(**triangles, output_norms=norms)
 
 
 @dataclass(frozen=True)

@@ -54,8 +54,8 @@ def matmul(a, b):
 class Dual:
     """State [log k, drift] by the textbook matrices, one transition a step."""
 
-    phi, level_noise, drift_noise = 0.97, 0.00011, 0.0048
-    early, late, rise = 0.0035, 1.4, 2.8
+    phi, level_noise, drift_noise = 0.9, 0.00057, 0.095
+    early, late, rise = 0.57, 0.028, 1.7
 
     def __init__(self, steps, align):
         self.steps, self.state, self.cov, self.last = steps, None, None, None
