@@ -77,7 +77,7 @@ def test_a_method_saves_calls_and_leaves_no_trace(pipelines, model, method):
         assert {kind for record in session.records for kind in record.reused} == set(session.policy.broadcast)
     else:
         assert session.transformer_calls_saved > 0
-        assert 1 < sum(record.computed for record in session.records) < STEPS
+        assert 0 < sum(record.computed for record in session.records) < STEPS
     assert session.peak_cache_bytes > 0
     assert session.cache_bytes == 0
     assert torch.equal(run(pipeline, plan_of(model, "off")).video, plain)
