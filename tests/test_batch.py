@@ -321,13 +321,16 @@ def test_columns_methods_and_modes(tmp_path):
         {"prompt": "a red circle", "guidance": 1.5, "output": "folder/mine.mp4"},
     ]
     (tmp_path / "rows.jsonl").write_text("\n".join(json.dumps(row) for row in rows))
-    done = run(tmp_path, "batch", "rows.jsonl", "--steps", "4", "--method", "easycache", "--seed", "2", "-q")
+    done = run(
+        tmp_path, "batch", "rows.jsonl", "--steps", "4", "--method", "easycache", "--seed", "2",
+        "--guidance", "3", "-q",
+    )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert done.stdout + done.stderr == ""
     names = ["0001-a-red-circle-easycache-fast-7", "folder/mine"]
     found = [read_report(tmp_path / "batch/reports" / f"{name}.json")["plan"] for name in names]
     values = [[plan[key]["value"] for key in ("steps", "seed", "guidance", "method")] for plan in found]
-    assert values == [[3, 7, 2.5, "easycache"], [4, 2, 1.5, "easycache"]]
+    assert values == [[3, 7, 3.0, "easycache"], [4, 2, 1.5, "easycache"]]
     assert [plan["steps"]["source"] for plan in found] == ["rows.jsonl", "--steps"]
 
     (tmp_path / "rows.csv").write_text('prompt,seed\n"a red circle, moving right",\na blue star,9\n')
