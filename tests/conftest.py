@@ -16,7 +16,7 @@ import pytest
 
 from tests.comparison import PROMPTS, Made, arguments
 
-# Under `pytest -n`, workers share the cores: threads of one wait for those of another at every step otherwise.
+# Under `pytest -n`, workers share the cores: otherwise threads of one wait for those of another all the time.
 # Read by torch when it is imported, here and in the processes that tests start.
 if workers := os.environ.get("PYTEST_XDIST_WORKER_COUNT"):
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // int(workers))))
