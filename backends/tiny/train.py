@@ -1,4 +1,4 @@
-"""Train `tiny` from nothing: draw the world, learn the codec, encode, learn the denoiser, export.
+"""Train `tiny` from nothing: draw the world, learn the codec, encode, learn the denoiser twice over, export.
 
     python -m backends.tiny.train --out training
 
@@ -10,12 +10,13 @@ Every stage is seeded and resumes from its last checkpoint when started again. T
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import math
 import multiprocessing
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -54,23 +55,47 @@ class Phase:
 
 @dataclass(frozen=True)
 class StageSettings:
-    """Length of a stage, videos a batch, peak learning rate, and videos the batches are drawn from."""
+    """How long a stage learns, and from what.
+
+    Attributes:
+        steps: length.
+        batch: videos a step.
+        rate: peak learning rate.
+        scenes: indices of the scenes its videos show.
+        two_objects: share of these scenes with two objects.
+        phases: what the denoiser dwells on, from which step on.
+    """
 
     steps: int
     batch: int
     rate: float
-    videos: int
+    scenes: range
+    two_objects: float = world.TWO_OBJECTS_SHARE
+    phases: tuple[Phase, ...] = ()
+
+    def phase_at(self, step: int) -> Phase:
+        """Return the phase a step belongs to."""
+        return next(phase for phase in reversed(self.phases) if phase.start <= step)
 
 
-CODEC = StageSettings(steps=700, batch=10, rate=2e-3, videos=3_000)
-DENOISER = StageSettings(steps=12000, batch=32, rate=1e-3, videos=24_000)
+CODEC = StageSettings(steps=700, batch=10, rate=2e-3, scenes=range(3_000))
+# First what things look like. Then the noise levels above 0.8, where it is settled where an object stands and
+# how it moves. Then the objects above all: only they have colour, and the grounds are learnt by then.
+DENOISER = StageSettings(
+    steps=12_000, batch=32, rate=1e-3, scenes=range(24_000),
+    phases=(Phase(0, 1.0, 3.0, 1), Phase(3_500, 1.2, 5.0, 1), Phase(7_600, 1.2, 5.0, 4)),
+)  # fmt: skip
+# Then once more, mostly on two objects: which of two motions belongs to which object is learnt last.
+PAIRS = StageSettings(
+    steps=10_000, batch=32, rate=8e-4, scenes=range(24_000, 48_000), two_objects=0.65,
+    phases=(Phase(0, 1.2, 5.0, 4),),
+)  # fmt: skip
+DENOISER_STAGES = {"denoiser": DENOISER, "pairs": PAIRS}
 FITTED_VIDEOS = 400  # videos the encoder's components are fitted to
 LATENT_NOISE = 0.05  # added to latents while the decoder learns
 PROMPT_DROPOUT = 0.1  # share of training prompts replaced by the empty one
 EMA_DECAY = 0.999
-# First what things look like. Then the noise levels above 0.8, where it is settled where an object stands and
-# how it moves. Then the objects above all: only they have colour, and the grounds are learnt by then.
-PHASES = (Phase(0, 1.0, 3.0, 1), Phase(3_500, 1.2, 5.0, 1), Phase(7_600, 1.2, 5.0, 4))
+CHUNK = 50  # scenes drawn and encoded at a time
 CHECKPOINT_SECONDS = 120.0
 
 
@@ -102,8 +127,7 @@ def train(
     out: Path,
     device: torch.device,
     *,
-    steps: int,
-    rate: float,
+    settings: StageSettings,
 ) -> None:
     """Run one stage to its end, from its checkpoint if there is one; `modules` ends with averaged weights.
 
@@ -114,9 +138,9 @@ def train(
         batches: maps a step to a batch, a pure function of the step, so that resuming changes nothing.
         out: folder of checkpoints and logs.
         device: where to train.
-        steps: length of the stage.
-        rate: peak learning rate.
+        settings: length and learning rate of the stage.
     """
+    steps, rate, seed = settings.steps, settings.rate, SEED + settings.scenes.start
     modules.to(device).train()
     optimizer = torch.optim.AdamW(
         modules.parameters(), lr=rate, betas=(0.9, 0.98), weight_decay=0.01, fused=True
@@ -152,7 +176,7 @@ def train(
         for step in range(start, steps):
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate(step, steps, rate)
-            torch.manual_seed(SEED + step)
+            torch.manual_seed(seed + step)
             with torch.autocast(device.type, dtype=torch.bfloat16):
                 loss = loss_of(batches(step))
             optimizer.zero_grad(set_to_none=True)
@@ -171,22 +195,22 @@ def train(
     modules.eval()
 
 
-def draw_chunk(indices: range) -> tuple[np.ndarray, list[str]]:
-    """Draw training scenes: frames [B, F, H, W, 3] uint8 and prompts. Scene i depends on SEED and i alone."""
+def draw_chunk(indices: range, two_objects: float) -> tuple[np.ndarray, list[str]]:
+    """Draw training scenes: frames [B, F, H, W, 3] uint8 and prompts. Each scene has a seed of its own."""
     frames, prompts = [], []
     for index in indices:
         rng = np.random.default_rng((SEED, index))
-        scene = world.sample_scene(rng)
+        scene = world.sample_scene(rng, two_objects=two_objects)
         prompts.append(world.describe(scene, rng))
         frames.append(world.render(scene))
     return np.stack(frames), prompts
 
 
-def draw_in_parallel(count: int, chunk: int) -> Iterator[tuple[np.ndarray, list[str]]]:
-    """Draw the first `count` training scenes, `chunk` at a time, on all cores, in order."""
-    ranges = [range(start, min(start + chunk, count)) for start in range(0, count, chunk)]
+def draw_in_parallel(settings: StageSettings) -> Iterator[tuple[np.ndarray, list[str]]]:
+    """Draw the scenes of a stage, `CHUNK` at a time, on all cores, in order."""
+    chunks = [settings.scenes[start : start + CHUNK] for start in range(0, len(settings.scenes), CHUNK)]
     with multiprocessing.get_context("spawn").Pool() as pool:
-        yield from pool.imap(draw_chunk, ranges)
+        yield from pool.imap(functools.partial(draw_chunk, two_objects=settings.two_objects), chunks)
 
 
 def to_unit(frames: np.ndarray) -> Tensor:
@@ -200,7 +224,7 @@ def train_codec(out: Path, device: torch.device) -> Codec:
     codec = Codec()
     cache = out / "codec_videos.npy"
     if not cache.exists():
-        np.save(cache, np.concatenate([frames for frames, _ in draw_in_parallel(CODEC.videos, 50)]))
+        np.save(cache, np.concatenate([frames for frames, _ in draw_in_parallel(CODEC)]))
     videos = np.load(cache)
     codec.fit_encoder(to_groups(to_unit(videos[:FITTED_VIDEOS])))
     codec.encoder.requires_grad_(False)
@@ -217,19 +241,21 @@ def train_codec(out: Path, device: torch.device) -> Codec:
         error = codec.decode_groups(latents).float() - groups
         return error.abs().mean() + 4 * error.pow(2).mean()
 
-    train("codec", modules, loss_of, batches, out, device, steps=CODEC.steps, rate=CODEC.rate)
+    train("codec", modules, loss_of, batches, out, device, settings=CODEC)
     return codec
 
 
 @torch.no_grad()
-def encode_world(codec: Codec, out: Path, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Draw and encode the denoiser's training set: latents [N, 16, f, h, w] float16, tokens [N, TEXT_LEN]."""
-    cache = out / "latents.pt"
+def encode_world(
+    name: str, settings: StageSettings, codec: Codec, out: Path, device: torch.device
+) -> tuple[Tensor, Tensor]:
+    """Draw and encode the scenes of a stage: latents [N, 16, f, h, w] float16, tokens [N, TEXT_LEN]."""
+    cache = out / f"{name}_latents.pt"
     if not cache.exists():
         latents, tokens = [], []
         codec = codec.eval().to(device)
-        drawn = draw_in_parallel(DENOISER.videos, chunk=50)
-        for frames, prompts in track(drawn, "latents", total=math.ceil(DENOISER.videos / 50)):
+        chunks = math.ceil(len(settings.scenes) / CHUNK)
+        for frames, prompts in track(draw_in_parallel(settings), cache.stem, total=chunks):
             latents.append(codec.encode(to_unit(frames).to(device)).half().cpu())
             for prompt in prompts:
                 indices = tokenize(prompt).indices
@@ -240,33 +266,21 @@ def encode_world(codec: Codec, out: Path, device: torch.device) -> tuple[Tensor,
 
 
 def train_denoiser(
-    latents: Tensor, tokens: Tensor, coloured: Tensor, out: Path, device: torch.device
+    stages: dict[str, StageSettings], codec: Codec, out: Path, device: torch.device
 ) -> tuple[TinyWan, TextEncoder]:
-    """Learn text encoder and transformer together by rectified flow: predict noise - latent."""
+    """Learn text encoder and transformer together by rectified flow, stage after stage.
+
+    They predict noise - latent. Each stage starts from the averaged weights of the one before.
+    """
     torch.manual_seed(SEED)
     transformer, text = TinyWan(), TextEncoder()
     modules = nn.ModuleDict({"transformer": transformer, "text": text})
-    empty = torch.full((TEXT_LEN,), -1)
-    empty[0] = 0
-
-    def batches(step: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        rng = np.random.default_rng((SEED, step))
-        chosen = torch.from_numpy(rng.integers(0, len(latents), DENOISER.batch))
-        dropped = torch.from_numpy(rng.random(DENOISER.batch) < PROMPT_DROPOUT)
-        prompts = torch.where(dropped[:, None], empty, tokens[chosen])
-        phase = phase_at(step)
-        sigma = noise_levels(phase, DENOISER.batch)
-        weight = torch.where(coloured, phase.colour, 1.0)
-        weight = (weight / weight.mean()).view(-1, 1, 1, 1)
-        return latents[chosen].to(device).float(), prompts.to(device), sigma.to(device), weight.to(device)
-
-    f, h, w = latents.shape[2:]
-    y = coordinates((f, h, w)).to(device).expand(DENOISER.batch, -1, -1, -1, -1)
+    coloured = colour_channels(codec)
 
     def predict(noisy: Tensor, t: Tensor, prompts: Tensor) -> Tensor:
+        y = places.expand(len(noisy), -1, -1, -1, -1)
         return transformer.forward_batch(torch.cat([noisy, y], dim=1), t, text.encode_batch(prompts))
 
-    transformer.rotary_for((f, h // 2, w // 2), device)  # made before compiling, or it is compiled twice
     # Fusing the many small elementwise steps halves the time a step takes on a CPU; it needs a C++ compiler.
     if device.type == "cuda" or shutil.which("g++") or shutil.which("clang++"):
         predict = torch.compile(predict)
@@ -279,13 +293,39 @@ def train_denoiser(
         flow = predict(noisy, 1000 * sigma, prompts)
         return (weight * (flow - (noise - clean)).pow(2)).mean()
 
-    train("denoiser", modules, loss_of, batches, out, device, steps=DENOISER.steps, rate=DENOISER.rate)
+    for name, settings in stages.items():
+        latents, tokens = encode_world(name, settings, codec, out, device)
+        f, h, w = latents.shape[2:]
+        places = coordinates((f, h, w)).to(device)
+        transformer.rotary_for((f, h // 2, w // 2), device)  # before compiling, or it is compiled twice
+        batches = batches_of(settings, latents, tokens, coloured, device)
+        train(name, modules, loss_of, batches, out, device, settings=settings)
     return transformer, text
 
 
-def phase_at(step: int) -> Phase:
-    """Return the phase a step belongs to."""
-    return next(phase for phase in reversed(PHASES) if phase.start <= step)
+def batches_of(
+    settings: StageSettings,
+    latents: Tensor,
+    tokens: Tensor,
+    coloured: Tensor,
+    device: torch.device,
+) -> Callable[[int], tuple[Tensor, Tensor, Tensor, Tensor]]:
+    """Return what maps a step to its batch: latents, prompts, noise levels and the weight of each channel."""
+    empty = torch.full((TEXT_LEN,), -1)
+    empty[0] = 0
+
+    def batch_at(step: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        rng = np.random.default_rng((SEED + settings.scenes.start, step))
+        chosen = torch.from_numpy(rng.integers(0, len(latents), settings.batch))
+        dropped = torch.from_numpy(rng.random(settings.batch) < PROMPT_DROPOUT)
+        prompts = torch.where(dropped[:, None], empty, tokens[chosen])
+        phase = settings.phase_at(step)
+        sigma = noise_levels(phase, settings.batch)
+        weight = torch.where(coloured, phase.colour, 1.0)
+        weight = (weight / weight.mean()).view(-1, 1, 1, 1)
+        return latents[chosen].to(device).float(), prompts.to(device), sigma.to(device), weight.to(device)
+
+    return batch_at
 
 
 def noise_levels(phase: Phase, count: int) -> Tensor:
@@ -314,7 +354,7 @@ def export(codec: Codec, transformer: TinyWan, text: TextEncoder, out: Path) -> 
 
 
 def plot_losses(out: Path) -> None:
-    """Draw the loss of both stages, smoothed, to losses.png."""
+    """Draw the loss of each stage, smoothed, to losses.png."""
     try:
         import matplotlib
 
@@ -323,8 +363,9 @@ def plot_losses(out: Path) -> None:
     except ImportError:
         print("no matplotlib: pip install 'navicache[train]' to have the losses drawn")
         return
-    figure, axes = plt.subplots(1, 2, figsize=(10, 3.6), layout="constrained")
-    for axis, name in zip(axes, ("codec", "denoiser"), strict=True):
+    names = ("codec", *DENOISER_STAGES)
+    figure, axes = plt.subplots(1, len(names), figsize=(5 * len(names), 3.6), layout="constrained")
+    for axis, name in zip(axes, names, strict=True):
         loss = np.loadtxt(out / f"{name}.csv", delimiter=",", skiprows=1)[:, 1]
         window = max(1, len(loss) // 100)
         smooth = np.convolve(loss, np.ones(window) / window, mode="valid")
@@ -339,17 +380,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("training"), help="folder of everything written")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--until", choices=("codec", "latents", "denoiser"), default="denoiser")
+    parser.add_argument("--until", choices=("codec", *DENOISER_STAGES), default=list(DENOISER_STAGES)[-1])
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
     device = torch.device(arguments.device)
     codec = train_codec(arguments.out, device)
     if arguments.until == "codec":
         return
-    latents, tokens = encode_world(codec, arguments.out, device)
-    if arguments.until == "latents":
-        return
-    transformer, text = train_denoiser(latents, tokens, colour_channels(codec), arguments.out, device)
+    stages = {}
+    for name, settings in DENOISER_STAGES.items():
+        stages[name] = settings
+        if name == arguments.until:
+            break
+    transformer, text = train_denoiser(stages, codec, arguments.out, device)
     export(codec, transformer, text, arguments.out)
     plot_losses(arguments.out)
 

@@ -24,6 +24,7 @@ MOTIONS = (*DIRECTIONS, *SIZE_CHANGES, "still")
 PANS = ("", "left", "right")
 VELOCITY = {"right": (1, 0), "left": (-1, 0), "up": (0, -1), "down": (0, 1)}  # x to the right, y down
 HELD_OUT_SHARE = 0.05  # of all object descriptions, kept out of training
+TWO_OBJECTS_SHARE = 0.3  # of all scenes
 
 
 @dataclass(frozen=True)
@@ -87,14 +88,17 @@ def sample_path(
     return x, y, radius
 
 
-def sample_scene(rng: np.random.Generator, held_out: bool = False) -> Scene:
-    """Draw a scene: two objects in three of ten, never of one colour, kept apart as far as chance allows.
+def sample_scene(
+    rng: np.random.Generator, held_out: bool = False, two_objects: float = TWO_OBJECTS_SHARE
+) -> Scene:
+    """Draw a scene. Two objects never share a colour, and are kept apart as far as chance allows.
 
     Args:
         rng: source of all randomness.
         held_out: draw objects from the descriptions kept out of training instead of from the others.
+        two_objects: how likely the scene has two objects instead of one.
     """
-    count = 2 if rng.random() < 0.3 else 1
+    count = 2 if rng.random() < two_objects else 1
     words: list[tuple[str, str, str]] = []
     while len(words) < count:
         candidate = (str(rng.choice(COLOURS)), str(rng.choice(SHAPES)), str(rng.choice(MOTIONS)))

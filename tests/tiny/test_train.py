@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -12,9 +14,17 @@ from backends.tiny.backend import TinyPipeline, shipped_weights
 
 @pytest.fixture(autouse=True)
 def a_very_short_training(monkeypatch):
-    monkeypatch.setattr(train, "CODEC", train.StageSettings(steps=4, batch=1, rate=1e-3, videos=3))
-    monkeypatch.setattr(train, "DENOISER", train.StageSettings(steps=4, batch=2, rate=1e-3, videos=3))
-    monkeypatch.setattr(train, "draw_in_parallel", lambda count, chunk: [train.draw_chunk(range(count))])
+    few = range(3)
+    codec = train.StageSettings(steps=4, batch=1, rate=1e-3, scenes=few)
+    stages = {
+        name: replace(settings, steps=4, batch=2, scenes=few)
+        for name, settings in train.DENOISER_STAGES.items()
+    }
+    monkeypatch.setattr(train, "CODEC", codec)
+    monkeypatch.setattr(train, "DENOISER_STAGES", stages)
+    monkeypatch.setattr(
+        train, "draw_in_parallel", lambda settings: [train.draw_chunk(settings.scenes, settings.two_objects)]
+    )
     monkeypatch.setattr(train.shutil, "which", lambda name: None)  # compiling takes longer than four steps
 
 
@@ -32,24 +42,25 @@ def test_resuming_changes_nothing(monkeypatch, tmp_path):
     straight = run(monkeypatch, tmp_path / "straight")
     assert (tmp_path / "straight" / "losses.png").stat().st_size > 0
     monkeypatch.setattr(train, "CHECKPOINT_SECONDS", 0.0)
-    schedule, stops = train.learning_rate, [2, 3]
+    schedule, calls = train.learning_rate, []
 
     def interrupted(step, steps, peak):
-        if stops and step == stops[0]:
-            stops.pop(0)
+        calls.append(step)
+        if len(calls) in (3, 8, 13):  # once in every stage
             raise KeyboardInterrupt
         return schedule(step, steps, peak)
 
     monkeypatch.setattr(train, "learning_rate", interrupted)
-    for _ in range(2):
+    for _ in range(3):
         with pytest.raises(KeyboardInterrupt):
             run(monkeypatch, tmp_path / "resumed")
     resumed = run(monkeypatch, tmp_path / "resumed")
     assert straight.keys() == resumed.keys()
     assert all(torch.equal(straight[key], resumed[key]) for key in straight)
-    logs = [(tmp_path / name / "denoiser.csv").read_text() for name in ("straight", "resumed")]
-    assert logs[0] == logs[1]
-    assert len(logs[0].splitlines()) == 5
+    for stage in train.DENOISER_STAGES:
+        logs = [(tmp_path / name / f"{stage}.csv").read_text() for name in ("straight", "resumed")]
+        assert logs[0] == logs[1]
+        assert len(logs[0].splitlines()) == 5
 
 
 def test_training_moves_the_weights(monkeypatch, tmp_path):
@@ -66,7 +77,7 @@ def test_learning_rate_warms_up_and_decays():
     assert rates[-1] < 0.03
 
 
-@pytest.mark.parametrize("phase", train.PHASES)
+@pytest.mark.parametrize("phase", [p for s in train.DENOISER_STAGES.values() for p in s.phases])
 def test_noise_levels_are_shifted_as_documented(phase):
     torch.manual_seed(0)
     levels = train.noise_levels(phase, 20_001)
@@ -74,12 +85,14 @@ def test_noise_levels_are_shifted_as_documented(phase):
     assert float(levels.median()) == pytest.approx(phase.shift / (1 + phase.shift), abs=0.01)
 
 
-def test_every_step_has_the_phase_that_began_last():
-    starts = [phase.start for phase in train.PHASES]
+@pytest.mark.parametrize("settings", train.DENOISER_STAGES.values(), ids=train.DENOISER_STAGES)
+def test_every_step_has_the_phase_that_began_last(settings):
+    starts = [phase.start for phase in settings.phases]
     assert starts[0] == 0
     assert starts == sorted(starts)
-    assert [train.phase_at(start) for start in starts] == list(train.PHASES)
-    assert train.phase_at(starts[1] - 1) == train.PHASES[0]
+    assert [settings.phase_at(start) for start in starts] == list(settings.phases)
+    for before, start in zip(settings.phases, starts[1:], strict=False):
+        assert settings.phase_at(start - 1) == before
 
 
 def test_channels_of_colour_do_not_see_grey_and_the_others_see_nothing_else():
