@@ -10,13 +10,11 @@ import json
 import os
 import platform
 from dataclasses import asdict, dataclass, field
-from functools import cache
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from .documents import check_document, read_schema, write_document
 from .errors import OutputError
-from .files import write_atomically
 
 REPORT_VERSION = 1
 
@@ -155,13 +153,9 @@ class Report:
         return document
 
 
-@cache
 def schema() -> dict[str, Any]:
     """Return the shipped JSON schema."""
-    loaded: dict[str, Any] = json.loads(
-        files("navicache_cli").joinpath("report.schema.json").read_text("utf-8")
-    )
-    return loaded
+    return read_schema("report.schema.json")
 
 
 def validate(document: Any) -> None:
@@ -170,14 +164,7 @@ def validate(document: Any) -> None:
     Raises:
         OutputError: naming the first key that does not fit.
     """
-    from jsonschema import Draft202012Validator
-
-    error = next(iter(Draft202012Validator(schema()).iter_errors(document)), None)
-    if error is not None:
-        place = "/".join(str(part) for part in error.absolute_path) or "the document"
-        raise OutputError(
-            f"not a navicache report: {place}: {error.message[:160]}", "run `navicache generate` again"
-        )
+    check_document(document, schema(), "navicache report", "run `navicache generate` again")
 
 
 def write_report(report: Report, path: Path) -> None:
@@ -188,7 +175,7 @@ def write_report(report: Report, path: Path) -> None:
     """
     document = report.to_json()
     validate(document)
-    write_atomically(path, json.dumps(document, indent=1, allow_nan=False) + "\n")
+    write_document(document, path)
 
 
 def read_report(path: Path) -> dict[str, Any]:
