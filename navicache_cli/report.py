@@ -7,6 +7,7 @@ Every command that measures something writes it, every plot and table reads it. 
 from __future__ import annotations
 
 import json
+import math
 import os
 import platform
 from dataclasses import asdict, dataclass, field
@@ -165,6 +166,16 @@ def validate(document: Any) -> None:
         OutputError: naming the first key that does not fit.
     """
     check_document(document, schema(), "navicache report", "run `navicache generate` again")
+
+
+def plan_values(document: dict[str, Any]) -> dict[str, Any]:
+    """Return the options of a report's plan, without where each is from."""
+    return {key: entry["value"] for key, entry in document["plan"].items()}
+
+
+def finite(value: float | None) -> float | None:
+    """Return the number, or None for one that JSON cannot hold."""
+    return value if value is not None and math.isfinite(value) else None
 
 
 def write_report(report: Report, path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from .errors import OutOfMemoryError, one_line
 from .methods import policy_for
-from .report import StepReport, Totals, peak_memory_bytes
+from .report import StepReport, Totals, finite, peak_memory_bytes
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -79,9 +78,6 @@ def run(
 
 def step_reports(session: Session) -> list[StepReport]:
     """Copy a session's records into the report's form; numbers that are not finite become null."""
-
-    def finite(value: float | None) -> float | None:
-        return value if value is not None and math.isfinite(value) else None
 
     return [
         StepReport(
