@@ -119,7 +119,7 @@ def test_nothing_ragged_takes_one_call_without_a_mask(monkeypatch):
     assert calls == [None] * 3
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="run it on a machine with an NVIDIA GPU")
 @pytest.mark.parametrize("name", CASES)
 def test_equals_float64_on_a_gpu(name):
     arguments = CASES[name]

@@ -267,7 +267,7 @@ def test_the_package_that_shares_sequences_is_missing():
     from navicache_cli.errors import BackendError
 
     if find_spec("xfuser") is not None:
-        pytest.skip("xfuser is installed; the message is for where it is not")
+        pytest.skip("run it where xfuser is not: pip uninstall xfuser")
     check_sequence_parallel(build_plan({"model": "wan"}, [], None, {}))
     with pytest.raises(BackendError, match="expects xfuser installed, found no xfuser") as caught:
         check_sequence_parallel(build_plan({"model": "wan", "ring": "2"}, [], None, {}))

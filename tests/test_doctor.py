@@ -220,7 +220,7 @@ def test_open_sora_is_mended_by_the_code_that_is_there(machine, family):
 @pytest.fixture
 def hub_cache(machine):
     """A machine with everything for Open-Sora, the weights in the hub's own cache; their folders by name."""
-    pytest.importorskip("huggingface_hub")
+    pytest.importorskip("huggingface_hub", reason="pip install 'navicache[weights]'")
     shutil.rmtree(machine.root / "site/huggingface_hub")  # The real one looks into its cache.
     machine.entry_point("opensora", "backends.opensora:OpenSoraBackend")
     without_weights(machine, "opensora", "80").environment["HF_HOME"] = str(machine.root / "huggingface")

@@ -42,7 +42,7 @@ def extremes() -> tuple[np.ndarray, np.ndarray]:
     ],
 )
 def test_same_as_scikit_image(a: np.ndarray, b: np.ndarray) -> None:
-    metrics = pytest.importorskip("skimage.metrics")
+    metrics = pytest.importorskip("skimage.metrics", reason="pip install scikit-image")
     ours = compare_videos(a, b)
     for i, (x, y) in enumerate(zip(a, b, strict=True)):
         assert ours.psnr_per_frame[i] == pytest.approx(

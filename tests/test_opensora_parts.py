@@ -119,7 +119,7 @@ def test_self_attention_that_calls_no_flash_attn(put_module):
 
 @pytest.mark.skipif(
     importlib.util.find_spec("colossalai") is not None,
-    reason="ColossalAI is installed: nothing stands for it",
+    reason="run it where ColossalAI is not, so that something stands for it: pip uninstall colossalai",
 )
 def test_placeholders_are_there_and_gone():
     with placeholders():

@@ -180,7 +180,7 @@ def test_unwritable_place(machine, ready):
 def missing_package():
     missing = [package.name for package in WAN.packages if not package.found() and not package.module]
     if not missing:
-        pytest.skip("every package of wan is installed here: nothing is left for pip to do")
+        pytest.skip("run it where a package of wan is missing, such as after pip uninstall easydict")
     return missing[-1]
 
 

@@ -74,7 +74,7 @@ def test_segments_do_not_see_each_other():
     assert not torch.allclose(flash_attn_varlen_func(q, k, v, [0, 8, 12], [0, 8, 12], 12, 12)[:8], before[:8])
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="run it on a machine with an NVIDIA GPU")
 @pytest.mark.parametrize("name", CASES)
 def test_equals_float64_on_a_gpu(name):
     starts_q, starts_k, options = CASES[name]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,29 +15,27 @@ from tests.program import generate, report_of
 
 
 class Observer:
-    """Records, for the time of a `with`, what goes in and out of a transformer, and how often its blocks run.
+    """Records, for the time of a `with`, what goes in and out of a region of a model, and when its parts run.
 
     Attributes:
         calls: x and y of every call.
-        blocks: the number of the call, once for every block that ran in it.
+        ran: the number of the call, once for every part that ran in it.
 
     Args:
-        model: the transformer; x is its first argument.
-        blocks: its blocks.
+        first: where x goes in, as the first argument.
+        last: what returns y; the same module where the region is one.
+        parts: modules that do not run where the region is skipped.
         read_input: x as one tensor, from that argument.
-        read_output: y as one tensor, from what the model returns.
+        read_output: y as one tensor, from what `last` returns.
     """
 
-    def __init__(self, model, blocks, read_input=lambda x: x, read_output=lambda y: y):
-        self.calls, self.blocks = [], []
+    def __init__(self, first, last, parts, read_input=lambda x: x, read_output=lambda y: y):
+        self.calls, self.ran = [], []
         self._read_input, self._read_output = read_input, read_output
         self._hooks = [
-            model.register_forward_pre_hook(self._before),
-            model.register_forward_hook(self._after),
-            *(
-                block.register_forward_hook(lambda *_: self.blocks.append(len(self.calls)))
-                for block in blocks
-            ),
+            first.register_forward_pre_hook(self._before),
+            last.register_forward_hook(self._after),
+            *(part.register_forward_hook(lambda *_: self.ran.append(len(self.calls))) for part in parts),
         ]
 
     def _before(self, module, args):
@@ -51,6 +50,26 @@ class Observer:
     def __exit__(self, *_):
         for hook in self._hooks:
             hook.remove()
+
+
+def inputs_of_a_layer(block, layer, remade, generate: Callable[[], object]):
+    """What goes into a layer of a block during a generation, twice: as it is, and as remade from the block's.
+
+    Args:
+        block: called with positional arguments.
+        layer: inside of it.
+        remade: makes the layer's input from the block and what that is called with.
+        generate: generates.
+    """
+    taken, made = [], []
+    hooks = [
+        layer.register_forward_pre_hook(lambda _, args: taken.append(args[0].clone())),
+        block.register_forward_pre_hook(lambda _, args: made.append(remade(block, args, {}))),
+    ]
+    generate()
+    for hook in hooks:
+        hook.remove()
+    return taken, made
 
 
 def distance(a, b):

@@ -26,7 +26,12 @@ from navicache_cli.presets import load_presets
 from navicache_cli.runner import run
 from tests.opensora_reference import self_attention
 from tests.repos.checkouts import checkout_of
-from tests.repos.following import assert_every_step_ran, assert_residual_reused, decisions_of_the_oracle
+from tests.repos.following import (
+    Observer,
+    assert_every_step_ran,
+    assert_residual_reused,
+    decisions_of_the_oracle,
+)
 
 STEPS, LAYERS = 18, 3
 VARIABLES = {"opensora": "NAVICACHE_OPENSORA_REPO", "videosys": "NAVICACHE_VIDEOSYS_REPO"}
@@ -132,44 +137,19 @@ def test_off_equals_the_bare_pipeline(load, route, options):
     assert_every_step_ran(ours, shape, calls=plan.steps)
 
 
-class Observer:
-    """Records what goes in and out of the stack of blocks, and which forwards ran a block."""
-
-    def __init__(self, model):
-        self.inputs, self.outputs, self.ran, self.forwards = [], [], [], 0
-        pairs = zip(model.spatial_blocks, model.temporal_blocks, strict=True)
-        blocks = [block for pair in pairs for block in pair]
-        self._hooks = [
-            model.register_forward_pre_hook(self._count),
-            blocks[0].register_forward_pre_hook(lambda _, args: self.inputs.append(args[0].clone())),
-            blocks[-1].register_forward_hook(lambda _, args, y: self.outputs.append(y.clone())),
-            *(
-                block.attn.register_forward_hook(lambda *_: self.ran.append(self.forwards))
-                for block in blocks
-            ),
-        ]
-
-    def _count(self, *_):
-        self.forwards += 1
-
-    @property
-    def calls(self):
-        """x and y of the stack, in every forward."""
-        return list(zip(self.inputs, self.outputs, strict=True))
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        for hook in self._hooks:
-            hook.remove()
+def observe(pipeline):
+    """The stack of blocks; a block that is skipped is called too, but not the attention in it."""
+    model = pipeline.route.transformer
+    pairs = zip(model.spatial_blocks, model.temporal_blocks, strict=True)
+    blocks = [block for pair in pairs for block in pair]
+    return Observer(blocks[0], blocks[-1], [block.attn for block in blocks])
 
 
 @pytest.mark.parametrize("mode", ["fast", "mid", "slow"])
 @pytest.mark.parametrize("options", [{}, {"guidance": "1"}, {"estimator": "dual"}])
 def test_decisions_equal_the_oracle(load, route, mode, options):
     pipeline, plan = load(route), plan_of(route, mode=mode, **options)
-    with Observer(pipeline.route.transformer) as seen:
+    with observe(pipeline) as seen:
         done = run(pipeline, plan)
     decisions = decisions_of_the_oracle(plan, seen.calls, done.session.records)
     assert [record.computed for record in done.session.records] == decisions
@@ -179,13 +159,15 @@ def test_decisions_equal_the_oracle(load, route, mode, options):
 @pytest.mark.parametrize("options", [{}, {"guidance": "1"}, {"frames": "1"}])
 def test_skipped_steps_run_no_block_and_reuse_the_residual(load, route, options):
     pipeline, plan = load(route), plan_of(route, **options)
-    with Observer(pipeline.route.transformer) as seen:
+    model = pipeline.route.transformer
+    around = Observer(model, model, (model.x_embedder, model.final_layer))
+    with observe(pipeline) as seen, around:
         done = run(pipeline, plan)
     computed = [record.computed for record in done.session.records]
     assert 2 <= computed.count(False) < plan.steps - plan.align_steps
-    assert seen.forwards == plan.steps, "embedders and final layer always run"
-    assert seen.ran == [step for step, fine in enumerate(computed, 1) if fine for _ in range(2 * LAYERS)]
-    assert all(x.shape[0] == 2 for x in seen.inputs), "both branches in one forward"
+    assert around.ran == [step for step in range(plan.steps) for _ in range(2)], "both run at every step"
+    assert seen.ran == [step for step, fine in enumerate(computed) if fine for _ in range(2 * LAYERS)]
+    assert all(x.shape[0] == 2 for x, _ in seen.calls), "both branches in one forward"
     assert_residual_reused(seen.calls, computed, near=1e-5)
     assert torch.isfinite(done.video).all()
 

@@ -2,26 +2,35 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from dataclasses import replace
 from itertools import pairwise
+from statistics import median
 
 import pytest
 import torch
 
 from backends.hunyuan import HunyuanBackend
+from backends.hunyuan import pipeline as hunyuan
+from backends.hunyuan.tasks import HUNYUAN
 from backends.opensora import OpenSoraBackend
+from backends.opensora import pipeline as opensora
+from backends.opensora.facts import OPENSORA
 from backends.wan import WanBackend
+from backends.wan.tasks import WAN
 from navicache_cli.cache.policy import Region
 from navicache_cli.commands.generate import build_plan
+from navicache_cli.errors import SiteError
 from navicache_cli.presets import load_presets
 from navicache_cli.runner import run
+from tests.cache import peer_oracles
+from tests.repos.checkouts import checkout_of
+from tests.repos.following import inputs_of_a_layer
 
 REPOSITORIES = {
-    "wan": ("NAVICACHE_WAN_REPO", WanBackend),
-    "hunyuan": ("NAVICACHE_HUNYUAN_REPO", HunyuanBackend),
-    "opensora": ("NAVICACHE_OPENSORA_REPO", OpenSoraBackend),
+    "wan": (WAN, WanBackend),
+    "hunyuan": (HUNYUAN, HunyuanBackend),
+    "opensora": (OPENSORA, OpenSoraBackend),
 }
 STEPS = 14
 # Wide enough to skip with random weights, whatever these are.
@@ -53,12 +62,10 @@ def pipelines():
     loaded = {}
 
     def load(model):
-        variable, backend = REPOSITORIES[model]
-        if not os.environ.get(variable):
-            pytest.skip(f"set {variable} to a checkout to run the official code")
+        official, backend = REPOSITORIES[model]
+        repository = checkout_of(official.variable, official.url)
         if model not in loaded:
-            plan = plan_of(model, "off", repo=os.environ[variable])
-            loaded[model] = backend().load(plan)
+            loaded[model] = backend().load(plan_of(model, "off", repo=repository))
         return loaded[model]
 
     return load
@@ -67,28 +74,50 @@ def pipelines():
 @pytest.mark.parametrize(("model", "method"), CASES)
 def test_a_method_saves_calls_and_leaves_no_trace(pipelines, model, method):
     pipeline = pipelines(model)
-    plain = run(pipeline, plan_of(model, "off")).video
+    plain = run(pipeline, plan_of(model, "off"))
+    branches = plain.session.transformer_calls // STEPS
     cached = run(pipeline, plan_of(model, method, **LOOSE[method]))
     session = cached.session
     assert torch.isfinite(cached.video).all()
-    assert cached.video.shape == plain.shape
+    assert cached.video.shape == plain.video.shape
+    computed = computed_of(cached)
+    assert session.transformer_calls == branches * computed.count(True)
     if method == "pab":
+        assert all(computed)
         assert session.parts.calls_saved > 0
         assert {kind for record in session.records for kind in record.reused} == set(session.policy.broadcast)
     else:
-        assert session.transformer_calls_saved > 0
-        assert 0 < sum(record.computed for record in session.records) < STEPS
+        assert session.transformer_calls_saved == branches * computed.count(False) > 0
     assert session.peak_cache_bytes > 0
     assert session.cache_bytes == 0
-    assert torch.equal(run(pipeline, plan_of(model, "off")).video, plain)
+    assert torch.equal(run(pipeline, plan_of(model, "off")).video, plain.video)
+
+
+def computed_of(done):
+    return [record.computed for record in done.session.records]
+
+
+def changes_of(done):
+    """What a method decided by at each step but the first."""
+    return [record.features.signal for record in done.session.records[1:]]
 
 
 @pytest.mark.parametrize(("model", "method"), [case for case in CASES if case[1] in ("teacache", "fbcache")])
-def test_a_threshold_of_zero_changes_nothing(pipelines, model, method):
+def test_a_threshold_decides(pipelines, model, method):
+    """At 0 nothing is skipped; at three times what changes in a step, what the published rule says."""
     pipeline = pipelines(model)
-    plain = run(pipeline, plan_of(model, "off")).video
     more = {"coefficients": "1 0"} if method == "teacache" else {}
-    assert torch.equal(run(pipeline, plan_of(model, method, threshold="0", **more)).video, plain)
+    every = run(pipeline, plan_of(model, method, threshold="0", **more))
+    assert torch.equal(every.video, run(pipeline, plan_of(model, "off")).video)
+    plan = plan_of(model, method, threshold=str(3 * median(changes_of(every))), **more)
+    some = run(pipeline, plan)
+    if method == "teacache":
+        first = plan.align_steps
+        rule = peer_oracles.teacache([0.0, *changes_of(some)], (1, 0), plan.threshold, first, last=first <= 1)
+    else:
+        rule = [True, *(not change < plan.threshold for change in changes_of(some))]
+    assert computed_of(some) == rule
+    assert 2 <= rule.count(False) <= STEPS - 2
 
 
 def test_wan_teacache_decides_by_the_projected_time_embedding(pipelines):
@@ -108,43 +137,27 @@ def test_wan_teacache_decides_by_the_projected_time_embedding(pipelines):
 
 def test_hunyuan_modulated_input_is_what_the_attention_takes(pipelines):
     """TeaCache4HunyuanVideo: the input of the first block's projection to queries, keys and values."""
-    from backends.hunyuan.pipeline import modulated_input
-
     pipeline = pipelines("hunyuan")
     block = pipeline.sampler.pipeline.transformer.double_blocks[0]
-    seen, made = [], []
-    hooks = [
-        block.img_attn_qkv.register_forward_pre_hook(lambda _, args: seen.append(args[0].clone())),
-        block.register_forward_pre_hook(lambda b, args: made.append(modulated_input(b, args, {}))),
-    ]
-    run(pipeline, plan_of("hunyuan", "off", steps="2"))
-    for hook in hooks:
-        hook.remove()
-    assert len(seen) == 2
-    assert all(torch.equal(a, b) for a, b in zip(seen, made, strict=True))
+    plan = plan_of("hunyuan", "off", steps="2")
+    taken, made = inputs_of_a_layer(
+        block, block.img_attn_qkv, hunyuan.modulated_input, lambda: run(pipeline, plan)
+    )
+    assert len(taken) == 2
+    assert all(torch.equal(a, b) for a, b in zip(taken, made, strict=True))
 
 
 def test_opensora_modulated_input_is_what_the_attention_takes(pipelines):
     """TeaCache's opensora.py: the input of the first spatial attention, frames apart."""
-    from backends.opensora.pipeline import modulated_input
-
     pipeline = pipelines("opensora")
     block = pipeline.route.transformer.spatial_blocks[0]
-    seen, made = [], []
-    hooks = [
-        block.attn.register_forward_pre_hook(lambda _, args: seen.append(args[0].clone())),
-        block.register_forward_pre_hook(lambda b, args: made.append(modulated_input(b, args, {}))),
-    ]
-    run(pipeline, plan_of("opensora", "off", steps="2"))
-    for hook in hooks:
-        hook.remove()
-    assert len(seen) == 2
-    for a, b in zip(seen, made, strict=True):
+    plan = plan_of("opensora", "off", steps="2")
+    taken, made = inputs_of_a_layer(block, block.attn, opensora.modulated_input, lambda: run(pipeline, plan))
+    assert len(taken) == 2
+    for a, b in zip(taken, made, strict=True):
         torch.testing.assert_close(a.reshape(b.shape), b)
 
 
 def test_hunyuan_has_no_attentions_to_broadcast(pipelines):
-    from navicache_cli.errors import SiteError
-
     with pytest.raises(SiteError, match="attentions that are modules"):
         pipelines("hunyuan").site(Region.ATTENTION)

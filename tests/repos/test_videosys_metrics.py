@@ -21,7 +21,7 @@ from tests.test_metrics_command import pattern
 def official(name: str) -> ModuleType:
     """Import eval/pab/common_metrics/<name>.py of the checkout."""
     repository = checkout_of("NAVICACHE_VIDEOSYS_REPO", "NUS-HPC-AI-Lab/VideoSys")
-    pytest.importorskip("cv2", reason="needs opencv-python")
+    pytest.importorskip("cv2", reason="pip install opencv-python-headless")
     path = Path(repository) / "eval/pab/common_metrics" / f"{name}.py"
     spec = importlib.util.spec_from_file_location(f"videosys_{name}", path)
     module = importlib.util.module_from_spec(spec)

@@ -90,7 +90,7 @@ def only(tensors):
 
 def observe(pipeline):
     model = pipeline.official.model
-    return Observer(model, model.blocks, read_input=only, read_output=only)
+    return Observer(model, model, model.blocks, read_input=only, read_output=only)
 
 
 @pytest.mark.parametrize("estimator", ["scalar", "dual"])
@@ -124,7 +124,7 @@ def test_skipped_steps_run_no_block_and_reuse_the_residual(load, plan_of, task, 
     computed = [record.computed for record in done.session.records]
     assert 2 <= computed.count(False) < plan.steps - plan.align_steps
     calls = [call for call, fine in enumerate(fine for step in computed for fine in (step, step)) if fine]
-    assert seen.blocks == [call for call in calls for _ in range(LAYERS)]
+    assert seen.ran == [call for call in calls for _ in range(LAYERS)]
     for branch in (0, 1):
         assert_residual_reused(seen.calls[branch::2], computed)
     assert torch.isfinite(done.video).all()

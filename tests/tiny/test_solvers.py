@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import importlib.util
 import math
-import os
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -16,6 +15,7 @@ from torch import Tensor
 
 from backends.tiny.solvers import SOLVERS, FlowDPMpp, FlowUniPC, make_solver
 from navicache_cli.errors import UsageError
+from tests.repos.checkouts import checkout_of
 
 STEPS = (1, 2, 3, 5, 20, 50)
 SHIFTS = (1.0, 3.0, 5.0)
@@ -58,7 +58,7 @@ def assert_same(ours: list[Tensor], theirs: list[Tensor]) -> None:
 @pytest.mark.parametrize("steps", STEPS)
 @pytest.mark.parametrize("shift", SHIFTS)
 def test_same_as_diffusers(name: str, steps: int, shift: float) -> None:
-    diffusers = pytest.importorskip("diffusers")
+    diffusers = pytest.importorskip("diffusers", reason="pip install diffusers")
     maker = {"unipc": diffusers.UniPCMultistepScheduler, "dpm++": diffusers.DPMSolverMultistepScheduler}[name]
     scheduler = maker(
         prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=shift, final_sigmas_type="zero"
@@ -72,10 +72,8 @@ def test_same_as_diffusers(name: str, steps: int, shift: float) -> None:
 
 
 def official(module: str) -> ModuleType:
-    repo = os.environ.get("NAVICACHE_WAN_REPO")
-    if not repo:
-        pytest.skip("set NAVICACHE_WAN_REPO to a checkout of github.com/Wan-Video/Wan2.1 to run this")
-    pytest.importorskip("diffusers")
+    repo = checkout_of("NAVICACHE_WAN_REPO", "Wan-Video/Wan2.1")
+    pytest.importorskip("diffusers", reason="pip install diffusers")
     path = Path(repo) / "wan" / "utils" / f"{module}.py"
     # By path: `import wan` would want flash-attn and the rest of the official requirements.
     spec = importlib.util.spec_from_file_location(f"official_{module}", path)
