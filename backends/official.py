@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from .protocol import Stages
+    from .repositories import Official
 
 # Words for --weights: random ones in the official size, or in a transformer small enough for tests and a CPU.
 RANDOM, SMALL = "random", "random-small"
@@ -87,16 +88,15 @@ def out_of_memory_hints(less_memory: str) -> Iterator[None]:
 
 
 @contextmanager
-def weights_errors(what: str, hint: str, setup: str) -> Iterator[None]:
+def weights_errors(what: str, hint: str) -> Iterator[None]:
     """Turn what official loaders raise into an error that says whose fault it is.
 
     Args:
         what: the weights, such as "the weights Wan2.1-T2V-1.3B in weights/".
         hint: what brings whole weights.
-        setup: name of the family for `navicache setup`.
 
     Raises:
-        BackendError: the code does not fit the installed packages, or GPU or processes failed.
+        BackendError: GPU or processes failed.
         OutOfMemoryError: memory did not suffice.
         WeightsError: the files are damaged.
     """
@@ -118,10 +118,22 @@ def weights_errors(what: str, hint: str, setup: str) -> Iterator[None]:
                 f"the GPU or the processes failed while loading: {cause}", "nvidia-smi"
             ) from error
         raise WeightsError(f"{what} cannot be loaded: {cause}", hint) from error
+
+
+@contextmanager
+def code_errors(official: Official) -> Iterator[None]:
+    """Turn what official code raises that is not as this program knows it into an error that says so.
+
+    Raises:
+        BackendError: a name or parameter is not there.
+    """
+    try:
+        yield
     except (AttributeError, TypeError, ImportError) as error:
         raise BackendError(
-            f"the official code does not fit the installed packages: {one_line(error)}",
-            f"navicache doctor --model {setup}, and navicache setup {setup}",
+            f"the code of {official.title} does not fit the installed packages, or is another than that of "
+            f"the tested commit {official.tested_commit[:7]}: {one_line(error)}",
+            f"navicache doctor --model {official.name}, and navicache setup {official.setup}",
         ) from error
 
 

@@ -144,6 +144,8 @@ def repository_checks(
     family: str, installation: Installation, checkout: Checkout | None, problem: str
 ) -> list[Check]:
     """The official code and its commit; `problem` says why there is no checkout."""
+    from backends.repositories import UNKNOWN
+
     if checkout is None:
         return [missing("repository", problem, f"navicache setup {family}")]
     tested = installation.official.tested_commit
@@ -152,8 +154,9 @@ def repository_checks(
     ]
     if checkout.commit == tested:
         return [*rows, Check("commit", OK, f"{tested[:7]}, the tested one")]
-    managed = checkout.path == installation.place.resolve()
-    mend = f"navicache setup {family}" if managed else f"git -C {checkout.path} checkout {tested[:7]}"
+    # What is no git checkout, or one that git will not read, cannot be moved to another commit.
+    by_hand = checkout.path != installation.place.resolve() and checkout.commit != UNKNOWN
+    mend = f"git -C {checkout.path} checkout {tested[:7]}" if by_hand else f"navicache setup {family}"
     return [*rows, Check("commit", WARNING, f"{checkout.commit[:7]}; tested: {tested[:7]}", mend)]
 
 

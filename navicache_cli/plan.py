@@ -268,7 +268,10 @@ def check(plan: Plan, preset: Preset) -> None:
     task = preset.tasks[plan.task]
     sizes, pixels = task["sizes"], sizes_in_pixels(preset, task["sizes"])
     named = "" if pixels == sizes else ", or the pixels of one at an aspect ratio,"
-    expect(plan.size in pixels, "size", f"one of {', '.join(sizes)}{named} for {plan.model} {plan.task}")
+    tasks = [name for name, its in preset.tasks.items() if plan.size in sizes_in_pixels(preset, its["sizes"])]
+    elsewhere = f"{plan.size} is a size of --task {', '.join(tasks)}" if tasks else ""
+    wanted = f"one of {', '.join(sizes)}{named} for {plan.model} {plan.task}"
+    expect(plan.size in pixels, "size", wanted, elsewhere)
     expect(plan.solver in preset.solvers, "solver", f"one of {', '.join(preset.solvers)} for {plan.model}")
     for option, expected in INPUTS.items():
         name, given = option.replace("_", "-"), bool(getattr(plan, option))

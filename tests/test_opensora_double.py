@@ -1,4 +1,4 @@
-"""The Open-Sora 1.2 backend through the real program, on a small double of the official package."""
+"""The Open-Sora 1.2 backend through the real program, on small doubles of the official packages."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from tests.doubles.double import Double, assert_generated, assert_made_from_weig
 from tests.program import assert_refused, report_of
 
 DOUBLE = Double("opensora")
+VIDEOSYS = Double("opensora", "videosys")
 STDIT3 = "opensora/models/stdit/stdit3.py"
 SMALL = ("--weights", "random-small")
 QUICK = ("--size", "144p", "--aspect-ratio", "1:1", "--frames", "17", "--steps", "12", "--align-steps", "4")
@@ -30,6 +31,29 @@ def test_generate(opensora, tmp_path):
     assert totals["transformer_calls"] == totals["computed_steps"], "both branches in one forward"
     assert report["plan"]["size"] == {"value": "192x192", "source": "--size"}
     assert report["model"]["name"] == "Open-Sora 1.2 t2v"
+
+
+def test_generate_through_videosys(tmp_path):
+    generate = VIDEOSYS.program(tmp_path)
+    done = generate(*QUICK, *SMALL, "--json", "--baseline", "-o", "v.mp4")
+    report = assert_generated(done, tmp_path / "work/v.mp4", (17, 192, 192, 3), fps=24, tested="4cce477")
+    totals = report["totals"]
+    assert 0 < totals["skipped_steps"] < 8
+    assert totals["transformer_calls"] == totals["computed_steps"], "both branches in one forward"
+    assert report["model"]["repository"] == "https://github.com/NUS-HPC-AI-Lab/VideoSys"
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "code", "told"),
+    [
+        ("pipelines/open_sora/pipeline_open_sora.py", "cfg_scale=7.0", "scale=7.0", 3, "'cfg_scale'"),
+        ("models/transformers/open_sora_transformer_3d.py", "self, x, y, t", "self, z, y, t", 5, "(z, y, t"),
+    ],
+)
+def test_a_changed_videosys(tmp_path, file, old, new, code, told):
+    generate = VIDEOSYS.program(tmp_path)
+    repo = VIDEOSYS.changed(tmp_path, f"videosys/{file}", (old, new))
+    assert_refused(generate(*QUICK, *SMALL, repo=repo), code, told)
 
 
 def test_full_random_weights_and_an_image(opensora, tmp_path):

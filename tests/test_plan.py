@@ -131,6 +131,15 @@ def test_frames_hint_names_the_nearest():
     assert caught.value.hint == "the nearest is --frames 81"
 
 
+def test_size_hint_names_the_task_that_has_it():
+    with pytest.raises(UsageError, match=r"one of 960x544, .*found '1104x832'") as caught:
+        plan_of(model="hunyuan", size="1104x832")
+    assert caught.value.hint == "1104x832 is a size of --task t2v-720p"
+    with pytest.raises(UsageError) as caught:
+        plan_of(model="hunyuan", size="1104x830")
+    assert caught.value.hint == "set it with --size"
+
+
 def test_set_without_equals():
     with pytest.raises(UsageError, match="key=value"):
         build_plan({}, ["steps"], None, {})

@@ -129,7 +129,9 @@ def test_notes_name_the_tested_commit(tmp_path):
     notes = describe_checkout(OFFICIAL, Checkout(tmp_path / "a", "--repo", OFFICIAL.tested_commit))
     assert notes == ["Easel from ~/a (--repo), commit c0ffeec"]
     _, warning = describe_checkout(OFFICIAL, Checkout(tmp_path / "a", "--repo", "f" * 40))
-    assert "commit fffffff of Easel is untested; tested: c0ffeec" in warning
+    assert "commit fffffff of Easel is untested; tested: c0ffeec (git -C ~/a checkout c0ffeec)" in warning
+    _, warning = describe_checkout(OFFICIAL, Checkout(tmp_path / "a", "--repo", "unknown"))
+    assert "commit unknown of Easel is untested; tested: c0ffeec (no git checkout" in warning
 
 
 def test_import_leaves_the_path_alone(tmp_path):

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from backends.names import replaced
-from backends.official import RANDOM, SMALL, out_of_memory_hints, quiet, tensors_only
+from backends.official import RANDOM, SMALL, code_errors, out_of_memory_hints, quiet, tensors_only
 from backends.random_weights import random_model
 from backends.repositories import import_package, resolve_repository
 from backends.varlen_attention import bind_varlen_attention
@@ -54,7 +54,7 @@ def load_pipeline(plan: Plan, device: torch.device) -> HunyuanPipeline:
     checkout = resolve_repository(HUNYUAN, plan.repo)
     # The official loader switches gradients off for the whole process; they are back on afterwards.
     gradients = torch.set_grad_enabled(torch.is_grad_enabled())
-    with quiet(), out_of_memory_hints(LESS_MEMORY), gradients:
+    with quiet(), out_of_memory_hints(LESS_MEMORY), code_errors(HUNYUAN), gradients:
         import_package(HUNYUAN, checkout, ("hyvideo.config", "hyvideo.inference"))
         bind_varlen_attention(HUNYUAN.package, ATTENTION)
         with silent_log():

@@ -23,8 +23,6 @@ from backends.weight_files import (
 )
 from navicache_cli.errors import WeightsError
 
-from .tasks import HUNYUAN
-
 MODEL, OTHER_MODEL = "hunyuan-video-t2v-720p", "hunyuan-video-i2v-720p"
 VAE = f"{MODEL}/vae"
 TEXT_ENCODER, CLIP = "text_encoder", "text_encoder_2"
@@ -166,7 +164,7 @@ def _model_files(folder: Path) -> list[Path]:
 
 def reading_errors(folder: Path) -> AbstractContextManager[None]:
     """Turn what reading the weights in a folder raises into our errors; see `weights_errors`."""
-    return weights_errors(f"the weights of HunyuanVideo in {folder}", again(folder), HUNYUAN.name)
+    return weights_errors(f"the weights of HunyuanVideo in {folder}", again(folder))
 
 
 def again(folder: Path) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from backends.names import replaced
-from backends.official import RANDOM, SMALL, out_of_memory_hints, weights_errors
+from backends.official import RANDOM, SMALL, code_errors, out_of_memory_hints, weights_errors
 from backends.repositories import Checkout, Official, choose_repository, import_package
 from navicache_cli.errors import BackendError
 from navicache_cli.plan import Plan
@@ -77,7 +77,7 @@ def load_pipeline(plan: Plan, device: torch.device) -> OpenSoraPipeline:
     """
     official, checkout = choose_repository(REPOSITORIES, plan.repo)
     kind = ROUTES[official.package]
-    with quiet(), out_of_memory_hints(LESS_MEMORY):
+    with quiet(), out_of_memory_hints(LESS_MEMORY), code_errors(official):
         import_official(official, checkout)
         if plan.weights in (RANDOM, SMALL):
             digest = f"none: {plan.weights} weights"
@@ -91,10 +91,7 @@ def load_pipeline(plan: Plan, device: torch.device) -> OpenSoraPipeline:
                 name: Source(partial(_official_class(kind, name).from_pretrained, str(folders[hub])))
                 for name, hub in HUB_NAMES.items()
             }
-            with (
-                _in_place(kind, sources),
-                weights_errors(f"the weights of {OPENSORA.title}", again, official.setup),
-            ):
+            with _in_place(kind, sources), weights_errors(f"the weights of {OPENSORA.title}", again):
                 route = kind(plan, device)
     identity = ModelIdentity(f"{OPENSORA.title} {plan.task}", official.url, checkout.commit, digest)
     return OpenSoraPipeline(route, device, identity)

@@ -12,7 +12,15 @@ import torch
 from backends.attention import bind_attention
 from backends.distributed import check_heads, start_sequence_parallel
 from backends.names import replaced
-from backends.official import RANDOM, SMALL, out_of_memory_hints, quiet, tensors_only, weights_errors
+from backends.official import (
+    RANDOM,
+    SMALL,
+    code_errors,
+    out_of_memory_hints,
+    quiet,
+    tensors_only,
+    weights_errors,
+)
 from backends.repositories import Checkout, import_package, resolve_repository
 from navicache_cli.distributed import read_launch
 from navicache_cli.errors import BackendError
@@ -42,7 +50,7 @@ def load_pipeline(plan: Plan, device: torch.device) -> WanPipeline:
         WeightsError: weights are missing, incomplete or of another task.
     """
     task, checkout = TASKS[plan.task], resolve_repository(WAN, plan.repo)
-    with quiet(), out_of_memory_hints(LESS_MEMORY):
+    with quiet(), out_of_memory_hints(LESS_MEMORY), code_errors(WAN):
         package = import_wan(checkout)
         bind_attention(WAN.package, f"{WAN.package}.modules.attention")
         kind, config = _official(package, plan.task)
@@ -91,7 +99,7 @@ def _build(kind: type, config: Any, plan: Plan, device: torch.device, checkout: 
     folder = locate_weights(plan.weights, name, task, config, checkout)
     digest = digest_weights(folder, name, config)
     again = f"hf download Wan-AI/{name} --local-dir {folder} --force-download"
-    with weights_errors(f"the weights {name} in {folder}", again, WAN.name), tensors_only(LOADERS):
+    with weights_errors(f"the weights {name} in {folder}", again), tensors_only(LOADERS):
         return _construct(kind, config, str(folder), plan, device), digest
 
 

@@ -23,14 +23,20 @@ backends.{model}.backend.choose_device = lambda plan: torch.device("cpu")
 
 @dataclass(frozen=True)
 class Double:
-    """The double of one model family's official repository."""
+    """The double of an official repository.
+
+    Attributes:
+        model: the family.
+        repository: which, where the family runs through any of several.
+    """
 
     model: str
+    repository: str = ""
 
     @property
     def path(self) -> Path:
         """Where it lies."""
-        return Path(__file__).with_name(f"{self.model}_repo")
+        return Path(__file__).with_name(f"{self.repository or self.model}_repo")
 
     def program(self, folder: Path) -> Callable[..., subprocess.CompletedProcess]:
         """Return what runs `navicache generate` for this family in `folder/work`.

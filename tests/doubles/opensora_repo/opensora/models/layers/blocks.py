@@ -6,9 +6,10 @@ from torch import nn
 class Attention(nn.Module):
     """As the original has two branches, and imports flash-attn where it calls it."""
 
-    def __init__(self, dim, heads, enable_flash_attn=False):
+    def __init__(self, dim, num_heads, enable_flash_attn=False):
         super().__init__()
-        self.num_heads, self.head_dim, self.enable_flash_attn = heads, dim // heads, enable_flash_attn
+        self.num_heads, self.head_dim = num_heads, dim // num_heads
+        self.enable_flash_attn = enable_flash_attn
         self.rope = False
         self.q_norm, self.k_norm = nn.LayerNorm(self.head_dim), nn.LayerNorm(self.head_dim)
         self.qkv, self.proj = nn.Linear(dim, 3 * dim), nn.Linear(dim, dim)
@@ -28,10 +29,10 @@ class Attention(nn.Module):
 
 
 class MultiHeadCrossAttention(nn.Module):
-    def __init__(self, dim, heads):
+    def __init__(self, d_model, num_heads):
         super().__init__()
-        self.heads = heads
-        self.q_linear, self.kv_linear = nn.Linear(dim, dim), nn.Linear(dim, 2 * dim)
+        self.heads = num_heads
+        self.q_linear, self.kv_linear = nn.Linear(d_model, d_model), nn.Linear(d_model, 2 * d_model)
 
     def forward(self, x, cond, mask=None):
         batch, tokens, dim = x.shape

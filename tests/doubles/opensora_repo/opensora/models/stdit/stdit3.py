@@ -11,11 +11,11 @@ from opensora.registry import MODELS
 
 
 class STDiT3Block(nn.Module):
-    def __init__(self, dim, heads, temporal, enable_flash_attn):
+    def __init__(self, hidden_size, num_heads, temporal, enable_flash_attn):
         super().__init__()
         self.temporal = temporal
-        self.attn = Attention(dim, heads, enable_flash_attn)
-        self.cross_attn = MultiHeadCrossAttention(dim, heads)
+        self.attn = Attention(hidden_size, num_heads, enable_flash_attn)
+        self.cross_attn = MultiHeadCrossAttention(hidden_size, num_heads)
 
     def forward(self, x, y, t, mask=None, x_mask=None, t0=None, T=None, S=None):  # noqa: N803
         batch, _, dim = x.shape

@@ -45,8 +45,8 @@ class T5Encoder:
         self.output_dim, self.model_max_length = self.model.config.d_model, model_max_length
         self.y_embedder = None
 
-    def encode(self, texts):
-        tokens = self.tokenizer(texts, max_length=self.model_max_length, padding="max_length")
+    def encode(self, text):
+        tokens = self.tokenizer(text, max_length=self.model_max_length, padding="max_length")
         return {"y": self.model(**tokens)["last_hidden_state"][:, None], "mask": tokens["attention_mask"]}
 
     def null(self, n):

@@ -30,9 +30,10 @@ class VideoAutoencoderPipeline(nn.Module):
         )
         self.colours = nn.Linear(4, 3)
 
-    def get_latent_size(self, size):
-        whole, rest = divmod(size[0], 17)
-        return [5 * whole + (rest + 3) // 4, size[1] // 8, size[2] // 8]
+    def get_latent_size(self, input_size):
+        frames, height, width = input_size
+        whole, rest = divmod(frames, 17)
+        return [5 * whole + (rest + 3) // 4, height // 8, width // 8]
 
     def decode(self, z, num_frames=None):
         video = self.colours(z.movedim(1, -1)).tanh().movedim(-1, 1)

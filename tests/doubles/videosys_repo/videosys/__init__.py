@@ -1,0 +1,3 @@
+from .pipelines.open_sora import OpenSoraConfig, OpenSoraPipeline
+
+__all__ = ["OpenSoraConfig", "OpenSoraPipeline"]

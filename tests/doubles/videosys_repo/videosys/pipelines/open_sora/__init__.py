@@ -1,0 +1,3 @@
+from .pipeline_open_sora import OpenSoraConfig, OpenSoraPipeline
+
+__all__ = ["OpenSoraConfig", "OpenSoraPipeline"]
