@@ -38,7 +38,7 @@ def outcome(official, doubles, folder, count, threshold):
     return [json.loads(Path(folder, f"{count}-{rank}.json").read_text()) for rank in range(count)]
 
 
-# Wan2.1 decodes in its first process alone. HunyuanVideo's sequence parallel calls flash-attn for the padding.
+# Wan2.1 decodes in its first process alone. HunyuanVideo takes flash-attn itself for the padding of the text.
 @pytest.mark.parametrize(
     ("official", "doubles", "threshold", "forward", "frames_of_the_second"),
     [
