@@ -312,7 +312,8 @@ def _eval_vbench(
         Path | None, opt(SCORED, "VBench's list of prompts.  [default: the package's]", "FILE")
     ] = None,
     seeds: Annotated[
-        int, opt(SCORED, "Videos of each prompt, their seeds from --seed on; VBench's own figures are of 5.", "N")
+        int,
+        opt(SCORED, "Videos of each prompt, their seeds from --seed on; VBench's own figures are of 5.", "N"),
     ] = 5,
     videos: Annotated[
         Path | None,
@@ -333,8 +334,8 @@ def _eval_vbench(
 ) -> None:
     """VBench's scores of a setting: by dimension, and quality, semantic and total score.
 
-    Makes the videos of VBench's prompts, or takes those of --videos, and calls the package vbench for each dimension.
-    Stopped at any time, the same command goes on. Exit code 3 when a dimension could not be scored.
+    Makes the videos of VBench's prompts, or takes those of --videos, and calls the package vbench for each
+    dimension. Stopped at any time, the same command goes on. Exit code 3 when a dimension has no score.
     """
     from .commands.eval_vbench import Request, eval_vbench
 
@@ -352,9 +353,7 @@ def _eval_common(
     output_dir: Annotated[
         Path, typer.Option(metavar="DIR", help="Folder of the results; pairs measured in it are kept.")
     ] = Path("common-metrics"),
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print common_metrics.json, nothing else.")
-    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print common_metrics.json, nothing else.")] = False,
 ) -> None:
     """PSNR, SSIM and LPIPS of two folders, in the convention of VideoSys's common metrics, with a page.
 

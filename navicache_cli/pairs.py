@@ -1,4 +1,4 @@
-"""Videos in pairs, a reference and another of the same prompt and seed, and how close they are by each metric."""
+"""Videos in pairs, a reference and another of the same prompt and seed, and how close they are."""
 
 from __future__ import annotations
 

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 from rich.text import Text
 
 from .. import terminal
-from ..batch.folder import sha256
 from ..errors import InterruptedRunError, UsageError
 from ..evaluation.documents import common_document, write_checked
 from ..evaluation.page import write_pairs_page
 from ..evaluation.store import PairLog, pair_key, prepare
+from ..files import sha256_of
 from ..pairs import Fidelity, compare_files, means_of, over_files, pairs_of
 from .metrics import metrics_table, pick_lpips
 
@@ -30,7 +30,7 @@ def eval_common(
     page: bool = True,
     as_json: bool = False,
 ) -> dict[str, Any]:
-    """Measure the pairs that were not measured before, write common_metrics.json and the page, show the table.
+    """Measure the pairs that were not measured before, write common_metrics.json and the page, show a table.
 
     Args:
         a: folder of the references.
@@ -83,7 +83,7 @@ def _measure(
     kept = 0
     for name, (first, second) in pairs.items():
         with terminal.stderr.status(f"comparing {len(found) + 1} of {len(pairs)}"):
-            key = pair_key([sha256(first), sha256(second)])
+            key = pair_key([sha256_of(first), sha256_of(second)])
             known = log.find(key, measure_lpips is not None)
             found[name] = known or compare_files(first, second, measure_lpips)
             if known is None:

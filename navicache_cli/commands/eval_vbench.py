@@ -15,7 +15,7 @@ from typing import Any
 from rich.text import Text
 
 from .. import terminal
-from ..batch.folder import Folder, sha256
+from ..batch.folder import Folder
 from ..errors import BackendError, InterruptedRunError, UsageError
 from ..evaluation.dimensions import choose_dimensions
 from ..evaluation.documents import vbench_document, write_checked
@@ -24,7 +24,7 @@ from ..evaluation.page import write_vbench_page
 from ..evaluation.prompts import MOST_PER_PROMPT, NAME, Entry, check_videos, read_entries, video_names
 from ..evaluation.store import dimension_key, find_verdict, keep_verdict, prepare
 from ..evaluation.table import scores_table
-from ..files import write_atomically
+from ..files import sha256_of, write_atomically
 from ..plan import Layer, Plan, resolve
 from .batch import Choices, batch
 from .generate import option_layers, plan_document
@@ -134,8 +134,9 @@ def eval_vbench(
         written.append(write_vbench_page(document, task.videos, task.scores))
     _show(document, written, request.as_json)
     if errors:
+        first = next(iter(errors.values()))
         raise BackendError(
-            f"{len(errors)} of {len(task.dimensions)} dimensions have no score; {next(iter(errors.values()))}",
+            f"{len(errors)} of {len(task.dimensions)} dimensions have no score; {first}",
             f"see the logs in {_work(task)}; the same command tries them again and keeps the rest",
         )
     return document
@@ -191,7 +192,7 @@ def _score(task: _Task) -> tuple[dict[str, Verdict], dict[str, str]]:
     errors: dict[str, str] = {}
     names = task.names()
     with terminal.stderr.status(f"looking at {len(names)} videos"):
-        digests = {name: sha256(task.videos / name) for name in names}
+        digests = {name: sha256_of(task.videos / name) for name in names}
     for number, dimension in enumerate(task.dimensions, 1):
         path = task.parts / f"{dimension}.json"
         own = list(task.names(dimension))
@@ -232,7 +233,7 @@ def _notes(task: _Task, errors: dict[str, str]) -> list[str]:
     notes = [f"{dimension} has no score: {error}" for dimension, error in errors.items()]
     if task.per_prompt < MOST_PER_PROMPT:
         notes.append(
-            f"{task.per_prompt} of the {MOST_PER_PROMPT} videos of each prompt that VBench's own figures are of"
+            f"{task.per_prompt} videos of each prompt; VBench's own figures are of {MOST_PER_PROMPT}"
         )
     return notes
 

@@ -51,7 +51,9 @@ def metrics(a: Path, b: Path, use_lpips: bool | None = None, as_json: bool = Fal
     if a.is_dir():
         total = over_files(list(found.values()))
         extra = {"files": {name: plain(fidelity) for name, fidelity in found.items()}}
-        table = metrics_table("video", {name: means_of(fidelity) for name, fidelity in found.items()}, means_of(total))
+        table = metrics_table(
+            "video", {name: means_of(fidelity) for name, fidelity in found.items()}, means_of(total)
+        )
     else:
         total, extra = next(iter(found.values())), {}
         table = metrics_table("frame", _by_frame(total), means_of(total))

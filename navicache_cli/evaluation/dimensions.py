@@ -1,8 +1,9 @@
 """VBench's sixteen dimensions, and the quality, semantic and total scores they add up to.
 
 Ranges, weights and groups are those of the official scripts: github.com/Vchitect/VBench at 7975661,
-scripts/constant.py and scripts/cal_final_score.py. A dimension's value is mapped from its range to [0, 1], not
-cut off there; a group's score is the weighted mean of its dimensions; the total is (4 quality + semantic) / 5.
+scripts/constant.py and scripts/cal_final_score.py. A dimension's value is mapped from its range to [0, 1],
+not cut off there; a group's score is the weighted mean of its dimensions; the total is
+(4 quality + semantic) / 5.
 """
 
 from __future__ import annotations

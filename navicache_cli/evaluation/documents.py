@@ -1,7 +1,7 @@
 """vbench.json and common_metrics.json: what was found, as versioned documents with a schema each.
 
-The schemas are `vbench.schema.json` and `common_metrics.schema.json` beside `report.schema.json`; a document's
-version changes when a key changes its meaning.
+The schemas are `vbench.schema.json` and `common_metrics.schema.json` beside `report.schema.json`; a
+document's version changes when a key changes its meaning.
 """
 
 from __future__ import annotations

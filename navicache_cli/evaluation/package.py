@@ -67,7 +67,7 @@ def find_vbench(python: str | None) -> VBench:
     if not found:
         raise BackendError(
             f"expected the package vbench in {python}; found none",
-            "pip install 'navicache[vbench]', or in an environment of its own: --vbench-python ENV/bin/python",
+            "pip install 'navicache[vbench]', or elsewhere: --vbench-python ENV/bin/python",
         )
     return VBench(python, found["version"], Path(found["prompts"]))
 

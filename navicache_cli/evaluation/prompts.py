@@ -1,4 +1,4 @@
-"""VBench's list of prompts: which of them the dimensions asked for need, and the videos that belong to them."""
+"""VBench's list of prompts: which of them the dimensions need, and the videos that belong to them."""
 
 from __future__ import annotations
 
@@ -63,13 +63,14 @@ def check_videos(folder: Path, names: Collection[str]) -> None:
     missing = [name for name in names if name not in there]
     if missing:
         raise UsageError(
-            f"expected {len(names)} videos in {folder}; {len(missing)} are missing, the first is {missing[0]!r}",
-            "without --videos they are made; --seeds 1 asks for one of each prompt, --dimensions for fewer prompts",
+            f"expected {len(names)} videos in {folder}; {len(missing)} are missing, the first is "
+            f"{missing[0]!r}",
+            "without --videos they are made; --seeds 1 needs one of each prompt, --dimensions fewer prompts",
         )
     others = sorted(name for name in there if not name.endswith(".mp4"))
     if others:
         raise UsageError(
-            f"expected nothing but .mp4 files in {folder}, as VBench takes the suffix of any file for that of "
-            f"all; found {others[0]!r}",
+            f"expected only .mp4 files in {folder}, as VBench takes any file's suffix for that of all; "
+            f"found {others[0]!r}",
             "move it elsewhere",
         )

@@ -1,7 +1,7 @@
 """What was measured before: read again, and kept only where it is of the same files.
 
-A dimension's score is a file of its own. Pairs are lines of one file that is only added to; a line that was cut
-off, or cannot be read, counts for nothing and its pair is measured again.
+A dimension's score is a file of its own. Pairs are lines of one file that is only added to; a line that was
+cut off, or cannot be read, counts for nothing and its pair is measured again.
 """
 
 from __future__ import annotations
@@ -10,13 +10,13 @@ import hashlib
 import json
 import math
 import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ..documents import write_document
 from ..errors import OutputError
+from ..files import probe_folder
 from ..pairs import METRICS, Fidelity, Series, plain
 from .package import Verdict
 from .prompts import Entry
@@ -31,10 +31,7 @@ def prepare(folder: Path) -> None:
         OutputError: it cannot.
     """
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder) as probe:
-            probe.write(bytes(4096))
-            probe.flush()
+        probe_folder(folder)
     except OSError as error:
         reason = error.strerror or "it is not a folder"
         raise OutputError(
@@ -55,7 +52,9 @@ def dimension_key(
         digests: SHA-256 of each video by its name.
     """
     prompts = [
-        [entry["prompt_en"], entry.get("auxiliary_info")] for entry in entries if dimension in entry["dimension"]
+        [entry["prompt_en"], entry.get("auxiliary_info")]
+        for entry in entries
+        if dimension in entry["dimension"]
     ]
     videos = {name: digests[name] for name in names}
     return _digest([RECORD_VERSION, dimension, version, prompts, videos])
