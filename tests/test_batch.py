@@ -422,7 +422,7 @@ BAD = [
     ("p.csv", b"prompt,output\na,x.mp4\nb,z/x.mp4\nc,x.json/y.mp4\n", (), "p.csv line 4: the name"),
     ("p.jsonl", b'{"prompt": "a", "output": "x\\u001b[2J.mp4"}', (), "line 1: a video's name expects"),
     ("p.txt", b"a cat\n", ("--name", "a\nb-{row}.mp4"), "--name: a video's name expects"),
-    ("p.jsonl", b'{"prompt": "a", "prompt": "b"}', (), "p.jsonl line 1 is not JSON that can be read: 'prompt'"),
+    ("p.jsonl", b'{"prompt": "a", "prompt": "b"}', (), "line 1 is not JSON that can be read: 'prompt'"),
     ("p.jsonl", b'{"prompt": "a", "align-steps": 2, "align_steps": 3}', (), "line 1: expected each option"),
     ("p.jsonl", b"[" * 100_000, (), "p.jsonl line 1"),
     ("p.json", b'[{"prompt_en": "a", "dimension": []}, {"prompt": "a"}]', (), "p.json entry 2"),

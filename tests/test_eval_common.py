@@ -22,7 +22,7 @@ from tests.test_metrics_command import pattern
 def folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folders a and b: same.mp4 is the same in both, the others differ. Read only."""
     root = tmp_path_factory.mktemp("folders")
-    for folder, seeds in {"a": (1, 1, 1), "b": (1, 2, 5)}.items():
+    for folder, seeds in {"a": (1, 2, 3), "b": (1, 4, 5)}.items():
         (root / folder).mkdir()
         for name, seed in zip(("same", "near", "far, 100% #1 </script>"), seeds, strict=True):
             write_video(pattern(seed), root / folder / f"{name.replace('/', '_')}.mp4", 8, {})

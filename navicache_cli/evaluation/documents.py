@@ -6,7 +6,7 @@ document's version changes when a key changes its meaning.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from .package import Verdict
 VBENCH_VERSION = 1
 COMMON_VERSION = 1
 VBENCH_CONVENTION = "VBench scripts/cal_final_score.py at 7975661"
-_WORST = {"psnr": min, "ssim": min, "lpips": max}
+_WORST: dict[str, Callable[..., str]] = {"psnr": min, "ssim": min, "lpips": max}
 
 
 def vbench_document(

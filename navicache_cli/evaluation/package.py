@@ -52,7 +52,6 @@ def find_vbench(python: str | None) -> VBench:
     Raises:
         BackendError: it is not there.
     """
-    found = None
     python = python or sys.executable
     try:
         done = subprocess.run(
