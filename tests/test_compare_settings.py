@@ -17,7 +17,7 @@ from tests.program import assert_refused, invoke
 
 STEPS = 12
 GOOD = """
-strict: {method: navicache, threshold: 0.01, align-steps: 3}
+strict: {method: navicache, threshold: 0.01, align-steps: 3, line: ours}
 pab wide: {method: pab, broadcast: self=2 cross=4, window: [0, 1000]}
 a third: {method: fewer-steps, steps: 4}
 theirs: {method: "diffusers:fbcache", threshold: 0.3}
@@ -32,7 +32,7 @@ def written(folder, text: str):
 
 def test_settings_by_name(tmp_path):
     strict, pab, third, theirs = read_settings(written(tmp_path, GOOD), 50)
-    assert (strict.name, strict.method) == ("strict", "navicache")
+    assert (strict.name, strict.method) == ("strict", "ours")
     assert strict.values == {"method": "navicache", "threshold": 0.01, "align_steps": 3}
     assert pab.values == {"method": "pab", "broadcast": "self=2 cross=4", "window": [0, 1000]}
     assert (third.method, third.values["steps"]) == ("fewer-steps", 4)

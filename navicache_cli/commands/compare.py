@@ -156,8 +156,8 @@ def _settings(request: Request, preset: Preset, steps: int) -> list[Setting]:
         found = list({setting.name: setting for setting in [*found, *chosen]}.values())
     for setting in found:
         if setting.runner != OWN_RUNNER:
-            check_offered(setting.method, preset)
-            check_installed(setting.method)
+            check_offered(setting.arguments["referee"], preset)
+            check_installed(setting.arguments["referee"])
     return found
 
 

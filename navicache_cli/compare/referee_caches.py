@@ -67,7 +67,7 @@ def _magcache(twin: Twin, knobs: dict[str, Any], plan: Plan) -> Any:
 
 
 def _magnitude_ratios(plan: Plan) -> list[float]:
-    """Those that `--method magcache` uses; diffusers' calibration measures the same as `navicache calibrate`."""
+    """Those of `--method magcache`; diffusers' calibration measures what `navicache calibrate` does."""
     from ..cache.magcache import MagCache
     from ..methods import policy_for
     from ..plan import Layer, resolve

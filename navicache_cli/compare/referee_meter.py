@@ -2,7 +2,7 @@
 
 A cache of another library replaces forwards, so calls of a block say nothing. What is counted are calls of
 the first layer inside each attention and feed-forward, which only runs where the part itself does; each
-counts with its share of a forward's arithmetic, as in `work`. What is outside these parts always counts as run.
+counts with its share of a forward's arithmetic, as in `work`. What is outside these parts counts as run.
 """
 
 from __future__ import annotations

@@ -1,13 +1,17 @@
 """`--settings FILE`: settings by name, for comparisons that modes and sweeps cannot say.
 
-navicache 2x: {method: navicache, threshold: 0.066}
-pab 1.5x: {method: pab, broadcast: self=3 cross=6, window: 0 1000}
-half the steps: {method: fewer-steps, steps: 25}
-diffusers:fbcache 2x: {method: diffusers:fbcache, threshold: 0.12}
+    navicache 2x: {method: navicache, threshold: 0.066}
+    pab 1.5x: {method: pab, broadcast: self=3 cross=6, window: 0 1000}
+    half the steps: {method: fewer-steps, steps: 25}
+    theirs 2x: {method: "diffusers:fbcache", threshold: 0.12}
+    dual 2x: {method: navicache, estimator: dual, threshold: 0.07, line: navicache dual}
+
+`line` names the line of the frontier plot a setting belongs to; left out, it is the method.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -50,10 +54,11 @@ def _setting(name: str, facts: Any, path: Path, steps: int) -> Setting:
         raise UsageError(f"{path} expects a method under {label!r}, found {str(facts)[:60]!r}", _example())
     options = {str(key).replace("-", "_"): value for key, value in facts.items()}
     method = str(options.pop("method"))
+    line = str(options.pop("line", method))
     if method not in known_methods():
         raise UsageError(f"{path}, {label}: {unknown('method', method, known_methods())}", _example())
     try:
-        return _read(label, method, options, steps)
+        return replace(_read(label, method, options, steps), method=line)
     except ValueError as error:
         raise UsageError(f"{path}, {label}: expected {error}", _example()) from None
     except UsageError as error:
