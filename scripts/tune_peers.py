@@ -94,7 +94,7 @@ SEARCHES = (
     Search("navicache", 0.02, 0.2, {"estimator": "dual"}, line="navicache dual"),
     Search("easycache", 0.02, 0.2),
     Search("teacache", 0.03, 0.5, same=True),
-    Search("magcache", 0.02, 1.0, {"max_skips": 6}, same=True),
+    Search("magcache", 0.003, 0.5, {"max_skips": 6}, same=True),
     Search("fbcache", 0.03, 0.5),
     Search("taylorseer", choices=intervals("align_steps"), same=True),
     Search(
@@ -107,7 +107,7 @@ SEARCHES = (
         same=True,
     ),
     Search("diffusers:fbcache", 0.03, 0.5),
-    Search("diffusers:magcache", 0.02, 1.0, {"max_skips": 6}, same=True),
+    Search("diffusers:magcache", 0.003, 0.5, {"max_skips": 6}, same=True),
     Search("diffusers:taylorseer", choices=intervals("warmup"), same=True),
     Search("diffusers:taylorseer-lite", choices=intervals("warmup"), same=True),
     Search(

@@ -53,7 +53,7 @@ def test_settings_by_name(tmp_path):
         ("x: {method: fewer-steps}", "a whole number"),
         ("x: {method: 'diffusers:fbcache', threshold: much}", "a number"),
         ("x: {method: 'diffusers:fbcache', threshold: -1}", "at least 0"),
-        ("off: {method: navicache}", "other than 'off'"),
+        ("'off': {method: navicache}", "other than 'off'"),
         (f"{'x' * 61}: {{method: navicache}}", "names of 1 to 60"),
         ("- x", "mapping was expected"),
     ],
@@ -108,8 +108,8 @@ def test_whole_steps_are_whole():
 
 def test_what_always_runs_is_work():
     """The embeddings and the head, some 1 % of tiny, and with a first-block cache the first block."""
-    first = totals("fbcache", threshold=0.4)
-    assert 0 < first.skipped_steps < STEPS - 1
+    first = totals("fbcache", threshold=2)
+    assert first.skipped_steps > 0
     saved = (1 - first.compute_ratio) * STEPS / first.skipped_steps
     assert saved == pytest.approx(7 / 8, abs=0.02)
     stack = totals("magcache", threshold=0.3)
