@@ -3,13 +3,15 @@
 For each method and each speedup (of compute, as `navicache compare` counts it) the threshold is found whose
 mean over the tuning prompts comes nearest; a method without a threshold gets, of its settings that come about
 as near, the one with the best PSNR. Prints a table and what to put into presets/tiny.yaml for the modes, and
-with --write a file for `navicache compare --settings`. About 10 minutes on 2 CPU cores.
+with --write a file for `navicache compare --settings`. Some minutes on 2 CPU cores.
 """
 
 from __future__ import annotations
 
 import argparse
 import math
+import multiprocessing
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -35,6 +37,7 @@ STEPS = 50
 GRID = 5  # thresholds tried before the one in between is taken
 MODES = {2.0: "fast", 1.8: "mid", 1.5: "slow"}
 BUDGETS = (1.5, 2.0, 2.5)  # of the table
+SPEEDUPS = sorted({*MODES, *BUDGETS})
 NEAR = 0.015  # of all work: settings that close to the wanted one count as equal to it
 
 
@@ -79,7 +82,7 @@ def intervals(first: str) -> tuple[dict[str, Any], ...]:
     """Every 2nd, 3rd or 4th step after so many `first` ones, near each of the speedups."""
     chosen = []
     for interval in (2, 3, 4):
-        for speedup in {*MODES, *BUDGETS}:
+        for speedup in SPEEDUPS:
             # first + (STEPS - first) / interval = STEPS / speedup
             count = round((STEPS / speedup - STEPS / interval) / (1 - 1 / interval))
             if count >= 1:
@@ -259,11 +262,28 @@ def quoted(value: Any) -> str:
     return f'"{value}"' if isinstance(value, str) and not value.replace("-", "").isalpha() else f"{value}"
 
 
+_bench: list[Bench] = []  # of this process
+
+
+def start_process(prompts: list[str]) -> None:
+    """Give a process its bench, and one core: tiny is too small to gain much from a second."""
+    import torch
+
+    torch.set_num_threads(1)
+    _bench.append(Bench(prompts))
+
+
+def tune_here(search: Search) -> list[Found]:
+    """Tune one method on this process's bench."""
+    return tune(_bench[0], search, SPEEDUPS)
+
+
 def main() -> None:
     """Search, print, and write."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--count", type=int, default=4, help="tuning prompts")
     parser.add_argument("--methods", default="", help="comma-separated; default all that are installed")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes")
     parser.add_argument("--write", type=Path, help="where the settings of the table go")
     arguments = parser.parse_args()
     wanted = [name for name in arguments.methods.split(",") if name]
@@ -273,16 +293,18 @@ def main() -> None:
         if (search.name in wanted or not wanted)
         and (search.method not in REFEREES or installed(search.method))
     ]
-    bench = Bench([describe(scene) for scene in held_out_scenes(arguments.count, SEED)])
-    speedups = sorted({*MODES, *BUDGETS})
+    prompts = [describe(scene) for scene in held_out_scenes(arguments.count, SEED)]
     found: list[Found] = []
     print(f"{'method':26}{'wanted':>8}{'got':>8}{'PSNR':>8}{'worst':>8}  options")
-    for search in track(searches, "methods", console=stderr):
-        for one in tune(bench, search, speedups):
-            found.append(one)
-            speeds = f"{one.speedup:>7.2f}x{1 / one.compute:>7.2f}x"
-            similar = f"{one.psnr:>8.2f}{one.worst:>8.2f}"
-            print(f"{search.name:26}{speeds}{similar}  {one.options}", flush=True)
+    with multiprocessing.get_context("spawn").Pool(arguments.jobs, start_process, (prompts,)) as pool:
+        for results in track(
+            pool.imap(tune_here, searches), "methods", total=len(searches), console=stderr
+        ):
+            found += results
+            for one in results:
+                speeds = f"{one.speedup:>7.2f}x{1 / one.compute:>7.2f}x"
+                similar = f"{one.psnr:>8.2f}{one.worst:>8.2f}"
+                print(f"{one.search.name:26}{speeds}{similar}  {one.options}", flush=True)
     print("\nFor presets/tiny.yaml:")
     print("\n".join(preset_lines(found)))
     if arguments.write:

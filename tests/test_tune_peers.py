@@ -1,4 +1,4 @@
-"""scripts/tune_peers.py: what it finds takes the work that was asked for, and `compare --settings` reads it."""
+"""scripts/tune_peers.py: what it finds takes the work that was asked for; `compare --settings` reads it."""
 
 from __future__ import annotations
 
