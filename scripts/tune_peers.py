@@ -14,6 +14,7 @@ import multiprocessing
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -188,9 +189,7 @@ def tune(bench: Bench, search: Search, speedups: Iterable[float]) -> list[Found]
     return [best_threshold(bench, search, curve, speedup) for speedup in speedups]
 
 
-def best_threshold(
-    bench: Bench, search: Search, curve: list[tuple[float, float]], speedup: float
-) -> Found:
+def best_threshold(bench: Bench, search: Search, curve: list[tuple[float, float]], speedup: float) -> Found:
     """Close in on the threshold, at most twice, as work falls in steps rather than smoothly."""
     curve = list(curve)
     for _ in range(2):
@@ -210,7 +209,7 @@ def between(curve: list[tuple[float, float]], ratio: float) -> float:
         curve: thresholds, rising, each with its ratio.
         ratio: wanted; outside the curve its nearer end is taken.
     """
-    for (low, above), (high, below) in zip(curve, curve[1:], strict=False):
+    for (low, above), (high, below) in pairwise(curve):
         if above >= ratio >= below:
             share = (above - ratio) / (above - below) if above > below else 0.0
             return float(f"{low * (high / low) ** share:.3g}")
@@ -297,9 +296,7 @@ def main() -> None:
     found: list[Found] = []
     print(f"{'method':26}{'wanted':>8}{'got':>8}{'PSNR':>8}{'worst':>8}  options")
     with multiprocessing.get_context("spawn").Pool(arguments.jobs, start_process, (prompts,)) as pool:
-        for results in track(
-            pool.imap(tune_here, searches), "methods", total=len(searches), console=stderr
-        ):
+        for results in track(pool.imap(tune_here, searches), "methods", total=len(searches), console=stderr):
             found += results
             for one in results:
                 speeds = f"{one.speedup:>7.2f}x{1 / one.compute:>7.2f}x"
