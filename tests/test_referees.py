@@ -169,7 +169,10 @@ WINDOW = {"window_low": 100, "window_high": 900}
 def test_ours_is_what_theirs_is(name, knobs, method, options):
     """One branch, so that it does not matter who decides for the other: the same steps, the same video."""
     theirs, mine = run(name, knobs, steps=20, guidance=1), ours(method, **options)
-    assert theirs.totals.compute_ratio == pytest.approx(mine.totals.compute_ratio, abs=1e-6)
+    work = mine.totals.compute_ratio
+    if name == "diffusers:taylorseer-lite":  # runs embeddings and head at skipped steps, ours does not
+        work += (1 - work) * shares()["outside"]
+    assert theirs.totals.compute_ratio == pytest.approx(work, abs=1e-6)
     assert 0.2 < mine.totals.compute_ratio < 0.95
     assert [step.computed for step in theirs.steps] == [step.computed for step in mine.steps]
     assert psnr(theirs.frames, mine.frames) > 50

@@ -84,7 +84,7 @@ def diffusers_model(transformer: TinyWan) -> nn.Module:
     from diffusers.loaders.single_file_utils import convert_wan_transformer_to_diffusers
 
     config = transformer.config
-    model: nn.Module = WanTransformer3DModel(
+    model: Any = WanTransformer3DModel(
         patch_size=transformer.patch_size,
         num_attention_heads=config["num_heads"],
         attention_head_dim=transformer.head_dim,
@@ -101,4 +101,5 @@ def diffusers_model(transformer: TinyWan) -> nn.Module:
     renamed = convert_wan_transformer_to_diffusers(dict(transformer.state_dict()))
     model.load_state_dict(renamed, strict=True, assign=True)
     device = next(transformer.parameters()).device
-    return model.to(device).eval().requires_grad_(False)
+    ready: nn.Module = model.to(device).eval().requires_grad_(False)
+    return ready
