@@ -39,6 +39,19 @@ class ModelIdentity:
 
 
 @dataclass(frozen=True)
+class FitReport:
+    """What a calibrated predictor knew of the first branch; see `cache.calibration.Fit`."""
+
+    input: float
+    trend: float
+    input_deviation: float | None
+    trend_deviation: float | None
+    record: float | None
+    used: bool
+    settles: bool
+
+
+@dataclass(frozen=True)
 class StepReport:
     """One denoising step: whether it was computed, and the numbers the decision was made on.
 
@@ -51,6 +64,8 @@ class StepReport:
         predicted_change: relative output change expected for this step alone.
         accumulated_error: E at the decision.
         reused: kinds of attention whose earlier outputs were used; the model ran all the same.
+        threshold: the threshold E was compared with, if it was.
+        fit: what a predictor that learns knew before the step.
     """
 
     index: int
@@ -64,6 +79,8 @@ class StepReport:
     predicted_change: float | None
     accumulated_error: float | None
     reused: list[str] = field(default_factory=list)
+    threshold: float | None = None
+    fit: FitReport | None = None
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from .errors import OutOfMemoryError, one_line
+from .cache.factory import PREDICTED_METHODS
 from .methods import policy_for
-from .report import StepReport, Totals, peak_memory_bytes
+from .report import FitReport, StepReport, Totals, peak_memory_bytes
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from backends.protocol import Pipeline
 
     from .cache import Policy, Session, StepRecord
+    from .cache.calibration import Fit
     from .plan import Plan
 
 
@@ -60,11 +62,14 @@ def run(
 
     from .cache import Recorder, Session, attach
     from .cache.policy import region_of
+    from .cache.predictors import make_predictor
     from .distributed import agreement
 
+    chosen = policy is None and plan.method in PREDICTED_METHODS
+    predictor = make_predictor(plan.predictor) if chosen else None
     policy = policy or policy_for(plan)
     recorder = Recorder() if plan.trajectory else None
-    session = Session(policy, plan.steps, on_step=on_step, agree=agreement(), recorder=recorder)
+    session = Session(policy, plan.steps, predictor, on_step, agreement(), recorder)
     stages = Stages()
     try:
         with attach(pipeline.site(region_of(policy)), session):
@@ -79,10 +84,6 @@ def run(
 
 def step_reports(session: Session) -> list[StepReport]:
     """Copy a session's records into the report's form; numbers that are not finite become null."""
-
-    def finite(value: float | None) -> float | None:
-        return value if value is not None and math.isfinite(value) else None
-
     return [
         StepReport(
             index=record.index,
@@ -96,9 +97,29 @@ def step_reports(session: Session) -> list[StepReport]:
             predicted_change=finite(record.predicted_change),
             accumulated_error=finite(record.accumulated_error),
             reused=list(record.reused),
+            threshold=finite(record.threshold),
+            fit=None if record.fit is None else fit_report(record.fit),
         )
         for record in session.records
     ]
+
+
+def fit_report(fit: Fit) -> FitReport:
+    """Copy what a predictor knew into the report's form."""
+    return FitReport(
+        input=fit.coefficients[0],
+        trend=fit.coefficients[1],
+        input_deviation=finite(fit.deviations[0]),
+        trend_deviation=finite(fit.deviations[1]),
+        record=finite(fit.record),
+        used=fit.used,
+        settles=fit.settles,
+    )
+
+
+def finite(value: float | None) -> float | None:
+    """The number, or None if it is not finite."""
+    return value if value is not None and math.isfinite(value) else None
 
 
 def totals(session: Session) -> Totals:

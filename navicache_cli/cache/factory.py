@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from navicache_cli.cache.budget import Budget
 from navicache_cli.cache.easycache import EasyCache
 from navicache_cli.cache.estimator import DualKalman, Estimator, ScalarKalman
 from navicache_cli.cache.fbcache import FirstBlockCache
@@ -16,6 +17,10 @@ from navicache_cli.cache.taylorseer import TaylorSeer
 from navicache_cli.cache.teacache import TeaCache
 from navicache_cli.errors import UsageError
 
+# Rebuild a skipped output; see `predictor.make_predictor`.
+PREDICTORS = ("residual", "hold", "calibrated")
+# Methods whose predictor may be chosen: the other papers' methods bring their own.
+PREDICTED_METHODS = ("navicache", "easycache")
 # Methods that need nothing of a model but its own region; the others need what only its family can tell.
 GENERAL_METHODS = ("off", "navicache", "easycache")
 # Each of the other methods with the settings that it alone takes.
@@ -32,7 +37,13 @@ ESTIMATORS = tuple(_ESTIMATORS)
 
 
 def make_policy(
-    name: str, *, threshold: float, align_steps: int, estimator: str = "scalar", **settings: Any
+    name: str,
+    *,
+    threshold: float,
+    align_steps: int,
+    estimator: str = "scalar",
+    compute: float = 0.0,
+    **settings: Any,
 ) -> Policy:
     """Build the policy called `name`, in the state of a fresh generation.
 
@@ -41,6 +52,7 @@ def make_policy(
         threshold: τ, relative; at least 0. Ignored by "off", "pab" and "taylorseer".
         align_steps: A, how many first steps are always computed. Ignored by "off", "pab" and "magcache".
         estimator: one of `ESTIMATORS`. Used by "navicache" only.
+        compute: share of the steps to compute, in the place of `threshold`, or 0. For `PREDICTED_METHODS`.
         settings: those of the method, see `METHOD_SETTINGS` and its class.
 
     Raises:
@@ -55,10 +67,11 @@ def make_policy(
                 f"expected settings of {name} ({', '.join(taken) or 'it has none'}), found {setting!r}",
                 hint=f"leave {setting} out",
             )
+    budget = Budget(compute) if compute and name in PREDICTED_METHODS else None
     makers: dict[str, Any] = {
         "off": Off,
-        "easycache": lambda: EasyCache(threshold, align_steps),
-        "navicache": lambda: NaviCache(threshold, align_steps, _make_estimator(estimator)),
+        "easycache": lambda: EasyCache(threshold, align_steps, budget),
+        "navicache": lambda: NaviCache(threshold, align_steps, _make_estimator(estimator), budget),
         "teacache": lambda: TeaCache(threshold, align_steps, **settings),
         "magcache": lambda: MagCache(threshold, **settings),
         "pab": lambda: PyramidAttentionBroadcast(**settings),

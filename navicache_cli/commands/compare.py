@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .. import terminal
-from ..compare.settings import BASELINE, Setting, choose_settings, known_methods, parse_names, parse_sweep
+from ..compare.settings import BASELINE, Setting, choose_settings, known_methods, parse_names, parse_sweep, variants
 from ..errors import InterruptedRunError, UsageError
 from ..plan import Layer, Plan, resolve
 from ..presets import preset_for
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from ..perceptual import Lpips
 
 # What a comparison decides itself; a configuration shared with `generate` may say otherwise.
-_DECIDED_HERE = ("mode", "method", "threshold")
+_DECIDED_HERE = ("mode", "method", "threshold", "speedup", "compute")
 _OF_GENERATE = ("output", "overwrite", "baseline")
 _WITH_ALIGNMENT = ("navicache", "easycache")
 MAX_SEEDS = 1000
@@ -119,7 +119,7 @@ def _read(request: Request, layers: list[Layer]) -> _Task:
     preset = preset_for(base.model)
     modes = list(preset.modes)
     settings = choose_settings(
-        None if request.methods is None else parse_names(request.methods, "method", known_methods()),
+        None if request.methods is None else parse_names(request.methods, "method", [*known_methods(), *variants()]),
         None if request.modes is None else parse_names(request.modes, "mode", modes),
         [parse_sweep(text) for text in request.sweeps],
         base.steps,

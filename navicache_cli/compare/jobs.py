@@ -24,7 +24,7 @@ CELL_VERSION = 1
 _OF_NO_EFFECT = ("mode", "weights", "repo", "output", "output_dir", "overwrite", "baseline")
 # Options of the cache that a method does not look at; see `cache.factory.make_policy`.
 _IGNORED_BY = {
-    OFF: ("threshold", "align_steps", "estimator"),
+    OFF: ("threshold", "align_steps", "estimator", "predictor"),
     "pab": ("threshold", "align_steps", "estimator"),
     "taylorseer": ("threshold", "estimator"),
     "magcache": ("align_steps", "estimator"),
@@ -113,7 +113,7 @@ def cell_key(plan: Plan, setting: Setting, identity: ModelIdentity, baseline: st
 
 def what_matters(plan: Plan) -> dict[str, Any]:
     """Return the options of a plan that its video depends on, apart from weights and code."""
-    left_out = (*_OF_NO_EFFECT, *_IGNORED_BY.get(plan.method, ()))
+    left_out = (*_OF_NO_EFFECT, *_IGNORED_BY.get(plan.method, ()), *(("threshold",) if plan.budget else ()))
     return {name: value for name, value in plan.values().items() if name not in left_out}
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..cache.factory import METHODS
+from ..cache.factory import METHODS, PREDICTED_METHODS, PREDICTORS
 from ..errors import UsageError
 from ..options import OPTIONS, read_integer, read_number
 from ..presets import OFF, unknown
@@ -20,7 +20,7 @@ MAX_SWEEP_POINTS = 200
 _SHARED_NUMBERS = (
     "frames", "fps", "steps", "seed", "guidance", "embedded_guidance", "shift", "ulysses", "ring",
 )  # fmt: skip
-_SWEEP = re.compile(r"([\w-]+)\.([\w-]+)=([^:=]+):([^:=]+):([^:=]+)")
+_SWEEP = re.compile(r"([\w+-]+)\.([\w-]+)=([^:=]+):([^:=]+):([^:=]+)")
 
 
 @dataclass(frozen=True)
@@ -61,6 +61,17 @@ def known_methods() -> list[str]:
     return [*(name for name in METHODS if name != OFF), FEWER_STEPS]
 
 
+def variants() -> list[str]:
+    """Methods with another predictor than the one they are published with, such as `navicache+calibrated`."""
+    return [f"{method}+{predictor}" for method in PREDICTED_METHODS for predictor in PREDICTORS[1:]]
+
+
+def _of_method(method: str) -> dict[str, Any]:
+    """The options a method's name stands for."""
+    name, plus, predictor = method.partition("+")
+    return {"method": name, "predictor": predictor} if plus else {"method": name}
+
+
 def parse_names(text: str, what: str, known: Sequence[str]) -> list[str]:
     """Read names with commas between, each once; the baseline's name is passed over, it is always run.
 
@@ -94,8 +105,8 @@ def parse_sweep(text: str) -> Sweep:
     if not match:
         raise UsageError(f"--sweep expects method.option=low:high:count, found {text[:60]!r}", hint)
     method, option = match[1], match[2].replace("-", "_")
-    if method not in known_methods():
-        raise UsageError(f"--sweep: {unknown('method', method, known_methods())}", hint)
+    if method not in (*known_methods(), *variants()):
+        raise UsageError(f"--sweep: {unknown('method', method, [*known_methods(), *variants()])}", hint)
     options = _sweepable(method)
     if option not in options:
         raise UsageError(f"--sweep: {unknown(f'option of {method}', option, options)}", hint)
@@ -161,7 +172,7 @@ def _by_mode(method: str, modes: list[str], steps: int, optional: bool) -> list[
         counts = dict.fromkeys(max(1, round(steps / budget)) for budget in BUDGETS)
         return [_fewer_steps(count) for count in counts]
     return [
-        Setting(f"{method} {mode}", method, {"mode": mode, "method": method}, optional=optional)
+        Setting(f"{method} {mode}", method, {"mode": mode, **_of_method(method)}, optional=optional)
         for mode in modes
     ]
 
@@ -173,7 +184,7 @@ def _by_sweep(sweep: Sweep, steps: int) -> list[Setting]:
             Setting(
                 f"{sweep.method} {name} {value:g}",
                 sweep.method,
-                {"method": sweep.method, sweep.option: value},
+                {**_of_method(sweep.method), sweep.option: value},
             )
             for value in sweep.values
         ]
