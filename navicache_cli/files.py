@@ -1,8 +1,10 @@
-"""Small files in one move, so that no reader ever sees half of one."""
+"""Files: small ones in one move, whether a folder can be written, what a file is by its digest."""
 
 from __future__ import annotations
 
+import hashlib
 import os
+import tempfile
 from pathlib import Path
 
 from .errors import OutputError
@@ -27,3 +29,27 @@ def write_atomically(path: Path, data: str | bytes) -> None:
         ) from None
     finally:
         part.unlink(missing_ok=True)
+
+
+def probe_folder(folder: Path) -> None:
+    """Make a folder and find out whether it takes a file of one block, which a full disk does not.
+
+    Raises:
+        OSError: it does not.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=folder) as probe:
+        probe.write(bytes(4096))
+        probe.flush()
+
+
+def sha256_of(path: Path) -> str:
+    """Return a file's digest in hex, or "" where there is no file that can be read."""
+    digest = hashlib.sha256()
+    try:
+        with path.open("rb") as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
+    except OSError:
+        return ""
+    return digest.hexdigest()

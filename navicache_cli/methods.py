@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -136,12 +135,10 @@ def policy_for(plan: Plan) -> Policy:
     )
 
 
-def fewer_steps(plan: Plan, compute_ratio: float) -> Plan:
-    """The plan that spends as much without any cache: off, at `compute_ratio` of the steps, at least one."""
-    steps = max(1, round(plan.steps * compute_ratio))
-    source = f"fewer steps, {compute_ratio:g} of {plan.steps}"
-    provenance = {**plan.provenance, **dict.fromkeys(("mode", "method", "steps"), source)}
-    return replace(plan, mode=OFF, method=OFF, steps=steps, provenance=provenance)
+def nothing_to_skip(plan: Plan) -> bool:
+    """Whether the steps that are always computed, the first and the last, are all there are."""
+    always_first = plan.method in GENERAL_METHODS and plan.method != OFF
+    return always_first and plan.steps <= plan.align_steps + 1
 
 
 def _broadcast(plan: Plan) -> dict[str, int]:

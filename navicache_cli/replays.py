@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,7 @@ from .cache.policy import Policy
 from .cache.trajectory import ReplayedStep, Trajectory, replay
 from .errors import OutputError, UsageError
 from .presets import load_presets
-from .report import read_report
+from .report import finite, plan_values, read_report
 from .sweep import EVERY, Sweep
 
 # Methods that decide by the changes of input and output, which is what a recording holds.
@@ -105,8 +104,7 @@ def _read(path: Path) -> Recording:
             f"and {len(document['steps'])}",
             "record it again: navicache generate --mode off --trajectory",
         )
-    plan = {key: entry["value"] for key, entry in document["plan"].items()}
-    return Recording(path, plan, trajectory)
+    return Recording(path, plan_values(document), trajectory)
 
 
 def _kind(recording: Recording) -> str:
@@ -230,7 +228,5 @@ def _step(index: int, step: ReplayedStep) -> dict[str, Any]:
         "predicted_change": decision.predicted_change,
         "accumulated_error": decision.accumulated_error,
     }
-    finite = {
-        key: value if value is not None and math.isfinite(value) else None for key, value in numbers.items()
-    }
-    return {"index": index, "computed": decision.compute, "forced": decision.forced, **finite}
+    shown = {key: finite(value) for key, value in numbers.items()}
+    return {"index": index, "computed": decision.compute, "forced": decision.forced, **shown}

@@ -7,16 +7,15 @@ Every command that measures something writes it, every plot and table reads it. 
 from __future__ import annotations
 
 import json
+import math
 import os
 import platform
 from dataclasses import asdict, dataclass, field
-from functools import cache
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from .documents import check_document, read_schema, write_document
 from .errors import OutputError
-from .files import write_atomically
 
 REPORT_VERSION = 1
 
@@ -172,13 +171,9 @@ class Report:
         return document
 
 
-@cache
 def schema() -> dict[str, Any]:
     """Return the shipped JSON schema."""
-    loaded: dict[str, Any] = json.loads(
-        files("navicache_cli").joinpath("report.schema.json").read_text("utf-8")
-    )
-    return loaded
+    return read_schema("report.schema.json")
 
 
 def validate(document: Any) -> None:
@@ -187,14 +182,17 @@ def validate(document: Any) -> None:
     Raises:
         OutputError: naming the first key that does not fit.
     """
-    from jsonschema import Draft202012Validator
+    check_document(document, schema(), "navicache report", "run `navicache generate` again")
 
-    error = next(iter(Draft202012Validator(schema()).iter_errors(document)), None)
-    if error is not None:
-        place = "/".join(str(part) for part in error.absolute_path) or "the document"
-        raise OutputError(
-            f"not a navicache report: {place}: {error.message[:160]}", "run `navicache generate` again"
-        )
+
+def plan_values(document: dict[str, Any]) -> dict[str, Any]:
+    """Return the options of a report's plan, without where each is from."""
+    return {key: entry["value"] for key, entry in document["plan"].items()}
+
+
+def finite(value: float | None) -> float | None:
+    """Return the number, or None for one that JSON cannot hold."""
+    return value if value is not None and math.isfinite(value) else None
 
 
 def write_report(report: Report, path: Path) -> None:
@@ -205,7 +203,7 @@ def write_report(report: Report, path: Path) -> None:
     """
     document = report.to_json()
     validate(document)
-    write_atomically(path, json.dumps(document, indent=1, allow_nan=False) + "\n")
+    write_document(document, path)
 
 
 def read_report(path: Path) -> dict[str, Any]:

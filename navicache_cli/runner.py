@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from .errors import OutOfMemoryError, one_line
 from .cache.factory import PREDICTED_METHODS
+from .errors import OutOfMemoryError, one_line
 from .methods import policy_for
-from .report import FitReport, StepReport, Totals, peak_memory_bytes
+from .report import FitReport, StepReport, Totals, finite, peak_memory_bytes
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -115,11 +114,6 @@ def fit_report(fit: Fit) -> FitReport:
         used=fit.used,
         settles=fit.settles,
     )
-
-
-def finite(value: float | None) -> float | None:
-    """The number, or None if it is not finite."""
-    return value if value is not None and math.isfinite(value) else None
 
 
 def totals(session: Session) -> Totals:

@@ -10,6 +10,7 @@ from .options import read_number
 
 EVERY = "method"  # in the place of a method's name: each of those asked for
 MOST_VALUES = 1000
+SWEEP_FORM = re.compile(r"([\w+-]+)\.([\w-]+)=([^:=]+):([^:=]+):([^:=]+)")  # method, option, low, high, count
 
 
 @dataclass(frozen=True)
@@ -35,8 +36,8 @@ def parse_sweep(text: str) -> Sweep:
     Raises:
         UsageError: it has another form, or the range makes no sense.
     """
-    found = re.fullmatch(r"([\w-]+)\.(\w+)=([^:]+):([^:]+):(\d{1,6})", text.strip())
-    if found is None or found[2] != "threshold":
+    found = SWEEP_FORM.fullmatch(text.strip())
+    if found is None or found[2] != "threshold" or not re.fullmatch(r"\d{1,6}", found[5]):
         raise _expected(text)
     try:
         low, high, count = read_number(found[3]), read_number(found[4]), int(found[5])
@@ -47,8 +48,12 @@ def parse_sweep(text: str) -> Sweep:
             f"sweep expects 0 <= LOW <= HIGH and a COUNT of 1 to {MOST_VALUES}, found {text[:60]!r}",
             "--sweep navicache.threshold=0.02:0.2:8",
         )
-    gap = (high - low) / max(count - 1, 1)
-    return Sweep(found[1], tuple(sorted({round(low + gap * i, 6) for i in range(count)})))
+    return Sweep(found[1], tuple(sorted(set(evenly_spaced(low, high, count)))))
+
+
+def evenly_spaced(low: float, high: float, count: int) -> list[float]:
+    """Return `count` numbers from low to high; to six decimals, as nobody means 0.07142857142857142."""
+    return [round(low + (high - low) * i / max(count - 1, 1), 6) for i in range(count)]
 
 
 def _expected(text: str) -> UsageError:

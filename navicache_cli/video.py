@@ -15,7 +15,6 @@ import os
 import re
 import signal
 import subprocess
-import tempfile
 import unicodedata
 import uuid
 from dataclasses import dataclass
@@ -26,6 +25,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from navicache_cli.errors import OutputError
+from navicache_cli.files import probe_folder
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -93,9 +93,7 @@ def check_writable(path: Path, overwrite: bool = False) -> None:
                 raise OutputError(f"expected a file name; {path} is a folder", f"{path / 'video.mp4'}")
             if not overwrite:
                 raise _exists(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=path.parent) as probe:
-            probe.write(bytes(4096))
+        probe_folder(path.parent)
     except (OSError, ValueError) as error:
         raise _cannot_write(path, error) from error
 

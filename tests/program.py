@@ -1,4 +1,4 @@
-"""Runs `navicache generate` as a user would, in a process of its own, and reads what came of it."""
+"""Runs `navicache` as a user would, and reads what came of it."""
 
 from __future__ import annotations
 
@@ -8,9 +8,45 @@ import subprocess
 import sys
 from pathlib import Path
 
+from typer.testing import CliRunner
+
+from navicache_cli.app import app
 from tests.conftest import clean_environment
 
 ROOT = Path(__file__).parents[1]
+
+
+def invoke(*arguments: object) -> str:
+    """Standard output of the program, run in this process; an error of ours is raised as it is."""
+    done = CliRunner().invoke(app, [str(argument) for argument in arguments])
+    if done.exception is not None and not isinstance(done.exception, SystemExit):
+        raise done.exception
+    assert done.exit_code == 0, done.output
+    return done.stdout
+
+
+def on_a_terminal(folder: Path, *arguments: str) -> tuple[int, str]:
+    """Exit code of the program run on a pseudo-terminal, and all it showed there."""
+    import pty  # POSIX only
+
+    parent, child = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "navicache_cli", *arguments],
+        cwd=folder, env=clean_environment(TERM="xterm-256color", PYTHONIOENCODING="utf-8"),
+        stdout=child, stderr=child, stdin=child,
+    )  # fmt: skip
+    os.close(child)
+    shown = b""
+    while True:
+        try:
+            part = os.read(parent, 65536)
+        except OSError:  # how Linux says that the other end is closed
+            break
+        if not part:
+            break
+        shown += part
+    os.close(parent)
+    return process.wait(timeout=60), shown.decode(errors="replace")
 
 
 def generate(

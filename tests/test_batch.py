@@ -19,6 +19,7 @@ from navicache_cli.batch.manifest import Manifest
 from navicache_cli.report import read_report
 from navicache_cli.video import read_video
 from tests.conftest import clean_environment
+from tests.program import on_a_terminal
 
 PROMPTS = ("a red circle moving right", "a blue star growing", "a green ring still on a dark background")
 # Of four steps the third is skipped, whatever the weights: two run before there is a ratio, the last always.
@@ -463,27 +464,9 @@ def test_help_offers_the_options_of_generate(tmp_path):
 
 @pytest.mark.skipif(os.name != "posix", reason="a pseudo-terminal is a POSIX thing")
 def test_progress_on_a_terminal(tmp_path):
-    import pty
-
     (tmp_path / "prompts.txt").write_text("a red circle\na hippopotamus\n")
-    parent, child = pty.openpty()
-    process = subprocess.Popen(
-        [*PROGRAM, "batch", "prompts.txt", "--steps", "4"],
-        cwd=tmp_path, env=clean_environment(TERM="xterm-256color", PYTHONIOENCODING="utf-8"),
-        stdout=child, stderr=child, stdin=child,
-    )  # fmt: skip
-    os.close(child)
-    shown = b""
-    while True:
-        try:
-            part = os.read(parent, 65536)
-        except OSError:
-            break
-        if not part:
-            break
-        shown += part
-    assert process.wait(timeout=60) == 8
-    text = shown.decode(errors="replace")
+    code, text = on_a_terminal(tmp_path, "batch", "prompts.txt", "--steps", "4")
+    assert code == 8
     assert "% skipped" in text
     assert "videos a" in text
     assert "step 4/4" in text

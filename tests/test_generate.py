@@ -16,6 +16,7 @@ import pytest
 from navicache_cli.report import read_report
 from navicache_cli.video import read_metadata, read_video
 from tests.conftest import clean_environment
+from tests.program import on_a_terminal
 
 PROMPT = "a red circle moving right on a dark striped background"
 QUICK = ("--steps", "14")
@@ -309,26 +310,8 @@ def test_version(cli):
 
 @pytest.mark.skipif(os.name != "posix", reason="a pseudo-terminal is a POSIX thing")
 def test_progress_on_a_terminal(tmp_path):
-    import pty
-
-    parent, child = pty.openpty()
-    process = subprocess.Popen(
-        [sys.executable, "-m", "navicache_cli", "generate", "--prompt", PROMPT, "--steps", "20"],
-        cwd=tmp_path, env=clean_environment(TERM="xterm-256color", PYTHONIOENCODING="utf-8"),
-        stdout=child, stderr=child, stdin=child,
-    )  # fmt: skip
-    os.close(child)
-    shown = b""
-    while True:
-        try:
-            part = os.read(parent, 65536)
-        except OSError:
-            break
-        if not part:
-            break
-        shown += part
-    assert process.wait(timeout=60) == 0
-    text = shown.decode(errors="replace")
+    code, text = on_a_terminal(tmp_path, "generate", "--prompt", PROMPT, "--steps", "20")
+    assert code == 0
     assert "skipped" in text
     assert "█" in text
     assert "20/20" in text

@@ -10,7 +10,7 @@ import pytest
 from navicache_cli.cache.factory import GENERAL_METHODS, METHOD_SETTINGS
 from navicache_cli.commands.generate import build_plan
 from navicache_cli.errors import UsageError
-from navicache_cli.methods import fewer_steps, policy_for, read_ratios
+from navicache_cli.methods import policy_for, read_ratios
 from navicache_cli.plan import Layer, resolve
 from navicache_cli.presets import load_presets
 from navicache_cli.report import read_report
@@ -138,13 +138,6 @@ def test_files_of_ratios_that_are_none(content, said, tmp_path):
 def test_no_setting_belongs_to_two_methods():
     names = [name for settings in METHOD_SETTINGS.values() for name in settings]
     assert len(names) == len(set(names))
-
-
-def test_fewer_steps_is_a_plan_without_a_cache():
-    plan = fewer_steps(plan_of(steps="50", method="teacache"), 0.5)
-    assert (plan.steps, plan.method, plan.mode) == (25, "off", "off")
-    assert plan.provenance["steps"] == "fewer steps, 0.5 of 50"
-    assert fewer_steps(plan, 0.001).steps == 1
 
 
 def test_calibrate_measures_what_magcache_then_uses(cli, tmp_path):

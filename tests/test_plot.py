@@ -13,10 +13,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from typer.testing import CliRunner
 
 from navicache_cli import accuracy
-from navicache_cli.app import app
 from navicache_cli.errors import BackendError, OutputError, UsageError
 
 pytest.importorskip("matplotlib", reason="pip install 'navicache[plot]'")
@@ -28,17 +26,9 @@ from navicache_cli.plots.one_run import draw_run
 from navicache_cli.plots.theme import DARK, LIGHT, drawing, plain
 from navicache_cli.plots.trace import read_trace
 from tests.conftest import MEASURED
+from tests.program import invoke
 
 Writer = Callable[..., Path]
-
-
-def invoke(*arguments: object) -> str:
-    """Standard output of the program; an error of ours is raised as it is."""
-    done = CliRunner().invoke(app, [str(argument) for argument in arguments])
-    if done.exception is not None and not isinstance(done.exception, SystemExit):
-        raise done.exception
-    assert done.exit_code == 0, done.output
-    return done.stdout
 
 
 @pytest.fixture(scope="session")

@@ -13,10 +13,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from typer.testing import CliRunner
 
 from navicache_cli import accuracy, runner
-from navicache_cli.app import app
 from navicache_cli.cache.factory import METHODS
 from navicache_cli.errors import NavicacheError, OutputError, UsageError
 from navicache_cli.plan import Layer, resolve
@@ -24,6 +22,7 @@ from navicache_cli.replays import REPLAYABLE
 from navicache_cli.report import read_report
 from navicache_cli.sweep import parse_sweep
 from tests.conftest import clean_environment
+from tests.program import invoke
 
 STEPS = 20
 SETTINGS = [
@@ -36,15 +35,6 @@ SETTINGS = [
     ("easycache", "scalar", 0.4, 0),
 ]
 NUMBERS = ("ratio", "variance", "innovation", "predicted_change", "accumulated_error")
-
-
-def invoke(*arguments: object) -> str:
-    """Standard output of the program; an error of ours is raised as it is."""
-    done = CliRunner().invoke(app, [str(argument) for argument in arguments])
-    if done.exception is not None and not isinstance(done.exception, SystemExit):
-        raise done.exception
-    assert done.exit_code == 0, done.output
-    return done.stdout
 
 
 @pytest.fixture(scope="session")

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import glob
-import hashlib
-import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
@@ -12,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import NavicacheError, OutputError, UsageError
-from ..report import read_report
+from ..files import probe_folder, sha256_of
+from ..report import plan_values, read_report
 from .items import Item, fingerprint
 from .manifest import DONE, STARTED, Record
 
@@ -67,7 +66,7 @@ class Folder:
                 if not overwrite:
                     raise self._other_settings(item)
                 return Standing.REPLACE
-            fine = sha256(video) == record.get("video") and self.report(item).is_file()
+            fine = sha256_of(video) == record.get("video") and self.report(item).is_file()
             return Standing.KEEP if fine else Standing.REPLACE
         if self.finished_report(item) is not None:
             return Standing.ADOPT
@@ -84,8 +83,8 @@ class Folder:
             report = read_report(self.report(item))
         except NavicacheError:
             return None
-        same = fingerprint(_values(report)) == item.fingerprint()
-        return report if same and report["output"]["sha256"] == sha256(self.video(item)) else None
+        same = fingerprint(plan_values(report)) == item.fingerprint()
+        return report if same and report["output"]["sha256"] == sha256_of(self.video(item)) else None
 
     def prepare(self, items: Iterable[Item]) -> None:
         """Make the folders of these items and find out whether they can be written.
@@ -95,10 +94,7 @@ class Folder:
         """
         for folder in {path.parent for item in items for path in (self.video(item), self.report(item))}:
             try:
-                folder.mkdir(parents=True, exist_ok=True)
-                with tempfile.TemporaryFile(dir=folder) as probe:
-                    probe.write(bytes(4096))
-                    probe.flush()
+                probe_folder(folder)
             except OSError as error:
                 reason = error.strerror or "it is not a folder"
                 raise OutputError(
@@ -116,7 +112,7 @@ class Folder:
 
     def _other_settings(self, item: Item) -> UsageError:
         try:
-            found = _values(read_report(self.report(item)))
+            found = plan_values(read_report(self.report(item)))
         except NavicacheError:
             found = {}
         wanted = item.plan(self.videos).values()
@@ -133,21 +129,5 @@ class Folder:
         )
 
 
-def sha256(path: Path) -> str:
-    """Return a file's digest in hex, or "" where there is none."""
-    digest = hashlib.sha256()
-    try:
-        with path.open("rb") as file:
-            while block := file.read(1 << 20):
-                digest.update(block)
-    except OSError:
-        return ""
-    return digest.hexdigest()
-
-
 def _exists(path: Path) -> bool:
     return path.exists() or path.is_symlink()
-
-
-def _values(report: dict[str, Any]) -> dict[str, Any]:
-    return {key: entry["value"] for key, entry in report["plan"].items()}

@@ -31,6 +31,16 @@ METHOD_SETTINGS: dict[str, tuple[str, ...]] = {
     "fbcache": (),
     "taylorseer": ("interval", "order"),
 }
+# Options of every method that some do not look at.
+IGNORED_BY: dict[str, tuple[str, ...]] = {
+    "off": ("threshold", "align_steps", "estimator", "predictor"),
+    "pab": ("threshold", "align_steps", "estimator"),
+    "taylorseer": ("threshold", "estimator"),
+    "magcache": ("align_steps", "estimator"),
+    "easycache": ("estimator",),
+    "teacache": ("estimator",),
+    "fbcache": ("estimator",),
+}
 METHODS = (*GENERAL_METHODS, *METHOD_SETTINGS)
 _ESTIMATORS: dict[str, type[ScalarKalman] | type[DualKalman]] = {"scalar": ScalarKalman, "dual": DualKalman}
 ESTIMATORS = tuple(_ESTIMATORS)
@@ -49,9 +59,9 @@ def make_policy(
 
     Args:
         name: one of `METHODS`.
-        threshold: τ, relative; at least 0. Ignored by "off", "pab" and "taylorseer".
-        align_steps: A, how many first steps are always computed. Ignored by "off", "pab" and "magcache".
-        estimator: one of `ESTIMATORS`. Used by "navicache" only.
+        threshold: τ, relative; at least 0; see `IGNORED_BY`.
+        align_steps: A, how many first steps are always computed.
+        estimator: one of `ESTIMATORS`.
         compute: share of the steps to compute, in the place of `threshold`, or 0. For `PREDICTED_METHODS`.
         settings: those of the method, see `METHOD_SETTINGS` and its class.
 

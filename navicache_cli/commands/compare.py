@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from .. import terminal
 from ..compare.settings import BASELINE, Setting, choose_settings, known_methods, parse_names, parse_sweep, variants
 from ..errors import InterruptedRunError, UsageError
+from ..methods import nothing_to_skip
 from ..plan import Layer, Plan, resolve
 from ..presets import preset_for
 from .generate import option_layers, plan_document
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
 # What a comparison decides itself; a configuration shared with `generate` may say otherwise.
 _DECIDED_HERE = ("mode", "method", "threshold", "speedup", "compute")
 _OF_GENERATE = ("output", "overwrite", "baseline")
-_WITH_ALIGNMENT = ("navicache", "easycache")
 MAX_SEEDS = 1000
 
 
@@ -196,7 +196,7 @@ def _check(backend: Backend, task: _Task) -> list[str]:
         if same != setting.name:
             task.settings.remove(setting)
             notes.append(f"{setting.name} is left out: it is the same as {same}")
-        if plan.method in _WITH_ALIGNMENT and plan.steps <= plan.align_steps + 1:
+        if nothing_to_skip(plan):
             notes.append(
                 f"{plan.steps} steps may leave nothing to skip: "
                 f"the first {plan.align_steps} and the last are always computed"

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from .. import __version__
 from ..cache.factory import METHOD_SETTINGS
 from ..errors import UsageError
+from ..methods import nothing_to_skip
 from ..plan import Layer, Plan, environment_layer, output_path, parse_assignments, resolve
 from ..presets import OFF, read_yaml
 
@@ -152,7 +153,7 @@ def plan_document(plan: Plan) -> dict[str, dict[str, Any]]:
 def check_with_backend(backend: Backend, plan: Plan) -> list[str]:
     """Check the plan with its backend and collect what the user should know."""
     notes = backend.check(plan)
-    if plan.method in ("navicache", "easycache") and plan.steps <= plan.align_steps + 1:
+    if nothing_to_skip(plan):
         notes.append(
             f"{plan.steps} steps leave nothing to skip: "
             f"the first {plan.align_steps} and the last are always computed"

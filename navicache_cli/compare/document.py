@@ -8,14 +8,11 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 from dataclasses import asdict, dataclass
-from functools import cache
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from ..errors import OutputError
+from ..documents import check_document, read_schema, write_document
 from ..files import write_atomically
 from ..report import ModelIdentity
 from .summary import CellResult, SettingResult
@@ -56,28 +53,14 @@ class Comparison:
         return asdict(self)
 
 
-@cache
-def schema() -> dict[str, Any]:
-    """Return the shipped JSON schema."""
-    text = files("navicache_cli").joinpath("compare.schema.json").read_text("utf-8")
-    loaded: dict[str, Any] = json.loads(text)
-    return loaded
-
-
 def validate(document: Any) -> None:
     """Check a document against the schema.
 
     Raises:
         OutputError: naming the first key that does not fit.
     """
-    from jsonschema import Draft202012Validator
-
-    error = next(iter(Draft202012Validator(schema()).iter_errors(document)), None)
-    if error is not None:
-        place = "/".join(str(part) for part in error.absolute_path) or "the document"
-        raise OutputError(
-            f"not a navicache comparison: {place}: {error.message[:160]}", "run `navicache compare` again"
-        )
+    schema = read_schema("compare.schema.json")
+    check_document(document, schema, "navicache comparison", "run `navicache compare` again")
 
 
 def write_comparison(comparison: Comparison, folder: Path) -> None:
@@ -88,8 +71,7 @@ def write_comparison(comparison: Comparison, folder: Path) -> None:
     """
     document = comparison.to_json()
     validate(document)
-    text = json.dumps(document, indent=1, allow_nan=False) + "\n"
-    write_atomically(folder / "compare.json", text)
+    write_document(document, folder / "compare.json")
     write_atomically(folder / "compare.csv", csv_text(comparison))
 
 

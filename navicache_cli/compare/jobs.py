@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .. import __version__
+from ..cache.factory import IGNORED_BY
+from ..files import sha256_of
 from ..options import INPUTS
 from ..plan import Layer, Plan, resolve
-from ..presets import OFF
 from .settings import BASELINE, Setting
 
 if TYPE_CHECKING:
@@ -22,16 +23,6 @@ CELL_VERSION = 1
 # The mode is only the name of a threshold, weights and code are known by their digests, and where files go
 # changes no video.
 _OF_NO_EFFECT = ("mode", "weights", "repo", "output", "output_dir", "overwrite", "baseline")
-# Options of the cache that a method does not look at; see `cache.factory.make_policy`.
-_IGNORED_BY = {
-    OFF: ("threshold", "align_steps", "estimator", "predictor"),
-    "pab": ("threshold", "align_steps", "estimator"),
-    "taylorseer": ("threshold", "estimator"),
-    "magcache": ("align_steps", "estimator"),
-    "easycache": ("estimator",),
-    "teacache": ("estimator",),
-    "fbcache": ("estimator",),
-}
 _KEY_DIGITS = 24  # 96 bits: short enough for a file name, no two alike
 
 
@@ -113,11 +104,12 @@ def cell_key(plan: Plan, setting: Setting, identity: ModelIdentity, baseline: st
 
 def what_matters(plan: Plan) -> dict[str, Any]:
     """Return the options of a plan that its video depends on, apart from weights and code."""
-    left_out = (*_OF_NO_EFFECT, *_IGNORED_BY.get(plan.method, ()), *(("threshold",) if plan.budget else ()))
+    of_budget = ("threshold",) if plan.budget else ()
+    left_out = (*_OF_NO_EFFECT, *IGNORED_BY.get(plan.method, ()), *of_budget)
     return {name: value for name, value in plan.values().items() if name not in left_out}
 
 
 def _digests(paths: str) -> list[str]:
     """SHA-256 of files named with commas between; of one that is not there "", the model will say so."""
     files = [Path(path.strip()).expanduser() for path in paths.split(",")]
-    return [hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else "" for file in files]
+    return [sha256_of(file) for file in files]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,6 +10,7 @@ from ..cache.factory import METHODS, PREDICTED_METHODS, PREDICTORS
 from ..errors import UsageError
 from ..options import OPTIONS, read_integer, read_number
 from ..presets import OFF, unknown
+from ..sweep import SWEEP_FORM, evenly_spaced
 
 FEWER_STEPS = "fewer-steps"
 BUDGETS = (1.5, 2.0, 2.5)  # of steps, for plain fewer steps where no sweep names other numbers
@@ -20,7 +20,6 @@ MAX_SWEEP_POINTS = 200
 _SHARED_NUMBERS = (
     "frames", "fps", "steps", "seed", "guidance", "embedded_guidance", "shift", "ulysses", "ring",
 )  # fmt: skip
-_SWEEP = re.compile(r"([\w+-]+)\.([\w-]+)=([^:=]+):([^:=]+):([^:=]+)")
 
 
 @dataclass(frozen=True)
@@ -100,7 +99,7 @@ def parse_sweep(text: str) -> Sweep:
     Raises:
         UsageError: another form, an unknown method, or an option that cannot be swept.
     """
-    match = _SWEEP.fullmatch(text.strip())
+    match = SWEEP_FORM.fullmatch(text.strip())
     hint = "--sweep navicache.threshold=0.02:0.2:8"
     if not match:
         raise UsageError(f"--sweep expects method.option=low:high:count, found {text[:60]!r}", hint)
@@ -116,8 +115,7 @@ def parse_sweep(text: str) -> Sweep:
         raise UsageError(f"--sweep expects {error} in low:high:count, found {text[:60]!r}", hint) from None
     if not 1 <= count <= MAX_SWEEP_POINTS:
         raise UsageError(f"--sweep expects a count of 1 to {MAX_SWEEP_POINTS}, found {count}", hint)
-    # Rounded, as nobody means 0.07142857142857142.
-    grid = [round(low + (high - low) * i / max(count - 1, 1), 6) for i in range(count)]
+    grid = evenly_spaced(low, high, count)
     if OPTIONS[option] is read_integer:
         grid = [round(value) for value in grid]
     return Sweep(method, option, tuple(dict.fromkeys(grid)))

@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import io
 import json
-import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import OutputError
-from ..files import write_atomically
+from ..files import probe_folder, write_atomically
 from ..report import read_report
 from .jobs import CELL_VERSION, Job
 
@@ -62,9 +61,7 @@ class Store:
     def __init__(self, folder: Path) -> None:
         self.folder = folder / "cells"
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryFile(dir=self.folder) as probe:
-                probe.write(bytes(4096))
+            probe_folder(self.folder)
         except OSError as error:
             raise OutputError(
                 f"cannot write to {self.folder}: {error.strerror}", "choose a folder with --output-dir"

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import OutputError
-from ..report import read_report
+from ..report import plan_values, read_report
 
 # This estimator's variance is that of log k (cache/estimator.py); the others' is that of k.
 _LOG_VARIANCE = "dual"
@@ -70,7 +70,7 @@ def read_trace(path: Path) -> Trace:
         raise OutputError(
             f"expected steps numbered from 0 in {path}; found others or none", "generate it again"
         )
-    plan = {key: entry["value"] for key, entry in document["plan"].items()}
+    plan = plan_values(document)
     columns = {
         key: _column(steps, key, path) for key in ("ratio", "variance", "innovation", "accumulated_error")
     }
