@@ -66,8 +66,8 @@ def check_method(plan: Plan, preset: Preset) -> None:
                 )
     if plan.predictor != "residual" and plan.method not in (*PREDICTED_METHODS, OFF):
         raise UsageError(
-            f"predictor expects method {' or '.join(PREDICTED_METHODS)}, found {plan.method!r}, which has one of "
-            f"its own ({plan.provenance['predictor']})",
+            f"predictor expects method {' or '.join(PREDICTED_METHODS)}, found {plan.method!r}, "
+            f"which has one of its own ({plan.provenance['predictor']})",
             f"add --method {PREDICTED_METHODS[0]}, or drop predictor",
         )
     _check_budget(plan)

@@ -321,7 +321,7 @@ def slug(text: str, limit: int = 48) -> str:
 
 
 def output_path(plan: Plan) -> Path:
-    """Where the video goes: `--output`, or a free name by prompt, mode or budget, and seed in the output folder.
+    """Where the video goes: `--output`, or a free name by prompt, mode or budget, and seed.
 
     Raises:
         UsageError: `--output` does not end in .mp4.

@@ -87,7 +87,8 @@ class Totals:
     """Sums over the steps.
 
     `skip_ratio` is skipped_steps / steps; `speedup_bound` is what skipping alone could reach in denoising
-    time, steps / computed_steps. `cache_bytes` is the most the cache held at once. `attention_calls` and
+    time, steps / computed_steps. `cache_bytes` is the most the cache held at once, and `cache_tensors`
+    the same in tensors of the size of one branch's input, such as the latents. `attention_calls` and
     `attention_calls_saved` count attentions that ran or did not, for a method that works on them.
     """
 
@@ -103,6 +104,7 @@ class Totals:
     speedup_bound: float
     attention_calls: int = 0
     attention_calls_saved: int = 0
+    cache_tensors: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -131,6 +131,7 @@ def totals(session: Session) -> Totals:
         attention_calls=session.parts.calls,
         attention_calls_saved=session.parts.calls_saved,
         cache_bytes=session.peak_cache_bytes,
+        cache_tensors=round(session.peak_cache_bytes / max(session.input_bytes, 1), 2),
         peak_memory_bytes=peak_memory_bytes(),
         speedup_bound=steps / max(computed, 1),
     )

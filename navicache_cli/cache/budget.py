@@ -6,8 +6,8 @@ import math
 
 from navicache_cli.errors import UsageError
 
-# Weight of the newest step in the running mean the rest of the generation is foretold by.
-_FRESH = 0.3
+# Weight of the newest step in the running means the rest of the generation is foretold by.
+_FRESH = 0.5
 
 
 def least_computed(total_steps: int, align_steps: int) -> int:
@@ -21,14 +21,16 @@ class Budget:
     Before each step, with S steps left from this one on, the last left out, of which B may be computed:
     compute if B ≥ S, skip if B = 0, otherwise ask the gate at the threshold
 
-        τ = (E + e_i + m (λ_{N−2} − λ_i)) / (B + 1) − e_i / 2,   λ_i = log(i / (N − i))
+        τ = (E + e_i + F) / (B + 1) − e_i / 2
+        F = max(m (S − 1), r (λ_{N−2} − λ_i)),   λ_i = log(i / (N − i))
 
-    E is the error accumulated before this step and e_i what this step adds. m is the running mean of
-    e_i / (λ_i − λ_{i−1}): outputs change about evenly in half the log-SNR, which for rectified flow is λ_i but for a
-    constant, whatever the schedule's shift. So the error expected by the end is shared out evenly among the B + 1
-    runs of skips that are left; half a step is taken off because a run ends at the first step at or
-    beyond τ. Errors are spread about as under one fixed threshold, and the number of computed steps is the one
-    asked for.
+    E is the error accumulated before this step, e_i what this step adds, F what the later ones are
+    expected to. m and r are running means of e_i and of e_i / (λ_i − λ_{i−1}). Early, outputs change
+    about evenly from step to step; towards the end, evenly in half the log-SNR, which for rectified flow
+    is λ_i but for a constant, whatever the schedule's shift. So the error expected by the end is shared
+    out evenly among the B + 1 runs of skips that are left; half a step is taken off because a run ends at
+    the first step at or beyond τ. Errors are spread about as under one fixed threshold, and the number of
+    computed steps is the one asked for.
 
     Args:
         compute: share of the steps to compute, above 0, at most 1.
@@ -54,15 +56,15 @@ class Budget:
         """
         self._total = total_steps
         self._spent = 0
-        self._mean: float | None = None
+        self._means: tuple[float, float] | None = None
         wish = self.compute * total_steps
         # Half a step up: what is asked for is a share, and 12.5 is no nearer to 12 than to 13.
         self.planned = max(1, math.floor(wish + 0.5)) if total_steps else 0
         least = least_computed(total_steps, align_steps)
         if total_steps and self.planned < least:
             raise UsageError(
-                f"{total_steps} steps with {align_steps} to align take a compute share of {least / total_steps:.3g} "
-                f"to 1, a speedup of 1 to {total_steps / least:.3g}; "
+                f"{total_steps} steps with {align_steps} to align take a compute share of "
+                f"{least / total_steps:.3g} to 1, a speedup of 1 to {total_steps / least:.3g}; "
                 f"found {self.compute:.3g}, a speedup of {1 / self.compute:.3g}",
                 hint="ask for less, or lower --align-steps",
             )
@@ -82,9 +84,11 @@ class Budget:
         steps = self._total - 1 - index
         left = self.planned - 1 - self._spent
         rate = change / (self._place(index) - self._place(index - 1))
-        self._mean = rate if self._mean is None else self._mean + _FRESH * (rate - self._mean)
-        expected = before + change + self._mean * (self._place(self._total - 2) - self._place(index))
-        threshold = max(expected / (left + 1) - change / 2, 0.0) if left >= 0 else 0.0
+        mean, slope = self._means or (change, rate)
+        mean, slope = mean + _FRESH * (change - mean), slope + _FRESH * (rate - slope)
+        self._means = mean, slope
+        later = max(mean * (steps - 1), slope * (self._place(self._total - 2) - self._place(index)))
+        threshold = max((before + change + later) / (left + 1) - change / 2, 0.0) if left >= 0 else 0.0
         skip = left < steps and (left <= 0 or before + change < threshold)
         self._spent += not skip
         return skip, threshold

@@ -34,13 +34,14 @@ class Lesson:
 class Calibrated:
     """y_i ≈ y_c + a_1 (x_i − x_c) + a_2 w (y_c − y_p) + payment, with a_1 and a_2 learnt; else y_c + payment.
 
-    c is the last computed step and p an earlier one, w = (t_i − t_c) / (t_c − t_p) in the model's timesteps: p is
-    the latest computed step with |t_c − t_p| ≥ 2 |t_i − t_c|, or the oldest kept, and then w is at most 1. Each
-    branch learns for itself (`calibration.Calibration`) from what it would have predicted at the steps it
-    computed, and holds y_c where that was no better than holding. Residual reuse is a_1 = 1, a_2 = 0.
+    c is the last computed step and p an earlier one, w = (t_i − t_c) / (t_c − t_p) in the model's
+    timesteps: p is the latest computed step with |t_c − t_p| ≥ 2 |t_i − t_c|, or the oldest kept, and
+    then w is at most 1. Each branch learns for itself (`calibration.Calibration`) from what it would have
+    predicted at the steps it computed, and holds y_c where that was no better than holding. Residual
+    reuse is a_1 = 1, a_2 = 0.
 
-    The payment is a part of what earlier predictions are known to have missed (`settlement.Account`); there is
-    none where interpolating between computed outputs has been no good.
+    The payment is a part of what earlier predictions are known to have missed (`settlement.Account`);
+    there is none where interpolating between computed outputs has been no good.
 
     Kept are x_c, y_c, the outputs of the two steps computed before, the debt, and during a run of skips what
     is booked of it: four to six tensors of x's size a branch.

@@ -96,9 +96,9 @@ class Calibration:
 
         S ← f S + D;   b ← f b + d;   a = (S + λ I)⁻¹ b
 
-    The coefficients' covariance is s² (S + λ I)⁻¹, s² the weighted mean of what the fit leaves of t. One record
-    is of |t − a·d|² / |t|² with the a from before the step; the other of |(1 − v) s − v t|² / |s|², what was left of
-    s when the output between s and t was interpolated from its neighbours.
+    The coefficients' covariance is s² (S + λ I)⁻¹, s² the weighted mean of what the fit leaves of t. One
+    record is of |t − a·d|² / |t|² with the a from before the step; the other of |(1 − v) s − v t|² /
+    |s|², what was left of s when the output between s and t was interpolated from its neighbours.
     """
 
     def __init__(self) -> None:
@@ -110,7 +110,7 @@ class Calibration:
         self._interpolated = Record()
 
     def observe(self, products: Products) -> None:
-        """Learn from a computed step. A change of zero, or numbers that are not finite, only mar the records."""
+        """Learn from a computed step; no change, or numbers that are not finite, only mar the records."""
         if self._count:
             self._predicted.add(self._left_of(products, *self.fit.coefficients), products.change)
         if products.earlier is not None:
@@ -172,7 +172,7 @@ def relative(missed: float, square: float) -> float:
 
 
 def products_of(numbers: Sequence[float], place: float | None) -> Products:
-    """Read eight numbers: those of `features`, `targets`, `change` and `earlier`; `place` is None without the last."""
+    """Read eight numbers in the order of the attributes; without a `place` the last two mean nothing."""
     aa, ab, bb, at, bt, tt, ss, st = numbers
     if place is None:
         return Products((aa, ab, bb), (at, bt), tt)

@@ -58,7 +58,7 @@ class BranchMemory:
         return kept.step >= self._computed_step and same_layout(inputs, kept.outputs)
 
     def predict(self, branch: int, step: int, timestep: float, gap: float, inputs: Tensors) -> Tensors:
-        """The output at `step`, by the predictor; see `can_predict`. `gap` is the timestep less the one before."""
+        """The output at `step`; see `can_predict`. `gap` is the timestep less that of the step before."""
         history = self._branches[branch]
         if isinstance(self.predictor, TaylorSeries):
             return self.predictor.extrapolate(step, history)

@@ -70,6 +70,7 @@ class Session:
         transformer_calls_saved: how often its output was predicted.
         parts: outputs of parts of the model that are used again at computed steps, and how often they were.
         peak_cache_bytes: the most `cache_bytes` has been in this generation.
+        input_bytes: size of one branch's inputs, x, at the last call.
 
     Raises:
         UsageError: `total_steps` is not a whole number of at least 1.
@@ -116,6 +117,7 @@ class Session:
         self.transformer_calls_saved = 0
         self.parts = PartStore()
         self.peak_cache_bytes = 0
+        self.input_bytes = 0
 
     def clear(self) -> None:
         """Drop every tensor kept. Records and counts stay; the next call starts a new generation."""
@@ -183,6 +185,7 @@ class Session:
             self.begin(self.total_steps)
         self._in_call = True
         self._arrive(timestep, inputs, source)
+        self.input_bytes = size_in_bytes([inputs])
         if self.records[-1].computed or not self._memory.can_predict(self._branch, inputs):
             self._open_call(timer, inputs)
             return None

@@ -9,17 +9,17 @@ from navicache_cli.cache.tensors import Tensors
 class Account:
     """The debt of one branch: what its predictions missed, each times the timesteps the sampler took with it.
 
-    A sampler moves the latents by about the output times the step in noise level. Once step i is computed, the
-    outputs skipped since c are known better than when they were predicted, by interpolation between y_c
-    and y_i:
+    A sampler moves the latents by about the output times the step in noise level. Once step i is
+    computed, the outputs skipped since c are known better than when they were predicted, by interpolation
+    between y_c and y_i:
 
         owed += Σ_j g_j (ỹ_j − ŷ_j),   ỹ_j = y_c + (t_j − t_c) / (t_i − t_c) · (y_i − y_c)
 
-    over the skipped steps j between them, g_j the gap in timesteps before step j. The next run of skips pays, in
-    as many equal parts as the run had that the debt is from: its outputs are raised by owed / (parts · g). What
-    remains, because that run was shorter, stays owed. In the sum over a generation the latents thus move as
-    under the trapezoidal rule through the computed outputs, one run late, whatever was predicted; nothing is
-    added to a computed output. All in float32.
+    over the skipped steps j between them, g_j the gap in timesteps before step j. The next run of skips
+    pays, in as many equal parts as the run had that the debt is from: its outputs are raised by owed /
+    (parts · g). What remains, because that run was shorter, stays owed. In the sum over a generation the
+    latents thus move as under the trapezoidal rule through the computed outputs, one run late, whatever
+    was predicted; nothing is added to a computed output. All in float32.
     """
 
     def __init__(self) -> None:
@@ -39,7 +39,7 @@ class Account:
         self.owed = ()
 
     def payment(self, gap: float) -> Tensors:
-        """What to add to the output of a skipped step, and take it off the debt; empty where nothing is due."""
+        """What to add to a skipped output, taken off the debt; empty where nothing is due."""
         left = self._parts - self._skipped
         if not self.owed or left <= 0 or gap == 0:
             return ()

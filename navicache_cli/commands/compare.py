@@ -10,7 +10,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .. import terminal
-from ..compare.settings import BASELINE, Setting, choose_settings, known_methods, parse_names, parse_sweep, variants
+from ..compare.settings import (
+    BASELINE,
+    Setting,
+    choose_settings,
+    known_methods,
+    parse_names,
+    parse_sweep,
+    variants,
+)
 from ..errors import InterruptedRunError, UsageError
 from ..methods import nothing_to_skip
 from ..plan import Layer, Plan, resolve
@@ -118,8 +126,9 @@ def _read(request: Request, layers: list[Layer]) -> _Task:
     base = resolve([*layers, Layer("compare", BASELINE.values)])
     preset = preset_for(base.model)
     modes = list(preset.modes)
+    named = [*known_methods(), *variants()]
     settings = choose_settings(
-        None if request.methods is None else parse_names(request.methods, "method", [*known_methods(), *variants()]),
+        None if request.methods is None else parse_names(request.methods, "method", named),
         None if request.modes is None else parse_names(request.modes, "mode", modes),
         [parse_sweep(text) for text in request.sweeps],
         base.steps,

@@ -78,14 +78,14 @@ def _error(axes: Axes, trace: Trace, theme: Theme) -> None:
     steps = np.arange(len(trace.error))
     axes.bar(steps, np.nan_to_num(trace.error), width=_CELL, color=step_colours(trace, theme))
     assert trace.threshold is not None
-    axes.axhline(
-        trace.threshold,
-        color=theme.limit,
-        linewidth=1.4,
-        linestyle=(0, (5, 2)),
-        label=f"threshold {trace.threshold:g}",
-    )
-    top = max(float(np.nanmax(trace.error)), trace.threshold)
+    top = float(np.nanmax(trace.error))
+    line = {"color": theme.limit, "linewidth": 1.4, "linestyle": (0, (5, 2))}
+    if trace.on_budget:
+        axes.step(steps, trace.thresholds, where="mid", label="threshold, set by the budget", **line)
+        top = max(top, float(np.nanmax(trace.thresholds)))
+    else:
+        axes.axhline(trace.threshold, label=f"threshold {trace.threshold:g}", **line)
+        top = max(top, trace.threshold)
     axes.set(title="Accumulated error", ylim=(0, 1.08 * top if top > 0 else 1))
     axes.yaxis.set_major_locator(MaxNLocator(5))
     legend_above(axes, 1)

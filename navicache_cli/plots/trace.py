@@ -27,6 +27,7 @@ class Trace:
         settings: what decides which steps are skipped: model, task, method, …, steps, as text.
         prompt, seed: as the report has them.
         threshold: τ; None for a method without one.
+        thresholds: [N] τ as each step was held against it; NaN where it was not, or where nobody noted it.
         computed, forced: [N] bool.
         error: [N] E at the decision, relative.
         ratio: [N] k as estimated before the step.
@@ -39,6 +40,7 @@ class Trace:
     prompt: str
     seed: str
     threshold: float | None
+    thresholds: np.ndarray
     computed: np.ndarray
     forced: np.ndarray
     error: np.ndarray
@@ -51,6 +53,12 @@ class Trace:
     def heading(self) -> list[str]:
         """What the generation is called: model, task, method, estimator, mode, as far as they are known."""
         return [self.settings[key] for key in HEADING if key in self.settings]
+
+    @property
+    def on_budget(self) -> bool:
+        """Whether the threshold was set anew at every step."""
+        known = self.thresholds[np.isfinite(self.thresholds)]
+        return bool(len(known)) and float(np.ptp(known)) > 0
 
     @property
     def measured(self) -> np.ndarray:
@@ -83,6 +91,7 @@ def read_trace(path: Path) -> Trace:
         prompt=str(plan.get("prompt") or ""),
         seed=str(plan.get("seed", "")),
         threshold=_threshold(plan),
+        thresholds=_column([{"threshold": None, **step} for step in steps], "threshold", path),
         computed=np.array([step["computed"] for step in steps]),
         forced=np.array([step["forced"] for step in steps]),
         error=columns["accumulated_error"],

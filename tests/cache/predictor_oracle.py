@@ -1,4 +1,4 @@
-"""The calibrated predictor in plain Python: nothing running, every number worked out again from all that was seen."""
+"""The calibrated predictor in plain Python: no running sums, every number worked out from all that was seen."""
 
 from __future__ import annotations
 
@@ -48,7 +48,10 @@ class Branch:
             return 0.0, 0.0
         weights = [0.7**age for age in range(len(self.lessons))][::-1]
         sums = [
-            sum(w * dot(one[a], one[b]) / dot(one["t"], one["t"]) for w, one in zip(weights, self.lessons, strict=True))
+            sum(
+                w * dot(one[a], one[b]) / dot(one["t"], one["t"])
+                for w, one in zip(weights, self.lessons, strict=True)
+            )
             for a, b in (("d1", "d1"), ("d1", "d2"), ("d2", "d2"), ("d1", "t"), ("d2", "t"))
         ]
         return solve(sums[0] + 0.05, sums[1], sums[2] + 0.05, sums[3], sums[4])
@@ -110,7 +113,7 @@ class Branch:
 
 
 def generate(model, latents, timesteps, combine, branches, computes):
-    """Euler sampling that computes the steps `computes` names; gives the latents, all outputs, and the branches."""
+    """Euler sampling that computes the steps `computes`; gives latents, all outputs, and the branches."""
     twins, outputs, x = [Branch() for _ in range(branches)], [], list(latents)
     for i, t in enumerate(timesteps):
         ys = []

@@ -1,4 +1,4 @@
-"""The calibrated predictor: against its equations, on signals made to mislead it, and what it keeps and reads."""
+"""The calibrated predictor: against its equations, on signals made to mislead it, and what it keeps."""
 
 from __future__ import annotations
 
@@ -175,7 +175,8 @@ def test_it_does_no_harm(signal, gap):
 
 
 def test_what_is_kept_and_that_nothing_stays():
-    session, model, size, most = Session(Chosen(EVERY_THIRD), 18, make_predictor("calibrated")), Tiny(), 24 * 4, 0
+    session, model = Session(Chosen(EVERY_THIRD), 18, make_predictor("calibrated")), Tiny()
+    size, most = 24 * 4, 0
     with attach(ForwardSite(model), session):
         for t in timesteps(18):
             for b in range(2):
