@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from .cache import Policy, Session, StepRecord
     from .cache.calibration import Fit
+    from .cache.memory import AnyPredictor
     from .plan import Plan
 
 
@@ -42,6 +43,7 @@ def run(
     plan: Plan,
     on_step: Callable[[StepRecord], None] | None = None,
     policy: Policy | None = None,
+    predictor: AnyPredictor | None = None,
 ) -> Run:
     """Generate the video of a plan.
 
@@ -50,6 +52,7 @@ def run(
         plan: what to generate, how to cache, and whether to record.
         on_step: called with the record of each finished step.
         policy: decides in the place of the plan's method.
+        predictor: rebuilds outputs in the place of the plan's predictor.
 
     Raises:
         OutOfMemoryError: the GPU's memory did not suffice.
@@ -64,8 +67,8 @@ def run(
     from .cache.predictors import make_predictor
     from .distributed import agreement
 
-    chosen = policy is None and plan.method in PREDICTED_METHODS
-    predictor = make_predictor(plan.predictor) if chosen else None
+    if predictor is None and policy is None and plan.method in PREDICTED_METHODS:
+        predictor = make_predictor(plan.predictor)
     policy = policy or policy_for(plan)
     recorder = Recorder() if plan.trajectory else None
     session = Session(policy, plan.steps, predictor, on_step, agreement(), recorder)

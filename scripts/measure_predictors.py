@@ -3,9 +3,9 @@
 Every prompt is run uncached, with each predictor at each speedup, and with so many fewer steps of the
 sampler; prints, for each, the share of steps computed, PSNR in the mean and at worst against the uncached
 video of the same prompt and seed, and the most tensors of the latents' size that the cache held.
-`--best-threshold` adds the fixed threshold, out of a grid, whose computed steps come nearest to the
-budget's in the mean. The prompts are of objects `tiny` was not trained on; what was tuned was tuned on
-`--seed 5`.
+Besides the program's predictors there are parts of the calibrated one: `trend` pays nothing back, `paid`
+holds and pays back. `--thresholds` adds fixed ones, to hold against a budget that computes as many steps. The
+prompts are of objects `tiny` was not trained on; what was tuned was tuned on `--seed 5`.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import argparse
 import json
 import statistics
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 from rich.progress import track
@@ -21,6 +22,8 @@ from rich.progress import track
 from backends.registry import get_backend
 from backends.tiny.evaluate import held_out_scenes
 from backends.tiny.world import describe
+from navicache_cli.cache.calibrated import Calibrated
+from navicache_cli.cache.calibration import Fit
 from navicache_cli.cache.factory import PREDICTORS
 from navicache_cli.methods import fewer_steps
 from navicache_cli.metrics import psnr
@@ -30,23 +33,42 @@ from navicache_cli.terminal import stderr
 from navicache_cli.video import to_uint8
 
 Row = dict[str, float]
-GRID = (0.015, 0.02, 0.025, 0.03, 0.035, 0.04, 0.045, 0.05, 0.055, 0.06, 0.07, 0.08, 0.09, 0.1)
 
 
-def plans(common: dict[str, Any], arguments: argparse.Namespace) -> Iterator[tuple[str, Plan]]:
-    """Yield a name and a plan for everything to hold against the uncached video."""
-    predictors = arguments.predictors.split(",")
-    for speedup in (float(text) for text in arguments.speedups.split(",")):
-        for predictor in predictors:
-            values = {**common, "predictor": predictor, "speedup": speedup}
-            yield f"{predictor} {speedup:g}x", resolve([Layer("measure", values)])
-        plan = resolve([Layer("measure", {**common, "mode": "off"})])
-        yield f"fewer steps {speedup:g}x", fewer_steps(plan, 1 / speedup)
-    for predictor in predictors if arguments.best_threshold else []:
-        for threshold in GRID:
+class Trend(Calibrated):
+    """What is learnt, without settling."""
+
+    def fit(self, branch: int) -> Fit:
+        """As if interpolation were no good."""
+        return replace(super().fit(branch), settles=False)
+
+
+class Paid(Calibrated):
+    """Holding and settling."""
+
+    def fit(self, branch: int) -> Fit:
+        """As if what was learnt were no good."""
+        return replace(super().fit(branch), used=False)
+
+
+PARTS = {"trend": Trend, "paid": Paid}
+
+
+def settings(common: dict[str, Any], arguments: argparse.Namespace) -> Iterator[tuple[str, Plan, Any]]:
+    """Yield a name, a plan and a predictor for everything to hold against the uncached video."""
+    for predictor in arguments.predictors.split(","):
+        known = {"predictor": "calibrated" if predictor in PARTS else predictor}
+        made = PARTS.get(predictor, lambda: None)
+        for speedup in arguments.speedups.split(","):
+            plan = resolve([Layer("measure", {**common, **known, "speedup": speedup})])
+            yield f"{predictor} {speedup}x", plan, made()
+        for threshold in [text for text in arguments.thresholds.split(",") if text]:
             # With the alignment of a budget, so that the thresholds alone differ.
-            values = {**common, "predictor": predictor, "threshold": threshold, "align_steps": 5}
-            yield f"{predictor} threshold {threshold:g}", resolve([Layer("measure", values)])
+            values = {**common, **known, "threshold": threshold, "align_steps": 5}
+            yield f"{predictor} threshold {threshold}", resolve([Layer("measure", values)]), made()
+    uncached = resolve([Layer("measure", {**common, "mode": "off"})])
+    for speedup in arguments.speedups.split(","):
+        yield f"fewer steps {speedup}x", fewer_steps(uncached, 1 / float(speedup)), None
 
 
 def main() -> None:
@@ -55,8 +77,8 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=16, help="number of prompts; each has a seed of its own")
     parser.add_argument("--seed", type=int, default=9, help="which held-out prompts are drawn")
     parser.add_argument("--speedups", default="1.5,2,2.5")
-    parser.add_argument("--predictors", default=",".join(PREDICTORS))
-    parser.add_argument("--best-threshold", action="store_true", help="fixed thresholds too")
+    parser.add_argument("--predictors", default=",".join([*PREDICTORS, *PARTS]))
+    parser.add_argument("--thresholds", default="", help="fixed ones, with commas between")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="as for generate")
     arguments = parser.parse_args()
     extra = dict(item.split("=", 1) for item in arguments.set)
@@ -67,8 +89,8 @@ def main() -> None:
         common = {**extra, "prompt": prompt, "seed": index}
         baseline = resolve([Layer("measure", {**common, "mode": "off"})])
         reference = to_uint8(run(pipeline, baseline).video)
-        for name, plan in plans(common, arguments):
-            done = run(pipeline, plan)
+        for name, plan, predictor in settings(common, arguments):
+            done = run(pipeline, plan, predictor=predictor)
             sums = totals(done.session)
             row = {
                 "compute": sums.computed_steps / baseline.steps,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
-from navicache_cli.cache.calibration import Calibration, Fit, products_of
+from navicache_cli.cache.calibration import TrendFilter, Fit, products_of
 from navicache_cli.cache.predictor import Keep, Kept
 from navicache_cli.cache.settlement import Account
 from navicache_cli.cache.tensors import Tensors, same_layout
@@ -36,7 +36,7 @@ class Calibrated:
 
     c is the last computed step and p an earlier one, w = (t_i − t_c) / (t_c − t_p) in the model's
     timesteps: p is the latest computed step with |t_c − t_p| ≥ 2 |t_i − t_c|, or the oldest kept, and
-    then w is at most 1. Each branch learns for itself (`calibration.Calibration`) from what it would have
+    then w is at most 1. Each branch learns for itself (`calibration.TrendFilter`) from what it would have
     predicted at the steps it computed, and holds y_c where that was no better than holding. Residual
     reuse is a_1 = 1, a_2 = 0.
 
@@ -56,7 +56,7 @@ class Calibrated:
 
     def reset(self) -> None:
         """Forget everything learnt and owed."""
-        self._calibrations: dict[int, Calibration] = {}
+        self._calibrations: dict[int, TrendFilter] = {}
         self._accounts: dict[int, Account] = {}
 
     def fit(self, branch: int) -> Fit:
@@ -144,7 +144,7 @@ class Calibrated:
 
     def learn(self, lesson: Lesson, numbers: Sequence[float]) -> None:
         """Absorb a lesson, whose `numbers` have been read."""
-        calibration = self._calibrations.setdefault(lesson.branch, Calibration())
+        calibration = self._calibrations.setdefault(lesson.branch, TrendFilter())
         calibration.observe(products_of(numbers, lesson.place))
 
 

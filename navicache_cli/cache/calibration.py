@@ -88,7 +88,7 @@ class Record:
         return self.mean is not None and max(self.mean, self.last) < limit
 
 
-class Calibration:
+class TrendFilter:
     """Recursive least squares for t ≈ a_1 d_1 + a_2 d_2, and how well it has foretold t so far.
 
     At each computed step, all products divided by <t, t> so that every step counts alike, f the

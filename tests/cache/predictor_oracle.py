@@ -1,4 +1,4 @@
-"""The calibrated predictor in plain Python: no running sums, every number worked out from all that was seen."""
+"""The calibrated predictor in plain Python: no running sums, all worked out from what was seen so far."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from toys import Tiny, combine, plain_model, sample, timesteps
 
 from navicache_cli.cache import Decision, ForwardSite, Session, attach
-from navicache_cli.cache.calibration import Calibration, Products
+from navicache_cli.cache.calibration import TrendFilter, Products
 from navicache_cli.cache.policy import Measure, Signal
 from navicache_cli.cache.predictors import make_predictor
 from navicache_cli.errors import UsageError
@@ -98,7 +98,7 @@ def test_it_is_nearer_than_holding_and_reuse():
 
 
 def test_a_line_is_met_exactly():
-    calibration = Calibration()
+    calibration = TrendFilter()
     for _ in range(6):
         # The trend alone explains the change: d_2 = t, and d_1 has nothing to do with it.
         calibration.observe(Products((1.0, 0.0, 4.0), (0.0, 4.0), 4.0, (4.0, 4.0), 0.5))
@@ -119,7 +119,7 @@ def test_a_line_is_met_exactly():
     ],
 )
 def test_one_surprise_is_enough_to_hold(products):
-    calibration = Calibration()
+    calibration = TrendFilter()
     for _ in range(8):
         calibration.observe(Products((1.0, 0.0, 1.0), (0.0, 1.0), 1.0, (1.0, 1.0), 0.5))
     assert calibration.fit.used
@@ -207,3 +207,23 @@ def test_half_precision_stays_half():
 def test_unknown_predictors_are_named():
     with pytest.raises(UsageError, match="unknown predictor 'kalman'"):
         make_predictor("kalman")
+
+
+def test_the_first_process_decides_for_all():
+    told = []
+
+    def speak(numbers):
+        told.append(numbers.clone())
+
+    def listen(numbers):
+        numbers.copy_(told.pop(0))
+
+    fits = []
+    for seed, agree in ((0, speak), (1, listen)):
+        session, model = Session(Chosen(EVERY_THIRD), 18, make_predictor("calibrated"), agree=agree), Tiny()
+        with attach(ForwardSite(model), session):
+            sample(model, noise(seed), timesteps(18), 2)
+        fits.append([record.fit for record in session.records])
+    assert fits[0] == fits[1]
+    assert fits[0][10].record
+    assert not told
