@@ -48,11 +48,13 @@ def test_the_report_says_what_was_learnt_and_kept(reports):
     assert kept["residual"] == kept["hold"] <= 6 < kept["calibrated"] <= 14
 
 
-def test_the_plot_shows_the_budgets_thresholds(reports):
+def test_the_plot_shows_thresholds_and_coefficients(reports):
     path, _ = reports["calibrated"]
     picture = path.with_suffix(".svg")
     invoke("plot", path, "-o", picture)
-    assert "set by the budget" in picture.read_text("utf-8")
+    drawn = picture.read_text("utf-8")
+    assert "set by the budget" in drawn
+    assert "of the output's trend" in drawn.replace("&#39;", "'").replace("&apos;", "'")
 
 
 def test_a_video_made_on_a_budget_says_so(tmp_path):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
-from navicache_cli.cache.calibration import TrendFilter, Fit, products_of
+from navicache_cli.cache.calibration import Fit, TrendFilter, products_of
 from navicache_cli.cache.predictor import Keep, Kept
 from navicache_cli.cache.settlement import Account
 from navicache_cli.cache.tensors import Tensors, same_layout
@@ -91,9 +91,7 @@ class Calibrated:
         if payment:
             rebuilt = tuple(y + part for y, part in zip(rebuilt, payment, strict=True))
         # Copies even where nothing was added: a sampler may write into what it is given.
-        return tuple(
-            y.to(y_c.dtype, copy=True) for y, y_c in zip(rebuilt, history[0].outputs, strict=True)
-        )
+        return tuple(y.to(y_c.dtype, copy=True) for y, y_c in zip(rebuilt, history[0].outputs, strict=True))
 
     def _predict(self, fit: Fit, timestep: float, inputs: Tensors, history: Sequence[Kept]) -> Tensors:
         last = history[0]

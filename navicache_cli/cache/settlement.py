@@ -16,10 +16,11 @@ class Account:
         owed += Σ_j g_j (ỹ_j − ŷ_j),   ỹ_j = y_c + (t_j − t_c) / (t_i − t_c) · (y_i − y_c)
 
     over the skipped steps j between them, g_j the gap in timesteps before step j. The next run of skips
-    pays, in as many equal parts as the run had that the debt is from: its outputs are raised by owed /
-    (parts · g). What remains, because that run was shorter, stays owed. In the sum over a generation the
-    latents thus move as under the trapezoidal rule through the computed outputs, one run late, whatever
-    was predicted; nothing is added to a computed output. All in float32.
+    pays, in as many equal parts as the run had that the debt is from: its outputs are raised by
+    owed / (parts · g), or in proportion less where g is shorter than those gaps were in the mean. What
+    remains stays owed. In the sum over a generation the latents thus move as under the trapezoidal rule
+    through the computed outputs, one run late, whatever was predicted; nothing is added to a computed
+    output. All in float32.
     """
 
     def __init__(self) -> None:
@@ -28,6 +29,7 @@ class Account:
         self._weight = self._moment = 0.0  # Σ g_j and Σ g_j t_j
         self._skipped = 0
         self._parts = 0
+        self._pace = 0.0  # mean g_j of the run the debt is from
 
     @property
     def tensors(self) -> list[Tensors]:
@@ -41,10 +43,12 @@ class Account:
     def payment(self, gap: float) -> Tensors:
         """What to add to a skipped output, taken off the debt; empty where nothing is due."""
         left = self._parts - self._skipped
-        if not self.owed or left <= 0 or gap == 0:
+        if not self.owed or left <= 0 or gap * self._pace <= 0:
             return ()
-        paid = tuple(debt / (left * gap) for debt in self.owed)
-        self.owed = tuple(debt * (1 - 1 / left) for debt in self.owed) if left > 1 else ()
+        # A step much shorter than those the debt is from would have to be moved out of all proportion.
+        share = min(1.0, gap / self._pace) / left
+        paid = tuple(debt * (share / gap) for debt in self.owed)
+        self.owed = tuple(debt * (1 - share) for debt in self.owed) if share < 1 else ()
         return paid
 
     def book(self, timestep: float, gap: float, predicted: Tensors) -> None:
@@ -70,5 +74,6 @@ class Account:
         if self.owed:
             missed = tuple(old + new for old, new in zip(self.owed, missed, strict=True))
         self.owed, self._booked = missed, ()
+        self._pace = self._weight / self._skipped
         self._parts, self._skipped = self._skipped, 0
         self._weight = self._moment = 0.0

@@ -33,6 +33,8 @@ class Trace:
         ratio: [N] k as estimated before the step.
         low, high: [N] k ± 2σ; multiplicative where the filter works in logarithms.
         innovation: [N] measured ratio minus k.
+        coefficients: what a calibrated predictor had learnt before the step, by name; for each [N] its
+            value and [N] its standard deviation. Empty for other predictors.
     """
 
     name: str
@@ -48,6 +50,7 @@ class Trace:
     low: np.ndarray
     high: np.ndarray
     innovation: np.ndarray
+    coefficients: dict[str, tuple[np.ndarray, np.ndarray]]
 
     @property
     def heading(self) -> list[str]:
@@ -99,6 +102,7 @@ def read_trace(path: Path) -> Trace:
         low=low,
         high=high,
         innovation=columns["innovation"],
+        coefficients=_coefficients(steps, path),
     )
 
 
@@ -109,6 +113,16 @@ def _column(steps: list[dict[str, Any]], key: str, path: Path) -> np.ndarray:
     if not all(-_LARGEST < value < _LARGEST for value in known):
         raise OutputError(f"expected numbers below {_LARGEST:g} in {path}; found others under steps/{key}")
     return np.array([math.nan if step[key] is None else float(step[key]) for step in steps])
+
+
+def _coefficients(steps: list[dict[str, Any]], path: Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    fits = [step.get("fit") or {} for step in steps]
+    if not any(fits):
+        return {}
+    keys = ("input", "input_deviation", "trend", "trend_deviation")
+    filled = [{key: fit.get(key) for key in keys} for fit in fits]
+    columns = {key: _column(filled, key, path) for key in keys}
+    return {name: (columns[name], columns[f"{name}_deviation"]) for name in ("input", "trend")}
 
 
 def _band(ratio: np.ndarray, variance: np.ndarray, logarithmic: bool) -> tuple[np.ndarray, np.ndarray]:

@@ -85,7 +85,7 @@ class Branch:
         self.run.append((t, gap, y))
         if self.owed is None or left <= 0:
             return y
-        payment = [debt / left / gap for debt in self.owed]
+        payment = [min(1, gap / self.pace) * debt / left / gap for debt in self.owed]
         self.owed = [debt - gap * part for debt, part in zip(self.owed, payment, strict=True)]
         return mix((1, y), (1, payment))
 
@@ -97,6 +97,7 @@ class Branch:
                 missed = mix((gap * (1 - u), y_c), (gap * u, y), (-gap, predicted))
                 self.owed = missed if self.owed is None else mix((1, self.owed), (1, missed))
             if self.run:
+                self.pace = sum(gap for _, gap, _ in self.run) / len(self.run)
                 self.parts, self.run = len(self.run), []
             lesson = {"d1": minus(x, x_c), "d2": self.feature(t), "t": minus(y, y_c)}
             a, b = self.coefficients()
