@@ -7,7 +7,7 @@ import math
 from navicache_cli.errors import UsageError
 
 # Weight of the newest step in the running means the rest of the generation is foretold by.
-_FRESH = 0.5
+_FRESH = 0.1
 
 
 def least_computed(total_steps: int, align_steps: int) -> int:

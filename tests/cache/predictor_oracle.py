@@ -74,7 +74,7 @@ class Branch:
         return self.believed(self.bends, 0.5)
 
     def skip(self, t, gap, x):
-        t_c, x_c, y_c = self.computed[-1]
+        _, x_c, y_c = self.computed[-1]
         y = list(y_c)
         if self.uses:
             a, b = self.coefficients()

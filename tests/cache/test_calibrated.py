@@ -104,7 +104,8 @@ def test_a_line_is_met_exactly():
         calibration.observe(Products((1.0, 0.0, 4.0), (0.0, 4.0), 4.0, (4.0, 4.0), 0.5))
     fit = calibration.fit
     assert fit.coefficients == (0.0, pytest.approx(1, abs=0.05))
-    assert fit.used and fit.settles
+    assert fit.used
+    assert fit.settles
     assert fit.record < 0.1
     assert fit.deviations[1] < 0.1
 
