@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib.patches import Patch
@@ -81,7 +81,7 @@ def _error(axes: Axes, trace: Trace, theme: Theme) -> None:
     axes.bar(steps, np.nan_to_num(trace.error), width=_CELL, color=step_colours(trace, theme))
     assert trace.threshold is not None
     top = float(np.nanmax(trace.error))
-    line = {"color": theme.limit, "linewidth": 1.4, "linestyle": (0, (5, 2))}
+    line: dict[str, Any] = {"color": theme.limit, "linewidth": 1.4, "linestyle": (0, (5, 2))}
     if trace.on_budget:
         axes.step(steps, trace.thresholds, where="mid", label="threshold, set by the budget", **line)
         top = max(top, float(np.nanmax(trace.thresholds)))
