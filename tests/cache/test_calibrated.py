@@ -54,7 +54,8 @@ def assert_like_twin(computes, steps, branches, seed):
     final, outputs, twins = predictor_oracle.generate(
         plain_model, noise(seed).tolist(), timesteps(steps), combine, branches, computes
     )
-    assume(all(twin.margin > 1e-3 for twin in twins))
+    if any(twin.margin <= 1e-3 for twin in twins):
+        return None  # float32 must not be the judge
     session, mine, all_mine = generated(computes, steps, branches, seed)
     assert [record.computed for record in session.records] == [i in computes for i in range(steps)]
     for y, twin_y in zip(all_mine, outputs, strict=True):
@@ -65,7 +66,9 @@ def assert_like_twin(computes, steps, branches, seed):
 
 @pytest.mark.parametrize("branches", [1, 2, 3])
 def test_outputs_follow_the_equations(branches):
-    session, twins = assert_like_twin(EVERY_THIRD, 18, branches, seed=0)
+    compared = assert_like_twin(EVERY_THIRD, 18, branches, seed=0)
+    assert compared is not None
+    session, twins = compared
     # Of the last step there is nothing to learn any more.
     assert session.records[-1].fit.coefficients == pytest.approx(twins_before_last(twins[0]), abs=2e-3)
     assert any(record.fit.used and not record.computed for record in session.records)
@@ -84,7 +87,7 @@ def twins_before_last(twin):
     branches=st.integers(1, 2),
 )
 def test_random_schedules_follow_the_equations(seed, chosen, branches):
-    assert_like_twin({0, 1, *chosen}, 16, branches, seed)
+    assume(assert_like_twin({0, 1, *chosen}, 16, branches, seed) is not None)
 
 
 def test_it_is_nearer_than_holding_and_reuse():
