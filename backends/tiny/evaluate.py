@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -37,7 +37,7 @@ def held_out_scenes(count: int, seed: int = 0) -> list[Scene]:
 
 def wanted(scene: Scene) -> Wanted:
     """What the full description of a scene asks for."""
-    objects = tuple((thing.colour, thing.motion) for thing in scene.things)
+    objects = tuple((thing.colour, thing.motion, thing.shape) for thing in scene.things)
     return Wanted(objects, scene.ground.tone, scene.ground.texture)
 
 
@@ -48,7 +48,7 @@ def generate(pipeline: TinyPipeline, plan: Plan) -> np.ndarray:
 
 def agreement(verdicts: list[Verdict]) -> dict[str, float]:
     """Return the share of verdicts that agree, part by part; empty where there are none."""
-    parts = ("colour", "motion", "background") if verdicts else ()
+    parts = [part.name for part in fields(Verdict)] if verdicts else []
     return {part: float(np.mean([getattr(v, part) for v in verdicts])) for part in parts}
 
 
