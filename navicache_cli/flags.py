@@ -91,7 +91,7 @@ def generate_options(
     ] = None,
     compute: Annotated[Text, opt(CACHE, "The same as a share of steps computed, such as 0.5.", "X")] = None,
     max_error: Annotated[
-        Text, opt(CACHE, "Skip no more once the final latents are predicted to be so far off: 0.05 is 5%.", "X")
+        Text, opt(CACHE, "Skip no more once the latents are expected to end so far off: 0.05 is 5%.", "X")
     ] = None,
     output: Annotated[
         Text, opt(OUTPUT, "The video (.mp4); its report goes beside it (.json).", "FILE", "--output", "-o")

@@ -52,7 +52,7 @@ class FitReport:
 
 @dataclass(frozen=True)
 class PredictedError:
-    """How far the final latents are from those without a cache, foretold; see docs/error-bar.md.
+    """How far the final latents are from those without a cache, foretold; see docs/predictors.md.
 
     Attributes:
         relative: mean absolute error over the mean absolute value of the uncached latents.

@@ -1,6 +1,6 @@
 """How far off the final latents will be, foretold from what is measured anyway, and how sure that is.
 
-Plain arithmetic on a handful of floats a step; no tensors. See docs/error-bar.md for where it is from and how well it
+Plain arithmetic on a handful of floats a step; no tensors. See docs/predictors.md for where it is from and how well it
 does.
 """
 
@@ -25,7 +25,7 @@ class Scale:
 
 
 # By predictor. Measured on tiny: python scripts/measure_error_bar.py --seed 5, whose prompts are not those that the
-# figures in docs/error-bar.md are from.
+# figures in docs/predictors.md are from.
 SCALES = {
     "residual": Scale(1.0, 0.3),
     "hold": Scale(1.0, 0.3),
