@@ -103,6 +103,8 @@ def measure(arguments: argparse.Namespace) -> list[Row]:
                         "high": bar.high,
                     }
                 )
+        if arguments.output is not None:  # so that what is measured is not lost if it is stopped
+            arguments.output.write_text(json.dumps({"rows": rows}, indent=1) + "\n", "utf-8")
     return rows
 
 
@@ -112,7 +114,7 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=64, help="number of prompts")
     parser.add_argument("--seed", type=int, default=11, help="which held-out prompts are drawn, and their noise")
     parser.add_argument("--predictors", default=",".join(PREDICTORS))
-    parser.add_argument("--paces", default="mode=fast,speedup=1.5,speedup=2", help="modes, budgets, thresholds")
+    parser.add_argument("--paces", default="mode=fast,speedup=2", help="modes, budgets, thresholds")
     parser.add_argument("--raw", action="store_true", help="as if all factors were 1, to measure them")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="as for generate")
     parser.add_argument("--output", type=Path, help="where all rows and sums go, as JSON")

@@ -14,6 +14,7 @@ from navicache_cli.cache.policy import Decision, Features
 
 CONFIDENCE = 0.9
 _DEVIATIONS = 1.645  # of a normal variable, within which it lies with that probability
+_LARGEST_CHANGE = 50.0  # of an output, relative: exp() of more soon leaves the floats
 
 
 @dataclass(frozen=True)
@@ -27,9 +28,9 @@ class Scale:
 # By predictor. Measured on tiny: python scripts/measure_error_bar.py --seed 5, whose prompts are not those that the
 # figures in docs/predictors.md are from.
 SCALES = {
-    "residual": Scale(1.0, 0.3),
-    "hold": Scale(1.0, 0.3),
-    "calibrated": Scale(1.0, 0.3),
+    "residual": Scale(0.72, 0.36),
+    "hold": Scale(1.1, 0.4),
+    "calibrated": Scale(0.38, 0.53),
 }
 
 
@@ -55,14 +56,16 @@ class Outlook:
     """Foretells the relative error of one generation's final latents.
 
     The sampler moves the latents from x_j to x_{j+1} as the output of step j tells it. An output that is wrong by
-    some share of itself moves them wrong by about that share, and what is relative to the latents then stays so to the
-    end. So, with c the computed step before a run of skipped steps and i the one after it,
+    some share of itself moves them wrong by about that share. Latents that are off their path lead to outputs that
+    are off, so what is wrong grows as long as outputs change. With c a computed step, i the next one, and J the
+    skipped steps between them, for each i in turn:
 
-        error² ≈ a² Σ_runs ( q ‖y_i − y_c‖ / ‖y_c‖ · Σ_j θ_j ‖x_{j+1} − x_j‖ / ‖x_c‖ )²
-        θ_j = (t_j − t_c) / (t_i − t_c)
+        u = ‖y_i − y_c‖ / ‖y_c‖
+        w ← w exp(u) + q u Σ_{j ∈ J} θ_j ‖x_{j+1} − x_j‖,     θ_j = (t_j − t_c) / (t_i − t_c)
+        error = a w / ‖x_i‖
 
     q is what the predictor misses of the output's change (see `missed_share`), a is measured, see `SCALES`. Until
-    step i has been computed, the gate's accumulated error takes the place of ‖y_i − y_c‖ / ‖y_c‖.
+    step i has been computed, q times the gate's accumulated error is added in the place of q u.
 
     Args:
         predictor: name of what rebuilds skipped outputs; "" where nothing can be foretold.
@@ -81,8 +84,8 @@ class Outlook:
 
     def begin(self) -> None:
         """Forget everything: a generation starts."""
-        self._squares = 0.0  # of the runs that are over
-        self._open = 0.0  # error of the run under way, as foretold
+        self._wrong = 0.0  # w: how far off the latents are by the runs that are over
+        self._open = 0.0  # and by the run under way, as foretold
         self._run: list[tuple[float, float]] = []  # t_j and ‖x_{j+1} − x_j‖ of its steps
         self._skipped_at: float | None = None  # timestep of the last step, if it was skipped
         self._last: _Computed | None = None
@@ -102,7 +105,8 @@ class Outlook:
             return None
         if not self._skips:
             return 0.0
-        error = self._scale.factor * math.sqrt(self._squares + self._open**2)
+        norm = self._last.input_norm if self._last else math.nan
+        error = self._scale.factor * (self._wrong + self._open) / norm
         return error if self.sees_latents and not self._lost and math.isfinite(error) else None
 
     @property
@@ -155,29 +159,30 @@ class Outlook:
         if features.output_norm is None:
             return
         self._share = missed_share(self._predictor, features, fit)
-        last, span = self._last, features.output_span
-        if self._run:
-            if last is None or span is None:
-                self._lost = True
-            else:
-                self._squares += self._of_run(timestep, self._share * span / last.output_norm) ** 2
+        if self._last is not None and features.output_span is not None:
+            change = features.output_span / self._last.output_norm
+            self._wrong *= math.exp(min(change, _LARGEST_CHANGE))
+            self._wrong += self._share * change * self._moved(timestep) if self._run else 0.0
+        elif self._run:
+            self._lost = True
         self._run, self._open = [], 0.0
         self._last = _Computed(timestep, features.output_norm or math.nan, features.input_norm or math.nan)
 
     def _foretell(self, timestep: float, move: float | None, change: float | None) -> float:
-        """The error of the run under way, if the step at `timestep` is its last."""
+        """How far off the run under way puts the latents, if the step at `timestep` is its last.
+
+        That step moves them about as far as the one before it, by `move`.
+        """
         if change is None or move is None:
             return math.nan
-        return self._of_run(timestep, self._share * change, [*self._run, (timestep, move)])
+        return self._share * change * (self._moved(timestep) + move)
 
-    def _of_run(self, timestep: float, miss: float, run: list[tuple[float, float]] | None = None) -> float:
-        """Error by a run of skips, at whose end the prediction was wrong by the share `miss` of the output."""
-        last = self._last
-        if last is None or timestep == last.timestep:
+    def _moved(self, timestep: float) -> float:
+        """Σ θ_j ‖x_{j+1} − x_j‖ over the run, with θ = 1 at `timestep`."""
+        if self._last is None or timestep == self._last.timestep:
             return math.nan
-        gap = timestep - last.timestep
-        moved = sum((t - last.timestep) / gap * move for t, move in (self._run if run is None else run))
-        return miss * moved / last.input_norm
+        start = self._last.timestep
+        return sum((t - start) / (timestep - start) * move for t, move in self._run)
 
 
 def missed_share(predictor: str, features: Features, fit: Fit | None) -> float:

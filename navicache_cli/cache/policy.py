@@ -52,7 +52,7 @@ class Features:
             this step was skipped.
         output_span: ‖y_i − y_c‖; None in the same cases.
         output_norm: ‖y_i‖; None if this step was skipped.
-        input_norm: ‖x_i‖; None if this step was skipped, and at the last one.
+        input_norm: ‖x_i‖; None if this step was skipped.
         signal: the relative change a method with `Signal.MODULATION` or `FIRST_BLOCK` decided by.
         residual_ratio: magnitude of y_i − x_i by that of the step before, both computed; the mean over all
             tokens of the quotient of their Euclidean norms. For `Measure.RESIDUAL` only.

@@ -44,6 +44,7 @@ class _Call:
     inputs: Tensors = ()
     previous_outputs: Tensors = ()
     input_span: torch.Tensor | None = None
+    input_norm: torch.Tensor | None = None
 
 
 class Session:
@@ -314,6 +315,8 @@ class Session:
             if self._measure is Measure.CHANGES:
                 call.input_span = mean_abs_difference(inputs, kept.inputs)
         del kept
+        if first and self._measure is Measure.CHANGES:
+            call.input_norm = mean_abs(inputs)
         if first and self._signal.follows_inputs:
             self._signal.previous = ()
         # Copied now, as the forward may write into its input.
@@ -362,8 +365,8 @@ class Session:
         if self._measure is Measure.NOTHING:
             return {}
         found = {"output_norm": mean_abs(kept)}
-        if call.inputs:
-            found["input_norm"] = mean_abs(call.inputs)
+        if call.input_norm is not None:
+            found["input_norm"] = call.input_norm
         if call.input_span is not None:
             found["input_span"] = call.input_span
             found["output_span"] = mean_abs_difference(kept, call.previous_outputs)
