@@ -1,11 +1,12 @@
-"""Hold the error bar against the truth: `python scripts/measure_error_bar.py --count 64 --output error_bar.json`.
+"""Hold the error bar against the truth: `python scripts/measure_error_bar.py --output error_bar.json`.
 
-Every prompt is run uncached and with each predictor at each pace. Before the two are compared, the report has foretold
-how far the final latents are apart, and a band of 90 %. Prints, for each setting, for each predictor and for all together:
-the error, its share within the band, the rank correlation (Spearman) of foretold and true error, and the geometric mean
-and the deviation of the logarithm of true over foretold. With `--raw` these two are what `cache.outlook.SCALES` holds: there the
-factor is taken for 1. The scales were measured with `--raw --seed 5 --count 32`, the figures in docs/predictors.md on other
-prompts. All prompts are of objects `tiny` was not trained on; each has a seed of its own.
+Every prompt is run uncached and with each predictor at each pace. Before the two are compared, the report has
+foretold how far the final latents are apart, and a band of 90 %. Prints, for each setting, for each predictor
+and for all together: the error, how often it is within the band, the rank correlation (Spearman) of foretold
+and true error, and the geometric mean and the deviation of the logarithm of true over foretold. With `--raw`
+these two are what `cache.outlook.SCALES` holds: there the factor is taken for 1. The scales are from
+`--raw --seed 5 --count 32`, the figures in docs/predictors.md from other prompts. All prompts are of objects
+`tiny` was not trained on; each has a seed of its own.
 """
 
 from __future__ import annotations
@@ -112,7 +113,9 @@ def main() -> None:
     """Measure, print the table, and write all rows if asked to."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--count", type=int, default=64, help="number of prompts")
-    parser.add_argument("--seed", type=int, default=11, help="which held-out prompts are drawn, and their noise")
+    parser.add_argument(
+        "--seed", type=int, default=11, help="which held-out prompts are drawn, and their noise"
+    )
     parser.add_argument("--predictors", default=",".join(PREDICTORS))
     parser.add_argument("--paces", default="mode=fast,speedup=2", help="modes, budgets, thresholds")
     parser.add_argument("--raw", action="store_true", help="as if all factors were 1, to measure them")

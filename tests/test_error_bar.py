@@ -1,4 +1,4 @@
-"""The error bar and its bound through the program: what runs, what the report, the summary and compare say."""
+"""The error bar and its bound through the program: what runs, what report, summary and compare say."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """How far off the final latents will be, foretold from what is measured anyway, and how sure that is.
 
-Plain arithmetic on a handful of floats a step; no tensors. See docs/predictors.md for where it is from and how well it
-does.
+Plain arithmetic on a handful of floats a step; no tensors. See docs/predictors.md for where it is from and
+how well it does.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ _LARGEST_CHANGE = 50.0  # of an output, relative: exp() of more soon leaves the 
 
 @dataclass(frozen=True)
 class Scale:
-    """What was measured of the truth over its estimate: its geometric mean, and the deviation of its logarithm."""
+    """What was measured of the truth over its estimate: geometric mean, and deviation of the logarithm."""
 
     factor: float
     spread: float
 
 
-# By predictor. Measured on tiny: python scripts/measure_error_bar.py --seed 5, whose prompts are not those that the
-# figures in docs/predictors.md are from.
+# By predictor. Measured on tiny, on 32 prompts that are not those the figures in docs/predictors.md are from:
+# python scripts/measure_error_bar.py --raw --seed 5 --count 32.
 SCALES = {
     "residual": Scale(0.72, 0.36),
     "hold": Scale(1.1, 0.4),
@@ -55,10 +55,10 @@ class _Computed:
 class Outlook:
     """Foretells the relative error of one generation's final latents.
 
-    The sampler moves the latents from x_j to x_{j+1} as the output of step j tells it. An output that is wrong by
-    some share of itself moves them wrong by about that share. Latents that are off their path lead to outputs that
-    are off, so what is wrong grows as long as outputs change. With c a computed step, i the next one, and J the
-    skipped steps between them, for each i in turn:
+    The sampler moves the latents from x_j to x_{j+1} as the output of step j tells it. An output that is
+    wrong by some share of itself moves them wrong by about that share. Latents that are off their path lead
+    to outputs that are off, so what is wrong grows as long as outputs change. With c a computed step, i the
+    next one, and J the skipped steps between them, for each i in turn:
 
         u = ‖y_i − y_c‖ / ‖y_c‖
         w ← w exp(u) + q u Σ_{j ∈ J} θ_j ‖x_{j+1} − x_j‖,     θ_j = (t_j − t_c) / (t_i − t_c)
@@ -188,8 +188,8 @@ class Outlook:
 def missed_share(predictor: str, features: Features, fit: Fit | None) -> float:
     """What a predictor misses of the output's change, as a share of it.
 
-    Holding misses all of it. Residual reuse misses (y_i − x_i) − (y_c − x_c); changes of input and output have been
-    found to be at right angles but for little. A calibrated predictor has its record.
+    Holding misses all of it. Residual reuse misses (y_i − x_i) − (y_c − x_c); changes of input and output
+    have been found to be at right angles but for little. A calibrated predictor has its record.
     """
     if predictor == "calibrated":
         return fit.record if fit is not None and fit.used and fit.record is not None else 1.0

@@ -96,7 +96,9 @@ class Session:
         self.predictor = predictor or predictor_for(policy, self._measure)
         self._memory = BranchMemory(self.predictor)
         self._signal = SignalWatch(policy)
-        foretells = self._measure is Measure.CHANGES and self._signal.kind is Signal.INPUT
+        # Without a cache there is no error. Of the others' methods nothing is measured to foretell one by.
+        by_input = self._measure is Measure.CHANGES and self._signal.kind is Signal.INPUT
+        foretells = by_input or not policy.caches
         self.outlook = Outlook(self.predictor.name if foretells else "", max_error)
         self.parts = PartStore()
         self.attached = False

@@ -26,8 +26,8 @@ _MARK = "_navicache_session"
 class Site(Protocol):
     """A cached region of a model.
 
-    A site may say by an attribute `sees_latents` that its x is not what the sampler moves, or its y not what it
-    moves it by; then no error of the final latents is foretold.
+    A site may say by an attribute `sees_latents` that its x is not what the sampler moves, or its y not what
+    it moves it by; then no error of the final latents is foretold.
     """
 
     def bindings(self, session: Session) -> list[tuple[nn.Module, Forward]]:

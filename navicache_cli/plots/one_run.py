@@ -161,7 +161,9 @@ def _foretold(axes: Axes, trace: Trace, theme: Theme) -> None:
     top = high
     if trace.max_error is not None:
         label = f"bound {100 * trace.max_error:g}%"
-        axes.axhline(100 * trace.max_error, color=theme.limit, linewidth=1.4, linestyle=(0, (5, 2)), label=label)
+        axes.axhline(
+            100 * trace.max_error, color=theme.limit, linewidth=1.4, linestyle=(0, (5, 2)), label=label
+        )
         top = max(top, min(100 * trace.max_error, 3 * high))
     axes.set(title="Error of the final latents, foretold, %", ylim=(0, 1.08 * top))
     axes.yaxis.set_major_locator(MaxNLocator(5))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import pytest
 import torch
@@ -38,7 +39,7 @@ def foretold(xs, ys, records, predictor):
     """The equations of docs/predictors.md, all worked out from what was seen: no running sums."""
     computed = [record.index for record in records if record.computed]
     wrong = 0.0
-    for c, i in zip(computed[:-1], computed[1:], strict=True):
+    for c, i in pairwise(computed):
         change = span(ys[i], ys[c])
         q = 1.0
         if predictor == "residual":
