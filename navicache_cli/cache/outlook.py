@@ -64,8 +64,8 @@ class Outlook:
         w ← w exp(u) + q u Σ_{j ∈ J} θ_j ‖x_{j+1} − x_j‖,     θ_j = (t_j − t_c) / (t_i − t_c)
         error = a w / ‖x_i‖
 
-    q is what the predictor misses of the output's change (see `missed_share`), a is measured, see `SCALES`. Until
-    step i has been computed, q times the gate's accumulated error is added in the place of q u.
+    q is what the predictor misses of the output's change (see `missed_share`), a is measured, see `SCALES`.
+    Until step i has been computed, q times the gate's accumulated error is added in the place of q u.
 
     Args:
         predictor: name of what rebuilds skipped outputs; "" where nothing can be foretold.

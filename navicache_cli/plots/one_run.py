@@ -1,4 +1,4 @@
-"""One generation: which steps ran, the error against its threshold, the ratio, its filter's surprises, the error bar."""
+"""One generation: which steps ran, the error against its threshold, the ratio, surprises, error bar."""
 
 from __future__ import annotations
 
@@ -160,11 +160,10 @@ def _foretold(axes: Axes, trace: Trace, theme: Theme) -> None:
     )  # fmt: skip
     top = high
     if trace.max_error is not None:
-        label = f"bound {100 * trace.max_error:g}%"
-        axes.axhline(
-            100 * trace.max_error, color=theme.limit, linewidth=1.4, linestyle=(0, (5, 2)), label=label
-        )
-        top = max(top, min(100 * trace.max_error, 3 * high))
+        bound = 100 * trace.max_error
+        dashed: dict[str, Any] = {"color": theme.limit, "linewidth": 1.4, "linestyle": (0, (5, 2))}
+        axes.axhline(bound, label=f"bound {bound:g}%", **dashed)
+        top = max(top, min(bound, 3 * high))
     axes.set(title="Error of the final latents, foretold, %", ylim=(0, 1.08 * top))
     axes.yaxis.set_major_locator(MaxNLocator(5))
     legend_above(axes, 3)
