@@ -156,7 +156,8 @@ def _foretold(axes: Axes, trace: Trace, theme: Theme) -> None:
     axes.step(steps, 100 * trace.foretold, where="mid", color=theme.computed, linewidth=1.6, label="foretold")
     axes.errorbar(
         steps[-1], error, [[error - low], [high - error]],
-        color=theme.ink, marker="o", markersize=4.2, capsize=3, linewidth=1.2, label="in the end, with its band",
+        color=theme.ink, marker="o", markersize=4.2, capsize=3, linewidth=1.2,
+        label="in the end, with its band",
     )  # fmt: skip
     top = high
     if trace.max_error is not None:

@@ -185,5 +185,5 @@ def test_no_norm_to_relate_to(norms):
     outlook.computed(1.0, Features(output_norm=norms[0], input_norm=norms[1]), None)
     outlook.step(0.9, 0.1, Decision(compute=False, accumulated_error=0.1))
     outlook.step(0.8, 0.1, Decision(compute=True))
-    outlook.computed(0.8, Features(0.1, 0.2, 0.3, 1.0, 1.0), None)
+    outlook.computed(0.8, Features(0.1, 0.2, 0.3, 1.0, norms[1]), None)
     assert outlook.error is None
