@@ -90,6 +90,9 @@ def generate_options(
         Text, opt(CACHE, "In place of a mode: steps over computed steps, such as 2.", "X")
     ] = None,
     compute: Annotated[Text, opt(CACHE, "The same as a share of steps computed, such as 0.5.", "X")] = None,
+    max_error: Annotated[
+        Text, opt(CACHE, "Skip no more once the latents are expected to end so far off: 0.05 is 5%.", "X")
+    ] = None,
     output: Annotated[
         Text, opt(OUTPUT, "The video (.mp4); its report goes beside it (.json).", "FILE", "--output", "-o")
     ] = None,

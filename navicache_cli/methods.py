@@ -71,6 +71,7 @@ def check_method(plan: Plan, preset: Preset) -> None:
             f"add --method {PREDICTED_METHODS[0]}, or drop predictor",
         )
     _check_budget(plan)
+    _check_max_error(plan)
     if plan.method == "pab":
         kinds = [item.partition("=")[0] for item in preset.methods["pab"]["broadcast"].split()]
         for kind in _broadcast(plan):
@@ -112,6 +113,24 @@ def _check_budget(plan: Plan) -> None:
             f"expected speedup or compute, found both ({plan.provenance['speedup']}, "
             f"{plan.provenance['compute']})",
             "--speedup 2 is --compute 0.5",
+        )
+
+
+def _check_max_error(plan: Plan) -> None:
+    """Check that a bound of the predicted error is one, and that the method predicts any."""
+    source = plan.provenance["max_error"]
+    if plan.max_error == 0 and source == "default":
+        return
+    if not plan.max_error > 0:
+        raise UsageError(
+            f"max-error expects more than 0, found {plan.max_error:g} ({source})",
+            "--max-error 0.05; --mode off makes no error",
+        )
+    if plan.method not in (*PREDICTED_METHODS, OFF):
+        raise UsageError(
+            f"max-error expects method {' or '.join(PREDICTED_METHODS)}, found {plan.method!r}, "
+            f"which predicts no error ({source})",
+            f"add --method {PREDICTED_METHODS[0]}, or drop max-error",
         )
 
 

@@ -89,7 +89,7 @@ OPTIONS: dict[str, Callable[[Any], Any]] = {
     "steps": read_integer, "seed": read_integer, "guidance": read_number, "embedded_guidance": read_number,
     "shift": read_number, "solver": read_text,
     "threshold": read_number, "align_steps": read_integer, "estimator": read_text, "predictor": read_text,
-    "speedup": read_number, "compute": read_number,
+    "speedup": read_number, "compute": read_number, "max_error": read_number,
     "coefficients": read_numbers, "ratios": read_text, "max_skips": read_integer, "retention": read_number,
     "broadcast": read_whole_numbers, "window": read_numbers, "interval": read_integer, "order": read_integer,
     "weights": read_text,
@@ -100,7 +100,7 @@ OPTIONS: dict[str, Callable[[Any], Any]] = {
 }  # fmt: skip
 BUILT_IN: dict[str, Any] = {
     "model": "tiny", "mode": "fast", "method": "navicache", "threshold": 0.0, "predictor": "residual",
-    "speedup": 0.0, "compute": 0.0,
+    "speedup": 0.0, "compute": 0.0, "max_error": 0.0,
     "image": "", "last_image": "", "reference_images": "", "source_video": "", "source_mask": "",
     "aspect_ratio": "", "embedded_guidance": 0.0,
     "coefficients": "", "ratios": "", "max_skips": 0, "retention": 0.0,
@@ -112,7 +112,8 @@ BUILT_IN: dict[str, Any] = {
 }  # fmt: skip
 # Options that only some families have; a preset's `takes` names those of its own.
 FAMILY_OPTIONS = (
-    "aspect_ratio", "embedded_guidance", "repo", "offload", "t5_cpu", "fp8", "ulysses", "ring", "fsdp",
+    "aspect_ratio", "embedded_guidance", "max_error", "repo", "offload", "t5_cpu", "fp8", "ulysses", "ring",
+    "fsdp",
 )  # fmt: skip
 # Keys of a preset's task that are no plan values; see `presets.Preset.tasks`.
 TASK_FACTS = ("sizes", "inputs", "optional_inputs", "by_size", "methods")

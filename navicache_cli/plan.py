@@ -54,6 +54,7 @@ class Plan:
         predictor: how a skipped output is rebuilt.
         speedup, compute: a budget in the place of a threshold, steps over computed steps or the other way
             round; 0 where none is asked for.
+        max_error: the predicted relative error of the final latents beyond which nothing is skipped, or 0.
         coefficients, ratios, max_skips, retention, broadcast, window, interval, order: settings of one method
             each; see `cache.factory.METHOD_SETTINGS` and `methods.policy_for`.
         weights: a folder of other weights, "" for the model's own, or a word the model knows ("random").
@@ -96,6 +97,7 @@ class Plan:
     predictor: str
     speedup: float
     compute: float
+    max_error: float
     coefficients: str
     ratios: str
     max_skips: int

@@ -51,6 +51,21 @@ class FitReport:
 
 
 @dataclass(frozen=True)
+class PredictedError:
+    """How far the final latents are from those without a cache, foretold; see docs/predictors.md.
+
+    Attributes:
+        relative: mean absolute error over the mean absolute value of the uncached latents.
+        low, high: the band it lies in with a probability of `confidence`.
+    """
+
+    relative: float
+    low: float
+    high: float
+    confidence: float
+
+
+@dataclass(frozen=True)
 class StepReport:
     """One denoising step: whether it was computed, and the numbers the decision was made on.
 
@@ -65,6 +80,8 @@ class StepReport:
         reused: kinds of attention whose earlier outputs were used; the model ran all the same.
         threshold: the threshold E was compared with, if it was.
         fit: what a predictor that learns knew before the step.
+        predicted_error: relative error of the final latents, as foretold at this step.
+        stopped: computed because that error would have passed --max-error.
     """
 
     index: int
@@ -80,6 +97,8 @@ class StepReport:
     reused: list[str] = field(default_factory=list)
     threshold: float | None = None
     fit: FitReport | None = None
+    predicted_error: float | None = None
+    stopped: bool = False
 
 
 @dataclass(frozen=True)
@@ -90,6 +109,7 @@ class Totals:
     time, steps / computed_steps. `cache_bytes` is the most the cache held at once, and `cache_tensors`
     the same in tensors of the size of one branch's input, such as the latents. `attention_calls` and
     `attention_calls_saved` count attentions that ran or did not, for a method that works on them.
+    `predicted_error` is that of the final latents; None where the method foretells none.
     """
 
     steps: int
@@ -105,6 +125,7 @@ class Totals:
     attention_calls: int = 0
     attention_calls_saved: int = 0
     cache_tensors: float = 0.0
+    predicted_error: PredictedError | None = None
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from .cache.factory import PREDICTED_METHODS
+from .cache.outlook import CONFIDENCE
 from .errors import OutOfMemoryError, one_line
 from .methods import policy_for
-from .report import FitReport, StepReport, Totals, finite, peak_memory_bytes
+from .report import FitReport, PredictedError, StepReport, Totals, finite, peak_memory_bytes
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -71,7 +72,7 @@ def run(
         predictor = make_predictor(plan.predictor)
     policy = policy or policy_for(plan)
     recorder = Recorder() if plan.trajectory else None
-    session = Session(policy, plan.steps, predictor, on_step, agreement(), recorder)
+    session = Session(policy, plan.steps, predictor, on_step, agreement(), recorder, plan.max_error or None)
     stages = Stages()
     try:
         with attach(pipeline.site(region_of(policy)), session):
@@ -101,6 +102,8 @@ def step_reports(session: Session) -> list[StepReport]:
             reused=list(record.reused),
             threshold=finite(record.threshold),
             fit=None if record.fit is None else fit_report(record.fit),
+            predicted_error=finite(record.predicted_error),
+            stopped=record.stopped,
         )
         for record in session.records
     ]
@@ -117,6 +120,12 @@ def fit_report(fit: Fit) -> FitReport:
         used=fit.used,
         settles=fit.settles,
     )
+
+
+def predicted_error(session: Session) -> PredictedError | None:
+    """The error foretold of a finished session's latents; None where none is."""
+    bar = session.outlook.error_bar
+    return None if bar is None else PredictedError(bar.error, bar.low, bar.high, CONFIDENCE)
 
 
 def totals(session: Session) -> Totals:
@@ -137,6 +146,7 @@ def totals(session: Session) -> Totals:
         cache_tensors=round(session.peak_cache_bytes / max(session.input_bytes, 1), 2),
         peak_memory_bytes=peak_memory_bytes(),
         speedup_bound=steps / max(computed, 1),
+        predicted_error=predicted_error(session),
     )
 
 

@@ -101,6 +101,13 @@ def _summary_table(report: Report) -> Table:
         f"{totals.skipped_steps} of {totals.steps} ({totals.skip_ratio:.0%}), "
         f"at most {totals.speedup_bound:.2f}x faster",
     )
+    if totals.predicted_error and totals.skipped_steps:
+        bar = totals.predicted_error
+        table.add_row(
+            "error",
+            f"{bar.relative:.1%} of the latents expected, {bar.low:.1%} to {bar.high:.1%} "
+            f"in {bar.confidence:.0%} of cases",
+        )
     if totals.attention_calls_saved:
         outputs = totals.attention_calls + totals.attention_calls_saved
         table.add_row("attention", f"{totals.attention_calls_saved} of {outputs} outputs used again")

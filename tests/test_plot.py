@@ -120,7 +120,7 @@ def test_text_of_a_report_is_text(report: Writer, tmp_path: Path) -> None:
 def test_steps_and_error_against_threshold(report: Writer, generated: dict) -> None:
     with drawing(LIGHT):
         figure = draw_run(read_trace(report()), LIGHT)
-    strip, error, ratio, innovation = figure.axes
+    strip, error, ratio, innovation, foretold = figure.axes
     expected = [
         LIGHT.skipped if not step["computed"] else LIGHT.forced if step["forced"] else LIGHT.computed
         for step in generated["steps"]
@@ -132,11 +132,13 @@ def test_steps_and_error_against_threshold(report: Writer, generated: dict) -> N
     assert set(threshold.get_ydata()) == {0.15}
     assert ratio.get_title(loc="left").startswith("Feature-change ratio")
     assert innovation.get_title(loc="left").startswith("Innovation")
+    assert foretold.get_title(loc="left").startswith("Error of the final latents")
+    np.testing.assert_allclose(foretold.lines[0].get_ydata(), 100 * numbers(generated, "predicted_error"))
 
 
 def test_ratio_band_and_innovation(report: Writer, generated: dict) -> None:
     with drawing(LIGHT):
-        _, _, ratio, innovation = draw_run(read_trace(report()), LIGHT).axes
+        _, _, ratio, innovation, _ = draw_run(read_trace(report()), LIGHT).axes
     k, z_minus_k = numbers(generated, "ratio"), numbers(generated, "innovation")
     sigma = np.sqrt(numbers(generated, "variance"))
     estimate, measured = (line.get_ydata() for line in ratio.lines)
@@ -166,13 +168,16 @@ def test_methods_without_such_numbers(report: Writer, tmp_path: Path) -> None:
         def change(document: dict) -> None:
             for step in document["steps"]:
                 step.update(dict.fromkeys(keys))
+            if "predicted_error" in keys:
+                document["totals"]["predicted_error"] = None
 
         return change
 
+    all_keys = ("ratio", "variance", "innovation", "accumulated_error", "predicted_error")
     held = read_trace(report("held", without("variance")))
-    bare = read_trace(report("bare", without("ratio", "variance", "innovation", "accumulated_error")))
+    bare = read_trace(report("bare", without(*all_keys)))
     with drawing(DARK):
-        assert len(draw_run(held, DARK).axes) == 4
+        assert len(draw_run(held, DARK).axes) == 5
         assert len(draw_run(held, DARK).axes[2].collections) == 0
         assert len(draw_run(bare, DARK).axes) == 1
 

@@ -33,7 +33,7 @@ METHOD_SETTINGS: dict[str, tuple[str, ...]] = {
 }
 # Options of every method that some do not look at.
 IGNORED_BY: dict[str, tuple[str, ...]] = {
-    "off": ("threshold", "align_steps", "estimator", "predictor"),
+    "off": ("threshold", "align_steps", "estimator", "predictor", "max_error"),
     "pab": ("threshold", "align_steps", "estimator"),
     "taylorseer": ("threshold", "estimator"),
     "magcache": ("align_steps", "estimator"),

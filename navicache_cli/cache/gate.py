@@ -89,6 +89,7 @@ class ErrorGate:
             The innovation z − k, or None if there was nothing to measure or to compare with.
         """
         self._output_norm = output_norm
+        self._error = 0.0  # also where the step was computed against this gate's advice
         if input_span is None or output_span is None:
             return None
         z = output_span / (input_span + _SPAN_FLOOR)

@@ -52,6 +52,7 @@ class Features:
             this step was skipped.
         output_span: ‖y_i − y_c‖; None in the same cases.
         output_norm: ‖y_i‖; None if this step was skipped.
+        input_norm: ‖x_i‖; None if this step was skipped.
         signal: the relative change a method with `Signal.MODULATION` or `FIRST_BLOCK` decided by.
         residual_ratio: magnitude of y_i − x_i by that of the step before, both computed; the mean over all
             tokens of the quotient of their Euclidean norms. For `Measure.RESIDUAL` only.
@@ -61,6 +62,7 @@ class Features:
     input_span: float | None = None
     output_span: float | None = None
     output_norm: float | None = None
+    input_norm: float | None = None
     signal: float | None = None
     residual_ratio: float | None = None
 
@@ -79,6 +81,7 @@ class Decision:
         accumulated_error: the E that was compared with the threshold, relative; 0 at forced steps.
             After a computed step the policy goes on from E = 0.
         threshold: τ that E was compared with; None where nothing was compared.
+        stopped: computed because the error foretold of the final latents would have passed its bound.
         reuse: at a computed step, the kinds of attention whose kept outputs are used instead of running them.
     """
 
@@ -90,6 +93,7 @@ class Decision:
     predicted_change: float | None = None
     accumulated_error: float | None = None
     threshold: float | None = None
+    stopped: bool = False
     reuse: tuple[str, ...] = ()
 
 

@@ -28,6 +28,8 @@ class StepRecord:
         features: what was measured at this step.
         reused: the kinds of attention whose kept outputs were used.
         fit: what a predictor that learns knew of the first branch before this step.
+        predicted_error: of the final latents, relative, as foretold at this step; see `outlook`.
+        stopped: computed because that error would have passed its bound.
     """
 
     index: int
@@ -44,6 +46,8 @@ class StepRecord:
     features: Features = field(default_factory=Features)
     reused: tuple[str, ...] = ()
     fit: Fit | None = None
+    predicted_error: float | None = None
+    stopped: bool = False
 
     @classmethod
     def start(cls, index: int, timestep: float, decision: Decision, features: Features) -> StepRecord:
@@ -60,6 +64,7 @@ class StepRecord:
             threshold=decision.threshold,
             features=features,
             reused=decision.reuse,
+            stopped=decision.stopped,
         )
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from navicache_cli.cache.memory import AnyPredictor, BranchMemory
+from navicache_cli.cache.outlook import Outlook
 from navicache_cli.cache.parts import PartStore
 from navicache_cli.cache.policy import Features, Measure, Policy, Signal, check_count, measure_of
 from navicache_cli.cache.predictor import Keep, Kept, predictor_for
@@ -43,6 +44,7 @@ class _Call:
     inputs: Tensors = ()
     previous_outputs: Tensors = ()
     input_span: torch.Tensor | None = None
+    input_norm: torch.Tensor | None = None
 
 
 class Session:
@@ -63,6 +65,7 @@ class Session:
         agree: where several processes run one generation together, makes a vector of measured numbers, in
             place, what it is on the first of them, so that all decide alike; None for one process.
         recorder: measures every step against all others; for a policy that computes every step.
+        max_error: the predicted relative error of the final latents beyond which nothing is skipped, or None.
 
     Attributes:
         attached: a site runs under this session now.
@@ -71,6 +74,7 @@ class Session:
         parts: outputs of parts of the model that are used again at computed steps, and how often they were.
         peak_cache_bytes: the most `cache_bytes` has been in this generation.
         input_bytes: size of one branch's inputs, x, at the last call.
+        outlook: foretells how far off the final latents will be.
 
     Raises:
         UsageError: `total_steps` is not a whole number of at least 1.
@@ -84,6 +88,7 @@ class Session:
         on_step: Callable[[StepRecord], None] | None = None,
         agree: Agree | None = None,
         recorder: Recorder | None = None,
+        max_error: float | None = None,
     ) -> None:
         self.policy = policy
         self.recorder = recorder
@@ -91,6 +96,10 @@ class Session:
         self.predictor = predictor or predictor_for(policy, self._measure)
         self._memory = BranchMemory(self.predictor)
         self._signal = SignalWatch(policy)
+        # Without a cache there is no error. Of the others' methods nothing is measured to foretell one by.
+        by_input = self._measure is Measure.CHANGES and self._signal.kind is Signal.INPUT
+        foretells = by_input or not policy.caches
+        self.outlook = Outlook(self.predictor.name if foretells else "", max_error)
         self.parts = PartStore()
         self.attached = False
         self._on_step = on_step
@@ -111,6 +120,7 @@ class Session:
         self._over = False
         self.total_steps = total_steps
         self.policy.begin(total_steps)
+        self.outlook.begin()
         self._tracker.begin(total_steps)
         self._log = StepLog(self._on_step)
         self.transformer_calls = 0
@@ -129,9 +139,8 @@ class Session:
         self._memory.clear()
         self._signal.previous = ()
         self.parts.clear()
-        # Measured at the last computed step, still on the device: [input_span, output_span,] output_norm, or
-        # the ratio of residuals.
-        self._pending: list[torch.Tensor] = []
+        # Measured at the last computed step, still on the device; by the names in `Features`.
+        self._pending: dict[str, torch.Tensor] = {}
         # The timestep tensor read last and its version. Holding it keeps its identity from being reused.
         self._seen: tuple[torch.Tensor, int] | None = None
         if self.recorder is not None:
@@ -139,7 +148,7 @@ class Session:
 
     def finish(self) -> None:
         """Complete the records, waiting for the device; the next call starts a new generation."""
-        self._settle(read_numbers([*self._pending, *self._memory.pending], self._agree))
+        self._settle(read_numbers([*self._pending.values(), *self._memory.pending], self._agree))
         self._log.close(wait=True)
         if self.recorder is not None:
             self.recorder.finish()
@@ -246,7 +255,7 @@ class Session:
         current = self._signal.current(inputs, source)
         change = self._signal.change(current)
         deferred = [] if isinstance(value, float) else [value]
-        waiting = [*deferred, *self._pending, *self._memory.pending, *change]
+        waiting = [*deferred, *self._pending.values(), *self._memory.pending, *change]
         numbers = read_numbers(waiting, self._agree)
         if not isinstance(value, float):
             value = numbers.pop(0)
@@ -261,6 +270,7 @@ class Session:
         elif arrival is Arrival.NEW_STEP and self._memory.is_other_shape(inputs):
             # Another resolution: nothing kept or learnt applies.
             self.policy.begin(self.total_steps)
+            self.outlook.lose()
             self._memory.clear()
             signal = None
         if isinstance(timestep, torch.Tensor) and deferred:
@@ -286,9 +296,11 @@ class Session:
         if not decision.compute and not self._memory.has(0):
             # Nothing to predict from, whatever the policy says.
             decision = replace(decision, compute=True)
+        decision = self.outlook.step(timestep, signal, decision)
         features = Features(input_change=signal) if kind is Signal.INPUT else Features(signal=signal)
         record = StepRecord.start(self._tracker.index, timestep, decision, features)
         record.fit = self._memory.fit()
+        record.predicted_error = self.outlook.error
         self._log.start(record)
 
     def _open_call(self, timer: CallTimer, inputs: Tensors) -> None:
@@ -305,6 +317,8 @@ class Session:
             if self._measure is Measure.CHANGES:
                 call.input_span = mean_abs_difference(inputs, kept.inputs)
         del kept
+        if first and self._measure is Measure.CHANGES:
+            call.input_norm = mean_abs(inputs)
         if first and self._signal.follows_inputs:
             self._signal.previous = ()
         # Copied now, as the forward may write into its input.
@@ -345,34 +359,36 @@ class Session:
             kept = snapshot(outputs)
         self._memory.keep(self._branch, Kept(self._tracker.index, call.inputs, kept, timestep))
 
-    def _measurements(self, call: _Call, kept: Tensors) -> list[torch.Tensor]:
+    def _measurements(self, call: _Call, kept: Tensors) -> dict[str, torch.Tensor]:
         """What is measured on the first branch of a computed step; `kept` is y, or the residual."""
         if self._measure is Measure.RESIDUAL:
-            return [magnitude_ratio(kept, call.previous_outputs)] if call.previous_outputs else []
+            before = call.previous_outputs
+            return {"residual_ratio": magnitude_ratio(kept, before)} if before else {}
         if self._measure is Measure.NOTHING:
-            return []
-        norm = mean_abs(kept)
-        if call.input_span is None:
-            return [norm]
-        return [call.input_span, mean_abs_difference(kept, call.previous_outputs), norm]
+            return {}
+        found = {"output_norm": mean_abs(kept)}
+        if call.input_norm is not None:
+            found["input_norm"] = call.input_norm
+        if call.input_span is not None:
+            found["input_span"] = call.input_span
+            found["output_span"] = mean_abs_difference(kept, call.previous_outputs)
+        return found
 
     def _settle(self, numbers: list[float]) -> None:
         """Hand the policy, and a predictor that learns, what the last computed step measured."""
-        count, self._pending = len(self._pending), []
-        self._memory.learn(numbers[count:])
-        numbers = numbers[:count]
-        if not numbers:
+        names, self._pending = list(self._pending), {}
+        self._memory.learn(numbers[len(names) :])
+        if not names:
             return
         record = self.records[-1]
-        if self._measure is Measure.RESIDUAL:
-            record.features = replace(record.features, residual_ratio=numbers[0])
+        found = dict(zip(names, numbers, strict=False))
+        record.features = features = replace(record.features, **found)
+        if features.output_norm is None:
             return
-        *spans, output_norm = numbers
-        input_span, output_span = spans or (None, None)
-        record.features = replace(
-            record.features, input_span=input_span, output_span=output_span, output_norm=output_norm
+        self.outlook.computed(record.timestep, features, self._memory.fit())
+        record.innovation = self.policy.observe(
+            record.index, features.input_span, features.output_span, features.output_norm
         )
-        record.innovation = self.policy.observe(record.index, input_span, output_span, output_norm)
 
     def _close_call(self, timer: CallTimer) -> None:
         self._in_call = False

@@ -24,7 +24,11 @@ _MARK = "_navicache_session"
 
 
 class Site(Protocol):
-    """A cached region of a model."""
+    """A cached region of a model.
+
+    A site may say by an attribute `sees_latents` that its x is not what the sampler moves, or its y not what
+    it moves it by; then no error of the final latents is foretold.
+    """
 
     def bindings(self, session: Session) -> list[tuple[nn.Module, Forward]]:
         """The modules to bind, each with the forward that replaces its present one. Binds nothing.
@@ -66,6 +70,7 @@ def attach(site: Site, session: Session) -> Iterator[Session]:
     before = [(module, module.__dict__.get("forward", _ABSENT)) for module, _ in bindings]
     try:
         session.attached = True
+        session.outlook.sees_latents = getattr(site, "sees_latents", True)
         for module, forward in bindings:
             update_wrapper(forward, module.forward)
             setattr(forward, _MARK, session)

@@ -47,6 +47,8 @@ class StackSite:
         SiteError: there are no blocks, or one appears twice.
     """
 
+    sees_latents = False
+
     def __init__(
         self,
         model: nn.Module,

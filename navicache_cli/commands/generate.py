@@ -251,6 +251,7 @@ def video_tags(plan: Plan, model: str) -> dict[str, str]:
         "align_steps",
         "estimator",
         "predictor",
+        "max_error",
         "steps",
         "seed",
         "guidance",

@@ -1,4 +1,4 @@
-"""One generation: which steps ran, the error against its threshold, the ratio and its filter's surprises."""
+"""One generation: which steps ran, the error against its threshold, the ratio, surprises, error bar."""
 
 from __future__ import annotations
 
@@ -30,6 +30,8 @@ def draw_run(trace: Trace, theme: Theme) -> Figure:
         panels.append((1.2, _innovation))
     if trace.coefficients:
         panels.append((1.2, _coefficients))
+    if trace.error_bar is not None and trace.error_bar[1] > 0:
+        panels.append((1.2, _foretold))
     heights = [height for height, _ in panels]
     figure = new_figure(1.05 + 1.25 * sum(heights) + 0.35 * len(panels))
     axes = figure.subplots(len(panels), 1, sharex=True, squeeze=False, height_ratios=heights)[:, 0]
@@ -144,6 +146,28 @@ def _coefficients(axes: Axes, trace: Trace, theme: Theme) -> None:
         axes.plot(steps, value, color=colour, linewidth=1.6, label=names[name])
     axes.set(title="Coefficients of the predictor, ± 2σ")
     legend_above(axes, len(names))
+
+
+def _foretold(axes: Axes, trace: Trace, theme: Theme) -> None:
+    """How far off the final latents were foretold to be, at each step; at the last one with the band."""
+    steps = np.arange(len(trace.foretold))
+    assert trace.error_bar is not None
+    low, error, high = (100 * value for value in trace.error_bar)
+    axes.step(steps, 100 * trace.foretold, where="mid", color=theme.computed, linewidth=1.6, label="foretold")
+    axes.errorbar(
+        steps[-1], error, [[error - low], [high - error]],
+        color=theme.ink, marker="o", markersize=4.2, capsize=3, linewidth=1.2,
+        label="in the end, with its band",
+    )  # fmt: skip
+    top = high
+    if trace.max_error is not None:
+        bound = 100 * trace.max_error
+        dashed: dict[str, Any] = {"color": theme.limit, "linewidth": 1.4, "linestyle": (0, (5, 2))}
+        axes.axhline(bound, label=f"bound {bound:g}%", **dashed)
+        top = max(top, min(bound, 3 * high))
+    axes.set(title="Error of the final latents, foretold, %", ylim=(0, 1.08 * top))
+    axes.yaxis.set_major_locator(MaxNLocator(5))
+    legend_above(axes, 3)
 
 
 def plain_log_ticks(axes: Axes) -> None:

@@ -35,6 +35,9 @@ class Trace:
         innovation: [N] measured ratio minus k.
         coefficients: what a calibrated predictor had learnt before the step, by name; for each [N] its
             value and [N] its standard deviation. Empty for other predictors.
+        foretold: [N] relative error of the final latents as foretold at each step.
+        error_bar: the same at the end, and its band: low, error, high; None where nothing was foretold.
+        max_error: its bound; None where there is none.
     """
 
     name: str
@@ -51,6 +54,9 @@ class Trace:
     high: np.ndarray
     innovation: np.ndarray
     coefficients: dict[str, tuple[np.ndarray, np.ndarray]]
+    foretold: np.ndarray
+    error_bar: tuple[float, float, float] | None
+    max_error: float | None
 
     @property
     def heading(self) -> list[str]:
@@ -94,7 +100,7 @@ def read_trace(path: Path) -> Trace:
         prompt=str(plan.get("prompt") or ""),
         seed=str(plan.get("seed", "")),
         threshold=_threshold(plan),
-        thresholds=_column([{"threshold": None, **step} for step in steps], "threshold", path),
+        thresholds=_optional(steps, "threshold", path),
         computed=np.array([step["computed"] for step in steps]),
         forced=np.array([step["forced"] for step in steps]),
         error=columns["accumulated_error"],
@@ -103,6 +109,9 @@ def read_trace(path: Path) -> Trace:
         high=high,
         innovation=columns["innovation"],
         coefficients=_coefficients(steps, path),
+        foretold=_optional(steps, "predicted_error", path),
+        error_bar=_error_bar(document["totals"], path),
+        max_error=_number(plan.get("max_error")) or None,
     )
 
 
@@ -113,6 +122,19 @@ def _column(steps: list[dict[str, Any]], key: str, path: Path) -> np.ndarray:
     if not all(-_LARGEST < value < _LARGEST for value in known):
         raise OutputError(f"expected numbers below {_LARGEST:g} in {path}; found others under steps/{key}")
     return np.array([math.nan if step[key] is None else float(step[key]) for step in steps])
+
+
+def _optional(steps: list[dict[str, Any]], key: str, path: Path) -> np.ndarray:
+    """The same of a key that older reports lack."""
+    return _column([{key: None, **step} for step in steps], key, path)
+
+
+def _error_bar(totals: dict[str, Any], path: Path) -> tuple[float, float, float] | None:
+    bar = totals.get("predicted_error")
+    if bar is None:
+        return None
+    low, error, high = (_column([bar], key, path)[0] for key in ("low", "relative", "high"))
+    return float(low), float(error), float(high)
 
 
 def _coefficients(steps: list[dict[str, Any]], path: Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
@@ -146,7 +168,11 @@ def _settings(plan: dict[str, Any], steps: int) -> dict[str, str]:
 
 
 def _threshold(plan: dict[str, Any]) -> float | None:
-    value = plan.get("threshold")
-    if plan.get("method") == "off" or isinstance(value, bool) or not isinstance(value, (int, float)):
+    return None if plan.get("method") == "off" else _number(plan.get("threshold"))
+
+
+def _number(value: Any) -> float | None:
+    """The value, if it is a number that can be drawn."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
         return None
     return float(value) if -_LARGEST < value < _LARGEST else None

@@ -1,0 +1,189 @@
+"""The error bar: against its equations in plain Python, its bound, and where nothing can be foretold."""
+
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from oracle import norm, span
+from test_calibrated import EVERY_THIRD, Chosen
+from test_forward_site import noise, session_of
+from toys import Stack, Tiny, combine, sample, timesteps
+
+from navicache_cli.cache import Decision, ForwardSite, Session, StackSite, attach
+from navicache_cli.cache.outlook import SCALES, Outlook
+from navicache_cli.cache.policy import Features
+from navicache_cli.cache.predictors import make_predictor
+
+STEPS = 18
+PREDICTORS = ("residual", "hold", "calibrated")
+
+
+def generated(session, steps=STEPS, branches=2, seed=0):
+    """Inputs, first outputs and final latents of a generation, as lists of floats."""
+    x, xs, ys = noise(seed), [], []
+    with attach(ForwardSite(model := Tiny()), session):
+        for t, after in zip(timesteps(steps), [*timesteps(steps)[1:], 0.0], strict=True):
+            outputs = [model(x, torch.tensor(t), context=b) for b in range(branches)]
+            xs.append(x.tolist())
+            ys.append(outputs[0].tolist())
+            x = x + (after - t) * combine(outputs)
+    return xs, ys, x.tolist()
+
+
+def foretold(xs, ys, records, predictor):
+    """The equations of docs/predictors.md, all worked out from what was seen: no running sums."""
+    computed = [record.index for record in records if record.computed]
+    wrong = 0.0
+    for c, i in pairwise(computed):
+        change = span(ys[i], ys[c])
+        q = 1.0
+        if predictor == "residual":
+            q = math.hypot(1.0, span(xs[i], xs[c]) / change)
+        if predictor == "calibrated":
+            fit = records[min(i + 1, len(records) - 1)].fit
+            q = fit.record if fit.used else 1.0
+        t_c, t_i = records[c].timestep, records[i].timestep
+        moved = sum(
+            (records[j].timestep - t_c) / (t_i - t_c) * span(xs[j + 1], xs[j]) for j in range(c + 1, i)
+        )
+        wrong = wrong * math.exp(change / norm(ys[c])) + q * change / norm(ys[c]) * moved
+    return SCALES[predictor].factor * wrong / norm(xs[-1])
+
+
+@pytest.mark.parametrize("predictor", PREDICTORS)
+def test_it_follows_the_equations(predictor):
+    session = Session(Chosen(EVERY_THIRD), STEPS, make_predictor(predictor))
+    xs, ys, _ = generated(session)
+    bar = session.outlook.error_bar
+    assert bar.error == pytest.approx(foretold(xs, ys, session.records, predictor), rel=1e-3)
+    width = math.exp(1.645 * SCALES[predictor].spread)
+    assert (bar.low, bar.high) == (pytest.approx(bar.error / width), pytest.approx(bar.error * width))
+
+
+@settings(max_examples=20, deadline=None)
+@given(
+    seed=st.integers(0, 10**6),
+    tau=st.floats(0.02, 2),
+    predictor=st.sampled_from(PREDICTORS),
+    branches=st.integers(1, 2),
+)
+def test_random_generations_follow_the_equations(seed, tau, predictor, branches):
+    session = session_of(tau=tau, steps=STEPS, predictor=make_predictor(predictor))
+    xs, ys, _ = generated(session, branches=branches, seed=seed)
+    expected = foretold(xs, ys, session.records, predictor)
+    assert session.outlook.error == pytest.approx(expected, rel=2e-3, abs=1e-6)
+    assert all(math.isfinite(record.predicted_error) for record in session.records)
+    assert session.records[0].predicted_error == 0
+
+
+def test_it_ranks_generations_by_their_error():
+    """Of one noise by ever more skips; the toy is nothing the scales were measured on."""
+    full = torch.tensor(generated(session_of("off", steps=24), 24)[2])
+    errors, bars = [], []
+    for tau in (0.02, 0.1, 0.3, 1.0):
+        session = session_of(tau=tau, steps=24, predictor=make_predictor("hold"))
+        final = torch.tensor(generated(session, 24)[2])
+        errors.append(((final - full).abs().mean() / full.abs().mean()).item())
+        bars.append(session.outlook.error)
+    assert errors == sorted(errors)
+    assert bars == sorted(bars)
+
+
+def test_nothing_skipped_is_no_error():
+    for session in (session_of("off"), session_of(tau=0.0)):
+        generated(session, 12)
+        assert session.outlook.error_bar == type(session.outlook.error_bar)(0.0, 0.0, 0.0)
+        assert not any(record.stopped for record in session.records)
+
+
+@pytest.mark.parametrize("predictor", PREDICTORS)
+def test_a_bound_far_away_changes_nothing(predictor):
+    free = session_of(tau=0.5, steps=STEPS, predictor=make_predictor(predictor))
+    bound = session_of(tau=0.5, steps=STEPS, predictor=make_predictor(predictor), max_error=1e9)
+    assert generated(free)[2] == generated(bound)[2]
+    assert free.transformer_calls_saved == bound.transformer_calls_saved > 0
+
+
+@pytest.mark.parametrize("predictor", PREDICTORS)
+def test_a_bound_next_to_zero_computes_everything(predictor):
+    session = session_of(tau=0.5, steps=STEPS, predictor=make_predictor(predictor), max_error=1e-9)
+    final = generated(session)[2]
+    assert final == generated(session_of("off", steps=STEPS))[2]
+    assert all(record.computed for record in session.records)
+    assert sum(record.stopped for record in session.records) > 0
+    assert session.outlook.error == 0
+
+
+def test_a_bound_ends_skipping_for_good():
+    free = session_of(tau=0.5, steps=STEPS, predictor=make_predictor("hold"))
+    generated(free)
+    limit = 0.5 * free.outlook.error
+    session = session_of(tau=0.5, steps=STEPS, predictor=make_predictor("hold"), max_error=limit)
+    generated(session)
+    skipped = [record.index for record in session.records if not record.computed]
+    stopped = [record.index for record in session.records if record.stopped]
+    assert skipped, "the bound leaves room for some"
+    assert stopped
+    assert max(skipped) < min(stopped)
+    assert all(record.predicted_error <= limit for record in session.records if not record.computed)
+    # Before the bound is reached all is as without it.
+    before = [(r.computed, r.ratio, r.accumulated_error) for r in session.records[: min(stopped)]]
+    assert before == [(r.computed, r.ratio, r.accumulated_error) for r in free.records[: min(stopped)]]
+
+
+def test_a_bound_and_a_budget_go_together():
+    from navicache_cli.cache import make_policy
+
+    policy = make_policy("navicache", threshold=0.0, align_steps=2, compute=0.5)
+    session = Session(policy, STEPS, make_predictor("hold"), max_error=1e-9)
+    generated(session)
+    assert all(record.computed for record in session.records)
+
+
+def test_a_second_generation_starts_with_no_error():
+    session = session_of(tau=0.5, predictor=make_predictor("hold"), max_error=1e-9)
+    with attach(ForwardSite(model := Tiny()), session):
+        sample(model, noise(), timesteps(12))
+        first = [(record.computed, record.stopped) for record in session.records]
+        sample(model, noise(), timesteps(12))
+    assert [(record.computed, record.stopped) for record in session.records] == first
+    assert session.outlook.error == 0
+
+
+def test_hidden_states_are_no_latents():
+    model = Stack()
+    for tau, expected in ((0.0, 0.0), (5.0, None)):
+        session = session_of(tau=tau, steps=8)
+        with attach(StackSite(model, model.in_order(), hidden="hidden"), session):
+            x = noise(0, 48).reshape(2, 4, 6)
+            for t in timesteps(8):
+                x = x - 0.05 * model(x, torch.tensor(t))[..., :6]
+        assert session.outlook.error == expected
+        assert (session.transformer_calls_saved > 0) == (tau > 0)
+
+
+@pytest.mark.parametrize("change", [math.nan, math.inf, None])
+def test_what_cannot_be_foretold_is_not_skipped_under_a_bound(change):
+    for limit in (None, 1.0):
+        outlook = Outlook("hold", limit)
+        outlook.computed(1.0, Features(output_norm=1.0, input_norm=1.0), None)
+        outlook.step(0.9, 0.1, Decision(compute=True))
+        outlook.computed(0.9, Features(None, 0.1, 0.1, 1.0, 1.0), None)
+        decision = outlook.step(0.8, change, Decision(compute=False, accumulated_error=0.01))
+        assert decision.compute == decision.stopped == (limit is not None)
+        assert outlook.error == (None if limit is None else 0.0)
+
+
+@pytest.mark.parametrize("norms", [(0.0, 1.0), (1.0, 0.0), (math.nan, 1.0)])
+def test_no_norm_to_relate_to(norms):
+    outlook = Outlook("residual")
+    outlook.computed(1.0, Features(output_norm=norms[0], input_norm=norms[1]), None)
+    outlook.step(0.9, 0.1, Decision(compute=False, accumulated_error=0.1))
+    outlook.step(0.8, 0.1, Decision(compute=True))
+    outlook.computed(0.8, Features(0.1, 0.2, 0.3, 1.0, norms[1]), None)
+    assert outlook.error is None
