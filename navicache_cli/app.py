@@ -122,6 +122,10 @@ def _batch(
     batch(file, layers, choices, dry_run=dry_run, as_json=as_json, quiet=quiet)
 
 
+LPIPS_HELP = (
+    "Insist on LPIPS and download its weights (233 MiB) if needed, or leave it out.  "
+    "[default: where package and weights are there]"
+)
 COMPARED = "What to compare"
 # Of generate: what a comparison decides itself, and where a single video would go.
 NOT_COMPARED = (
@@ -150,16 +154,7 @@ def _compare(
         Path | None, opt(COMPARED, "A prompt a line.  [default: --prompt, or the preset's examples]", "FILE")
     ] = None,
     seeds: Annotated[int, opt(COMPARED, "How many seeds a prompt, from --seed on.", "N")] = 1,
-    lpips: Annotated[
-        bool | None,
-        opt(
-            COMPARED,
-            "Insist on LPIPS and download its weights (233 MiB) if needed, or leave it out.  "
-            "[default: where package and weights are there]",
-            None,
-            "--lpips/--no-lpips",
-        ),
-    ] = None,
+    lpips: Annotated[bool | None, opt(COMPARED, LPIPS_HELP, None, "--lpips/--no-lpips")] = None,
     page: Annotated[bool, opt(COMPARED, "Write index.html too.", None, "--page/--no-page")] = True,
     output_dir: Annotated[
         Text,
@@ -284,14 +279,7 @@ def _doctor(
 def _metrics(
     a: Annotated[Path, typer.Argument(metavar="A", help="A video, or a folder of videos: the reference.")],
     b: Annotated[Path, typer.Argument(metavar="B", help="The video, or the folder, to compare with it.")],
-    lpips: Annotated[
-        bool | None,
-        typer.Option(
-            "--lpips/--no-lpips",
-            help="Insist on LPIPS and download its weights (233 MiB) if needed, or leave it out.  "
-            "[default: where package and weights are there]",
-        ),
-    ] = None,
+    lpips: Annotated[bool | None, typer.Option("--lpips/--no-lpips", help=LPIPS_HELP)] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, with every frame's figures.")] = False,
 ) -> None:
     """Compare videos: PSNR, SSIM and LPIPS, per frame and in total.
@@ -302,6 +290,78 @@ def _metrics(
     from .commands.metrics import metrics
 
     metrics(a, b, lpips, as_json)
+
+
+evaluation = typer.Typer(
+    no_args_is_help=True, help="Score videos: VBench, and PSNR, SSIM and LPIPS of whole folders."
+)
+app.add_typer(evaluation, name="eval")
+SCORED = "What to score"
+
+
+@evaluation.command("vbench")
+@takes_options_of(
+    generate_options,
+    leaving_out=("prompt", "prompt_file", "output", "dry_run", "quiet", "ulysses", "ring", "fsdp"),
+)
+def _eval_vbench(
+    dimensions: Annotated[
+        Text, opt(SCORED, "VBench's dimensions with commas between.  [default: all 16]", "NAMES")
+    ] = None,
+    prompts: Annotated[
+        Path | None, opt(SCORED, "VBench's list of prompts.  [default: the package's]", "FILE")
+    ] = None,
+    seeds: Annotated[
+        int,
+        opt(SCORED, "Videos of each prompt, their seeds from --seed on; VBench's own figures are of 5.", "N"),
+    ] = 5,
+    videos: Annotated[
+        Path | None,
+        opt(SCORED, "Score the videos of this folder, named {prompt}-{n}.mp4; none are made.", "DIR"),
+    ] = None,
+    vbench_python: Annotated[
+        Text, opt(SCORED, "A Python that has the package vbench.  [default: this one]", "FILE")
+    ] = None,
+    scores: Annotated[
+        Path | None, opt(OUTPUT, "Folder of the scores.  [default: that of --output-dir]", "DIR")
+    ] = None,
+    page: Annotated[bool, opt(OUTPUT, "Write index.html too.", None, "--page/--no-page")] = True,
+    output_dir: Annotated[
+        Text, opt(OUTPUT, "Folder of the videos, as of navicache batch.  [default: vbench]", "DIR")
+    ] = None,
+    as_json: Annotated[bool, opt(OUTPUT, "Print vbench.json, nothing else.", None, "--json")] = False,
+    **options: Any,
+) -> None:
+    """VBench's scores of a setting: by dimension, and quality, semantic and total score.
+
+    Makes the videos of VBench's prompts, or takes those of --videos, and calls the package vbench for each
+    dimension. Stopped at any time, the same command goes on. Exit code 3 when a dimension has no score.
+    """
+    from .commands.eval_vbench import Request, eval_vbench
+
+    assignments, config = options.pop("assignments") or [], options.pop("config")
+    request = Request(dimensions, prompts, videos, seeds, scores, vbench_python, page, as_json)
+    eval_vbench(request, {**options, "output_dir": output_dir}, assignments, config)
+
+
+@evaluation.command("common")
+def _eval_common(
+    a: Annotated[Path, typer.Argument(metavar="A", help="Folder of the reference videos.")],
+    b: Annotated[Path, typer.Argument(metavar="B", help="Folder of videos of the same names.")],
+    lpips: Annotated[bool | None, typer.Option("--lpips/--no-lpips", help=LPIPS_HELP)] = None,
+    page: Annotated[bool, typer.Option("--page/--no-page", help="Write index.html too.")] = True,
+    output_dir: Annotated[
+        Path, typer.Option(metavar="DIR", help="Folder of the results; pairs measured in it are kept.")
+    ] = Path("common-metrics"),
+    as_json: Annotated[bool, typer.Option("--json", help="Print common_metrics.json, nothing else.")] = False,
+) -> None:
+    """PSNR, SSIM and LPIPS of two folders, in the convention of VideoSys's common metrics, with a page.
+
+    As `metrics`, for many videos: stopped at any time, the same command goes on.
+    """
+    from .commands.eval_common import eval_common
+
+    eval_common(a, b, output_dir.expanduser(), lpips, page=page, as_json=as_json)
 
 
 @app.command("plot")

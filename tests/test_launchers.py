@@ -14,6 +14,7 @@ import pytest
 
 from navicache_cli.video import read_video, write_video
 from tests.conftest import clean_environment
+from tests.vbench_standin import calls, python_with_vbench
 
 ROOT = Path(__file__).parents[1]
 SCRIPTS = sorted(ROOT.glob("scripts/*.sh"))
@@ -22,7 +23,8 @@ NASTY = """-a 'cat' says "hi"; $(touch pwned) `touch pwned` * \\ $HOME && ünï"
 MARKS = {"wan": "wan/text2video.py", "hunyuan": "hyvideo/inference.py", "opensora": "opensora/__init__.py"}
 PUBLISHED = (
     "TASK", "SIZE", "CKPT_DIR", "IMAGE", "PROMPT", "SAVE_PATH", "NPROC",
-    "SCORE_DIR", "GT_VIDEO_DIR", "GENERATED_VIDEO_DIR",
+    "SCORE_DIR", "GT_VIDEO_DIR", "GENERATED_VIDEO_DIR", "VIDEO_PATH", "PROMPT_PATH", "SEEDS", "DIMENSIONS",
+    "VBENCH_PYTHON",
 )  # fmt: skip
 
 
@@ -130,16 +132,17 @@ def folders(tmp_path):
 def test_common_metrics(launcher, folders, tmp_path):
     done = launcher(COMMON_METRICS, "--no-lpips", **folders, SCORE_DIR="my scores/new")
     assert done.returncode == 0, done.stderr
-    assert done.stdout == ""
+    assert "one.mp4" in done.stdout
+    assert (tmp_path / "my scores/new/index.html").is_file()
     scores = json.loads((tmp_path / "my scores/new/common_metrics.json").read_text())
     assert (scores["a"], scores["b"]) == (folders["GT_VIDEO_DIR"], folders["GENERATED_VIDEO_DIR"])
     assert scores["files"]["one.mp4"]["psnr"]["mean"] == 100
     assert 0 < scores["files"]["two.mp4"]["psnr"]["mean"] < 20
     assert scores["lpips"] is None, "options are passed on"
     assert not list(tmp_path.rglob("pwned"))
-    table = launcher(COMMON_METRICS, "--no-lpips", **folders)
-    assert table.returncode == 0, table.stderr
-    assert "one.mp4" in table.stdout
+    again = launcher(COMMON_METRICS, "--no-lpips", "--json", **folders, SCORE_DIR="my scores/new")
+    assert json.loads(again.stdout) == scores
+    assert "0 measured, 2 kept" in again.stderr
 
 
 def test_common_metrics_of_nothing(launcher, folders, tmp_path):
@@ -150,7 +153,7 @@ def test_common_metrics_of_nothing(launcher, folders, tmp_path):
     done = launcher(COMMON_METRICS, **folders, SCORE_DIR="scores")
     assert done.returncode == 2
     assert "expected the same names in both folders" in " ".join(done.stderr.split())
-    assert not list((tmp_path / "scores").iterdir()), "no scores, no file"
+    assert not (tmp_path / "scores").exists(), "no scores, no folder"
 
 
 def test_arguments_win_and_arrive_whole(launcher):
@@ -224,27 +227,39 @@ def test_vbench_prompts(launcher, inside):
     assert launcher("navicache_opensora_vbench.sh", "--dry-run", where=where).returncode != 0, "no prompts"
 
 
-def test_vbench_scores(launcher, tmp_path):
-    """With a program in the place of VBench's own that writes down its arguments."""
+def test_vbench_makes_videos_and_scores_them(launcher, tmp_path):
+    """With a double of the package vbench."""
+    python = python_with_vbench(tmp_path)
     (tmp_path / "info.json").write_text(json.dumps(VBENCH))
-    settings = {"PROMPT_PATH": "info.json", "SEEDS": "1", "VIDEO_PATH": "out", "SCORE_DIR": "scores"}
+    settings = {
+        "PROMPT_PATH": "info.json", "SEEDS": "1", "VIDEO_PATH": "$(touch pwned)", "SCORE_DIR": "my scores",
+        "DIMENSIONS": "color", "VBENCH_PYTHON": str(python),
+    }  # fmt: skip
     arguments = ("navicache_opensora_vbench.sh", "--model", "tiny", "--steps", "4")
     done = launcher(*arguments, **settings)
-    assert done.returncode == 3, "made, but there is nothing to score with"
-    assert "pip install vbench" in done.stderr
-    assert [path.name for path in (tmp_path / "out/videos").iterdir()] == ["a red circle, 'still'-0.mp4"]
-    program = tmp_path / "bin/vbench"
-    program.write_text('#!/bin/sh\necho "$@" >>calls\n')
-    program.chmod(0o755)
-    done = launcher(*arguments, DIMENSIONS="color scene", **settings)
     assert done.returncode == 0, done.stderr
-    assert (tmp_path / "calls").read_text().splitlines() == [
-        f"evaluate --videos_path out/videos --dimension {name} --full_json_dir info.json --output_path scores"
-        for name in ("color", "scene")
-    ]
-    done = launcher(*arguments, **{**settings, "SCORE_DIR": "$(touch pwned)"})
-    assert done.returncode == 2
+    videos = tmp_path / "$(touch pwned)/videos"
+    assert [path.name for path in videos.iterdir()] == ["a red circle, 'still'-0.mp4"]
+    scores = json.loads((tmp_path / "my scores/vbench.json").read_text())
+    assert [entry["name"] for entry in scores["dimensions"]] == ["color"]
+    assert (scores["folder"], scores["plan"]["steps"]["value"]) == ("../$(touch pwned)/videos", 4)
+    # A folder of finished videos is scored as it is.
+    finished = {**settings, "VIDEO_PATH": "$(touch pwned)/videos", "SCORE_DIR": "others"}
+    done = launcher("navicache_opensora_vbench.sh", "--json", **finished)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["dimensions"][0]["score"] == scores["dimensions"][0]["score"]
+    assert json.loads(done.stdout)["plan"] is None
+    assert calls(tmp_path) == ["color", "color"]
     assert not list(tmp_path.rglob("pwned"))
+
+
+def test_vbench_without_the_package_makes_nothing(launcher, tmp_path):
+    done = launcher(
+        "navicache_opensora_vbench.sh", "--model", "tiny", SCORE_DIR="scores", VBENCH_PYTHON="/bin/false"
+    )
+    assert done.returncode == 3
+    assert "expected the package vbench in /bin/false" in " ".join(done.stderr.split())
+    assert [path.name for path in tmp_path.iterdir()] == ["bin"]
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.name)

@@ -87,7 +87,8 @@ def make_items(
         settings: see `make_settings`.
 
     Raises:
-        UsageError: with the row: a wrong option, a model that differs, a name that is unsafe or taken.
+        UsageError: with the row: a wrong option, a model that differs, a name that is unsafe or taken, or
+            whose folder is another one's file.
     """
     check_template(template)
     items: list[Item] = []
@@ -113,6 +114,7 @@ def make_items(
                     )
                 taken[key] = row.where
                 items.append(Item(name, row.where, prompt, seed + n, plan, row.number + n))
+    _check_folders(items)
     return items
 
 
@@ -161,6 +163,23 @@ def in_shard(items: Sequence[Item], shard: tuple[int, int]) -> Iterator[Item]:
     """
     part, parts = shard
     return (item for item in items if item.turn % parts == part - 1)
+
+
+def _check_folders(items: Sequence[Item]) -> None:
+    """Check that no video is to lie in a folder of the name of another one's file, or of its report."""
+    files = {same_file(item.name): item for item in items}
+    files.update({same_file(f"{item.name.removesuffix('.mp4')}.json"): item for item in items})
+    for item in items:
+        folder = item.name.rpartition("/")[0]
+        while folder:
+            other = files.get(same_file(folder))
+            if other is not None:
+                raise UsageError(
+                    f"{item.where}: the name {item.name[:100]!r} needs a folder {folder[-60:]!r}, which is a "
+                    f"file of {other.where}",
+                    "rename one of them",
+                )
+            folder = folder.rpartition("/")[0]
 
 
 def _settings_plan(

@@ -66,12 +66,20 @@ def check_path(name: str, where: str) -> None:
         where: for errors.
 
     Raises:
-        UsageError: an absolute path, one with `..` or hidden parts, a long one, another suffix than .mp4.
+        UsageError: an absolute path, one with `..`, hidden parts or control characters, a long one, another
+            suffix than .mp4.
     """
     parts = name.split("/")
     if not name.endswith(".mp4"):
         raise UsageError(f"{where}: a video's name expects to end in .mp4, found {name[-60:]!r}", _MEND)
-    if "\\" in name or "\0" in name or any(not part or part.startswith(".") for part in parts):
+    unprintable = [char for char in name if unicodedata.category(char) in ("Cc", "Cs")]
+    if unprintable:
+        raise UsageError(
+            f"{where}: a video's name expects characters that can be printed, found {unprintable[0]!r} in "
+            f"{name[:60]!r}",
+            "remove it",
+        )
+    if "\\" in name or any(not part or part.startswith(".") for part in parts):
         raise UsageError(
             f"{where}: a video's name expects a path below the folder of videos without hidden parts, "
             f"found {name[:60]!r}",

@@ -123,7 +123,10 @@ def _jsonl_rows(text: str, name: str) -> Iterator[tuple[str, dict[str, Any]]]:
         found = _parse(line, where)
         if not isinstance(found, dict):
             raise UsageError(f"{where}: expected a JSON object, found {line[:60]!r}", '{"prompt": "…"}')
-        yield where, {_option(key, where): value for key, value in found.items()}
+        options = {_option(key, where): value for key, value in found.items()}
+        if len(options) < len(found):  # align-steps and align_steps are one
+            raise UsageError(f"{where}: expected each option once, found one twice", "remove one of them")
+        yield where, options
 
 
 def _csv_rows(text: str, name: str) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -176,8 +179,18 @@ def _vbench_rows(text: str, name: str) -> Iterator[tuple[str, dict[str, Any]]]:
 
 def _parse(text: str, where: str) -> Any:
     try:
-        return json.loads(text)
+        return json.loads(text, object_pairs_hook=_object)
     except (ValueError, RecursionError) as error:
         reason = getattr(error, "msg", None) or str(error)
         line = f" line {error.lineno}" if isinstance(error, json.JSONDecodeError) and "\n" in text else ""
         raise UsageError(f"{where}{line} is not JSON that can be read: {reason}", _MEND) from None
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object, in which no key may be there twice: one of the values would be lost."""
+    found: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in found:
+            raise ValueError(f"{key[:60]!r} is there twice")
+        found[key] = value
+    return found

@@ -2,6 +2,7 @@
 
 const FPS = COMPARISON.plan.fps.value;
 const MOST_SHOWN = 12; // Videos at first; more can be chosen.
+const NO_STRIP = { strip: "", readout: "", mark() {} };
 
 class Videos {
   constructor() {
@@ -97,8 +98,9 @@ class Videos {
       video.requestVideoFrameCallback?.(redraw);
     };
     video.requestVideoFrameCallback?.(redraw);
-    const strip = makeStrip(cell.setting, DATA.steps[cell.key], (place) => this.shots.forEach((shot) => shot.strip.mark(place)));
-    const numbers = [percent(cell.compute_ratio), `${cell.speedup.toFixed(2)}×`];
+    const steps = DATA.steps?.[cell.key]; // Videos of another program come without.
+    const strip = steps ? makeStrip(cell.setting, steps, (place) => this.shots.forEach((shot) => shot.strip.mark(place))) : NO_STRIP;
+    const numbers = steps ? [percent(cell.compute_ratio), `${cell.speedup.toFixed(2)}×`] : [];
     if (cell.psnr !== null) numbers.push(`${cell.psnr.toFixed(2)} dB`, `SSIM ${cell.ssim.toFixed(3)}`);
     if (cell.lpips !== null) numbers.push(`LPIPS ${cell.lpips.toFixed(3)}`);
     const method = COMPARISON.settings.find((setting) => setting.name === cell.setting).method;

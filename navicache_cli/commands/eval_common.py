@@ -1,0 +1,93 @@
+"""`navicache eval common`: PSNR, SSIM and LPIPS of two folders; stopped, it goes on where it was."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.text import Text
+
+from .. import terminal
+from ..errors import InterruptedRunError, UsageError
+from ..evaluation.documents import common_document, write_checked
+from ..evaluation.page import write_pairs_page
+from ..evaluation.store import PairLog, pair_key, prepare
+from ..files import sha256_of
+from ..pairs import Fidelity, compare_files, means_of, over_files, pairs_of
+from .metrics import metrics_table, pick_lpips
+
+if TYPE_CHECKING:
+    from ..perceptual import Lpips
+
+
+def eval_common(
+    a: Path,
+    b: Path,
+    folder: Path,
+    use_lpips: bool | None = None,
+    *,
+    page: bool = True,
+    as_json: bool = False,
+) -> dict[str, Any]:
+    """Measure the pairs that were not measured before, write common_metrics.json and the page, show a table.
+
+    Args:
+        a: folder of the references.
+        b: folder of videos of the same names.
+        folder: where results go.
+        use_lpips: see `metrics.pick_lpips`.
+        page: whether to write index.html.
+        as_json: print the document instead of the table.
+
+    Raises:
+        UsageError: not two folders, partners missing, sizes or lengths that differ.
+        OutputError: a folder cannot be read, a file is not a video, or results cannot be written.
+        BackendError, WeightsError: LPIPS was insisted on and cannot be computed.
+        InterruptedRunError: Ctrl-C; what was measured is kept.
+    """
+    pairs = pairs_of(a, b)
+    if not a.is_dir():
+        raise UsageError(f"expected two folders; found the files {a} and {b}", f"navicache metrics {a} {b}")
+    prepare(folder)
+    log = PairLog(folder / "pairs.jsonl")
+    measure_lpips, notes = pick_lpips(use_lpips)
+    for note in notes:
+        terminal.show_note(note)
+    try:
+        found = _measure(pairs, log, measure_lpips)
+    except KeyboardInterrupt:
+        raise InterruptedRunError(
+            "stopped before all pairs were measured; those that were are kept",
+            "run the same command again: it goes on where it stopped",
+        ) from None
+    document = common_document(a, b, found, notes)
+    path = folder / "common_metrics.json"
+    write_checked(document, path)
+    written = [path, *([write_pairs_page(document, folder)] if page else [])]
+    if as_json:
+        print(json.dumps(document, indent=1, allow_nan=False))
+        return document
+    rows = {name: means_of(fidelity) for name, fidelity in found.items()}
+    terminal.stdout.print(metrics_table("video", rows, means_of(over_files(list(found.values())))))
+    for one in written:
+        terminal.stdout.print(Text(str(one)), soft_wrap=True)
+    return document
+
+
+def _measure(
+    pairs: dict[str, tuple[Path, Path]], log: PairLog, measure_lpips: Lpips | None
+) -> dict[str, Fidelity]:
+    """Find or measure every pair."""
+    found: dict[str, Fidelity] = {}
+    kept = 0
+    for name, (first, second) in pairs.items():
+        with terminal.stderr.status(f"comparing {len(found) + 1} of {len(pairs)}"):
+            key = pair_key([sha256_of(first), sha256_of(second)])
+            known = log.find(key, measure_lpips is not None)
+            found[name] = known or compare_files(first, second, measure_lpips)
+            if known is None:
+                log.add(name, key, found[name])
+        kept += known is not None
+    terminal.stderr.print(f"{len(pairs)} pairs: {len(pairs) - kept} measured, {kept} kept from before")
+    return found

@@ -1,0 +1,114 @@
+"""vbench.json and common_metrics.json: what was found, as versioned documents with a schema each.
+
+The schemas are `vbench.schema.json` and `common_metrics.schema.json` beside `report.schema.json`; a
+document's version changes when a key changes its meaning.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from ..documents import check_document, read_schema, write_document
+from ..pairs import CONVENTION, METRICS, Fidelity, over_files, plain
+from .dimensions import DIMENSIONS, add_up
+from .package import Verdict
+
+VBENCH_VERSION = 1
+COMMON_VERSION = 1
+VBENCH_CONVENTION = "VBench scripts/cal_final_score.py at 7975661"
+_WORST: dict[str, Callable[..., str]] = {"psnr": min, "ssim": min, "lpips": max}
+
+
+def vbench_document(
+    verdicts: Mapping[str, Verdict],
+    errors: Mapping[str, str],
+    prompts: Mapping[str, str],
+    folder: str,
+    version: str,
+    plan: dict[str, dict[str, Any]] | None,
+    notes: Sequence[str],
+) -> dict[str, Any]:
+    """Sum up what vbench said.
+
+    Args:
+        verdicts: by dimension.
+        errors: of the dimensions that could not be scored.
+        prompts: of each video, by its name.
+        folder: of the videos, from where the document is.
+        version: of the package vbench.
+        plan: the options of the videos, if they were made here.
+        notes: what a reader should know.
+    """
+    return {
+        "version": VBENCH_VERSION,
+        "convention": VBENCH_CONVENTION,
+        "vbench": version,
+        "folder": folder,
+        "plan": plan,
+        "totals": asdict(add_up({name: verdict.score for name, verdict in verdicts.items()})),
+        "dimensions": [
+            _dimension(name, verdicts.get(name), errors.get(name))
+            for name in DIMENSIONS
+            if name in verdicts or name in errors
+        ],
+        "videos": [
+            {
+                "name": name,
+                "prompt": prompt,
+                "scores": {
+                    dimension: verdict.videos[name]
+                    for dimension, verdict in verdicts.items()
+                    if name in verdict.videos
+                },
+            }
+            for name, prompt in prompts.items()
+        ],
+        "notes": list(notes),
+    }
+
+
+def _dimension(name: str, verdict: Verdict | None, error: str | None) -> dict[str, Any]:
+    dimension = DIMENSIONS[name]
+    return {
+        "name": name,
+        "group": dimension.group,
+        "weight": dimension.weight,
+        "score": None if verdict is None else verdict.score,
+        "normalised": None if verdict is None else dimension.normalise(verdict.score),
+        "videos": 0 if verdict is None else len(verdict.videos),
+        "seconds": None if verdict is None else verdict.seconds,
+        "error": error,
+    }
+
+
+def common_document(a: Path, b: Path, found: Mapping[str, Fidelity], notes: Sequence[str]) -> dict[str, Any]:
+    """Sum up the figures of all pairs, by the names of their files; `a` has the references."""
+    worst: dict[str, dict[str, Any] | None] = {}
+    for metric in METRICS:
+        means = {name: one.mean for name, fidelity in found.items() if (one := fidelity[metric]) is not None}
+        name = _WORST[metric](means, key=lambda key: means[key]) if means else None
+        worst[metric] = None if name is None else {"name": name, "mean": means[name]}
+    return {
+        "version": COMMON_VERSION,
+        "convention": CONVENTION,
+        "a": str(a),
+        "b": str(b),
+        **plain(over_files(list(found.values()))),
+        "worst": worst,
+        "files": {name: plain(fidelity) for name, fidelity in found.items()},
+        "notes": list(notes),
+    }
+
+
+def write_checked(document: dict[str, Any], path: Path) -> None:
+    """Write a document, checked against the schema of its name.
+
+    Raises:
+        OutputError: it cannot be written, or does not fit.
+    """
+    schema = read_schema(f"{path.stem}.schema.json")
+    check_document(document, schema, f"{path.name} of navicache", "run the same command again")
+    write_document(document, path)

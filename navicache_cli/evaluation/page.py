@@ -1,0 +1,96 @@
+"""The pages: one index.html each, readable offline, of the comparison's parts and a table of their own."""
+
+from __future__ import annotations
+
+import os
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from ..compare.page import asset, fill_page
+from ..errors import NavicacheError
+from ..files import write_atomically
+
+_PAIRS = ("elements.js", "common.js", "player.js", "videos.js")
+_VBENCH = ("elements.js", "player.js")
+
+
+def write_pairs_page(document: dict[str, Any], folder: Path) -> Path:
+    """Write index.html for common metrics, with every pair to watch side by side, and return its path.
+
+    Args:
+        document: see `documents.common_document`.
+        folder: where the page goes.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    a, b = Path(document["a"]), Path(document["b"])
+    names = list(document["files"])
+    sides = {"reference": a, "compared": b}
+    cells = [
+        {"setting": side, "prompt": i, "seed": 0, "video": _link(place / name, folder), "key": f"{side} {i}",
+         **{metric: _mean(document["files"][name][metric], side) for metric in ("psnr", "ssim", "lpips")}}
+        for i, name in enumerate(names)
+        for side, place in sides.items()
+    ]  # fmt: skip
+    # As a comparison has it, of two settings.
+    comparison = {
+        "settings": [{"name": side, "method": side} for side in sides],
+        "prompts": names,
+        "seeds": [0],
+        "cells": cells,
+        "plan": {"fps": {"value": _fps(a / names[0])}},
+    }
+    data = {"document": document, "comparison": comparison}
+    return _write(folder, "pairs", _PAIRS, data)
+
+
+def write_vbench_page(document: dict[str, Any], videos: Path, folder: Path) -> Path:
+    """Write index.html for VBench's scores, with the videos of each dimension, and return its path.
+
+    Args:
+        document: see `documents.vbench_document`.
+        videos: the folder of videos.
+        folder: where the page goes.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    names = [video["name"] for video in document["videos"]]
+    links = {name: _link(videos / name, folder) for name in names}
+    return _write(
+        folder, "vbench", _VBENCH, {"document": document, "links": links, "fps": _fps(videos / names[0])}
+    )
+
+
+def _write(folder: Path, name: str, parts: tuple[str, ...], data: dict[str, Any]) -> Path:
+    scripts = [*map(asset, parts), _own(f"{name}.js")]
+    style = asset("page.css") + _own("evaluation.css")
+    path = folder / "index.html"
+    write_atomically(path, fill_page(_own(f"{name}.html"), style, scripts, data))
+    return path
+
+
+def _own(name: str) -> str:
+    return files("navicache_cli.evaluation").joinpath("page").joinpath(name).read_text("utf-8")
+
+
+def _link(video: Path, folder: Path) -> str:
+    """The address of a video from a page in `folder`; names hold spaces, and may hold # and %."""
+    return quote(Path(os.path.relpath(video, folder)).as_posix())
+
+
+def _mean(series: dict[str, Any] | None, side: str) -> float | None:
+    return None if series is None or side == "reference" else series["mean"]
+
+
+def _fps(video: Path) -> float:
+    """Frames a second of a video; the players need a number, even of one that cannot be read."""
+    from ..video import read_video
+
+    try:
+        return read_video(video)[1]
+    except NavicacheError:
+        return 8.0

@@ -1,0 +1,152 @@
+"""`navicache eval common`: the figures of `metrics`, kept, and measured again where files change."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from navicache_cli.app import app
+from navicache_cli.documents import check_document, read_schema
+from navicache_cli.errors import NavicacheError, OutputError, UsageError
+from navicache_cli.evaluation.store import PairLog, pair_key
+from navicache_cli.pairs import Series
+from navicache_cli.video import write_video
+from tests.test_metrics_command import pattern
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folders a and b: same.mp4 is the same in both, the others differ. Read only."""
+    root = tmp_path_factory.mktemp("folders")
+    for folder, seeds in {"a": (1, 2, 3), "b": (1, 4, 5)}.items():
+        (root / folder).mkdir()
+        for name, seed in zip(("same", "near", "far, 100% #1 </script>"), seeds, strict=True):
+            write_video(pattern(seed), root / folder / f"{name.replace('/', '_')}.mp4", 8, {})
+    return root
+
+
+@pytest.fixture
+def run(folders, tmp_path, monkeypatch):
+    """Run a command in a copy of the folders; returns its output and what it said beside it."""
+    for name in "ab":
+        shutil.copytree(folders / name, tmp_path / name)
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments: str) -> tuple[str, str]:
+        done = CliRunner().invoke(app, list(arguments))
+        if isinstance(done.exception, NavicacheError):
+            raise done.exception
+        assert done.exit_code == 0, (done.output, done.exception)
+        return done.stdout, done.stderr
+
+    return run
+
+
+COMMON = ("eval", "common", "a", "b", "--no-lpips", "--output-dir", "out")
+
+
+def document(folder: Path) -> dict:
+    found = json.loads((folder / "common_metrics.json").read_text())
+    check_document(found, read_schema("common_metrics.schema.json"), "document", "")
+    return found
+
+
+def test_the_figures_are_those_of_metrics(run, tmp_path):
+    shown, said = run(*COMMON)
+    found = document(tmp_path / "out")
+    metrics = json.loads(run("metrics", "a", "b", "--no-lpips", "--json")[0])
+    assert {key: value for key, value in found.items() if key not in ("version", "worst")} == metrics
+    means = {name: entry["psnr"]["mean"] for name, entry in found["files"].items()}
+    worst = min(means, key=means.get)
+    assert found["worst"]["psnr"] == {"name": worst, "mean": means[worst]}
+    assert found["worst"]["lpips"] is None
+    assert means["same.mp4"] == 100
+    assert f"{found['psnr']['mean']:.2f}" in shown
+    assert "3 pairs: 3 measured, 0 kept" in said
+    assert (tmp_path / "out/index.html").is_file()
+
+
+def test_again_measures_what_changed(run, tmp_path):
+    run(*COMMON)
+    first = document(tmp_path / "out")
+    shown, said = run(*COMMON, "--json", "--no-page")
+    assert "3 pairs: 0 measured, 3 kept" in said
+    assert json.loads(shown) == first
+    shutil.copy(tmp_path / "a/near.mp4", tmp_path / "b/near.mp4")
+    assert "3 pairs: 1 measured, 2 kept" in run(*COMMON)[1]
+    changed = document(tmp_path / "out")
+    assert changed["files"]["near.mp4"]["psnr"]["mean"] == 100
+    assert changed["files"]["same.mp4"] == first["files"]["same.mp4"]
+
+
+@pytest.mark.parametrize("keep", [0, 1, 2])
+def test_a_killed_run_goes_on_where_it_was(run, tmp_path, keep):
+    """Of the log there are `keep` whole lines and half of the next one."""
+    run(*COMMON)
+    first = document(tmp_path / "out")
+    log = tmp_path / "out/pairs.jsonl"
+    lines = log.read_text().splitlines(keepends=True)
+    log.write_text("".join(lines[:keep]) + lines[keep][: len(lines[keep]) // 2])
+    (tmp_path / "out/common_metrics.json").unlink()
+    assert f"3 pairs: {3 - keep} measured, {keep} kept" in run(*COMMON)[1]
+    assert document(tmp_path / "out") == first
+    assert "3 pairs: 0 measured, 3 kept" in run(*COMMON)[1], "what was cut off is in nobody's way"
+
+
+def test_a_pair_without_lpips_is_measured_again_where_it_is_asked_for(tmp_path):
+    path = tmp_path / "pairs.jsonl"
+    key = pair_key(["a", "b"])
+    plain = {"psnr": Series(30.0, [30.0]), "ssim": Series(0.9, [0.9]), "lpips": None}
+    PairLog(path).add("x.mp4", key, plain)
+    assert PairLog(path).find(key, with_lpips=False) == plain
+    assert PairLog(path).find(key, with_lpips=True) is None
+    full = {**plain, "lpips": Series(0.1, [0.1])}
+    PairLog(path).add("x.mp4", key, full)
+    assert PairLog(path).find(key, with_lpips=True) == full
+    assert PairLog(path).find(key, with_lpips=False) == plain, "left out where it was not asked for"
+    assert PairLog(path).find(pair_key(["b", "a"]), with_lpips=False) is None
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "[]",
+        "null",
+        '{"key": "K"}',
+        '{"key": "K", "metrics": {"psnr": 3}}',
+        '{"key": "K", "metrics": {"psnr": {"mean": NaN, "per_frame": [1]}}}',
+        "\xff",
+    ],
+)
+def test_a_damaged_line_counts_for_nothing(tmp_path, line):
+    path = tmp_path / "pairs.jsonl"
+    path.write_text(line, "latin-1")
+    assert PairLog(path).find("K", with_lpips=False) is None
+    fidelity = {"psnr": Series(30.0, [30.0]), "ssim": Series(0.9, [0.9]), "lpips": None}
+    PairLog(path).add("x.mp4", "K", fidelity)
+    assert PairLog(path).find("K", with_lpips=False) == fidelity
+
+
+def test_missing_partners_files_and_folders(run, tmp_path):
+    with pytest.raises(UsageError, match="expected two folders"):
+        run("eval", "common", "a/same.mp4", "b/same.mp4")
+    with pytest.raises(OutputError, match="none is not there"):
+        run("eval", "common", "a", "none")
+    (tmp_path / "b/same.mp4").unlink()
+    with pytest.raises(UsageError, match=r"b has no same\.mp4"):
+        run(*COMMON)
+    with pytest.raises(UsageError, match=r"b has no same\.mp4"):
+        run("eval", "common", "b", "a")
+    assert not (tmp_path / "out").exists(), "nothing was started"
+
+
+def test_a_pair_that_does_not_fit_keeps_those_before(run, tmp_path):
+    write_video(pattern(1, frames=2), tmp_path / "b/same.mp4", 8, {}, overwrite=True)
+    with pytest.raises(UsageError, match=r"expected b/same\.mp4 to have 3 frames"):
+        run(*COMMON)
+    shutil.copy(tmp_path / "a/same.mp4", tmp_path / "b/same.mp4")
+    assert "3 pairs: 1 measured, 2 kept" in run(*COMMON)[1]
