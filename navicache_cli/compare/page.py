@@ -7,7 +7,7 @@ element, and the script puts text on the page as text, never as HTML.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,9 @@ from typing import Any
 from ..files import write_atomically
 from .document import Comparison
 
-_SCRIPTS = ("common.js", "frontier.js", "table.js", "player.js", "strip.js", "videos.js", "page.js")
+_SCRIPTS = (
+    "elements.js", "common.js", "frontier.js", "table.js", "player.js", "strip.js", "videos.js", "page.js",
+)  # fmt: skip
 
 
 def write_page(comparison: Comparison, reports: Mapping[str, dict[str, Any]], folder: Path) -> Path:
@@ -29,7 +31,7 @@ def write_page(comparison: Comparison, reports: Mapping[str, dict[str, Any]], fo
     Raises:
         OutputError: the page cannot be written.
     """
-    steps = {cell.key: _steps(reports[cell.key]) for cell in comparison.cells}
+    steps = {cell.key: strip_steps(reports[cell.key]) for cell in comparison.cells}
     data = {"comparison": comparison.to_json(), "steps": steps}
     path = folder / "index.html"
     write_atomically(path, page_text(data))
@@ -37,9 +39,20 @@ def write_page(comparison: Comparison, reports: Mapping[str, dict[str, Any]], fo
 
 
 def page_text(data: dict[str, Any]) -> str:
-    """Put style, script and data into the page."""
-    script = "\n".join(_asset(name) for name in _SCRIPTS)
-    text = _asset("page.html").replace("/* style */", _asset("page.css")).replace("/* script */", script)
+    """Return the page of a comparison with its data in it."""
+    return fill_page(asset("page.html"), asset("page.css"), map(asset, _SCRIPTS), data)
+
+
+def fill_page(html: str, style: str, scripts: Iterable[str], data: dict[str, Any]) -> str:
+    """Put the controls of videos, style, scripts and data into a page; other pages have parts of this one.
+
+    Args:
+        html: with the marks that `page.html` has.
+        style, scripts: that go into it.
+        data: JSON values, for the scripts.
+    """
+    text = html.replace("<!-- videos -->", asset("videos.html").strip())
+    text = text.replace("/* style */", style).replace("/* script */", "\n".join(scripts))
     # JSON may have its `<` written like this; HTML would take `</script>` or `<!--` for its own.
     plain = json.dumps(data, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
     # Last, as the data may hold anything, and in one place only.
@@ -47,12 +60,13 @@ def page_text(data: dict[str, Any]) -> str:
     return before + plain + after
 
 
-def _asset(name: str) -> str:
+def asset(name: str) -> str:
+    """Return a part of the page by its file's name."""
     return files("navicache_cli.compare").joinpath("page").joinpath(name).read_text("utf-8")
 
 
-def _steps(report: dict[str, Any]) -> dict[str, Any]:
-    """What the strip of steps shows of a cell, a list a quantity."""
+def strip_steps(report: dict[str, Any]) -> dict[str, Any]:
+    """Return what the strip of steps shows of a report, a list a quantity."""
     steps = report["steps"]
     return {
         "threshold": report["plan"].get("threshold", {}).get("value"),

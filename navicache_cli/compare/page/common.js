@@ -1,6 +1,4 @@
-"use strict";
-// Data of the page, and helpers all parts share. Text reaches the page as text only, never as HTML.
-const DATA = JSON.parse(document.getElementById("data").textContent);
+// The comparison, and helpers of all parts that show it.
 const COMPARISON = DATA.comparison;
 const BASELINE = COMPARISON.settings[0];
 const METHODS = [...new Set(COMPARISON.settings.slice(1).map((setting) => setting.method))];
@@ -11,28 +9,7 @@ const MEASURES = {
   lpips: { title: "LPIPS", unit: "", digits: 4, lessIsBetter: true },
 };
 
-const byId = (id) => document.getElementById(id);
-
-/** Make an element; children are elements or text. */
-function make(tag, attributes = {}, ...children) {
-  return fill(document.createElement(tag), attributes, children);
-}
-
-/** Make an SVG element. */
-function svg(tag, attributes = {}, ...children) {
-  return fill(document.createElementNS("http://www.w3.org/2000/svg", tag), attributes, children);
-}
-
-function fill(element, attributes, children) {
-  for (const [name, value] of Object.entries(attributes)) {
-    if (value !== undefined && value !== null && value !== false) element.setAttribute(name, value === true ? "" : value);
-  }
-  element.append(...children);
-  return element;
-}
-
 const show = (measure, value) => value.toFixed(MEASURES[measure].digits) + MEASURES[measure].unit;
-const percent = (ratio) => `${Math.round(ratio * 100)} %`;
 
 /** The colour of a method; past eight methods colours come again, with other marks. */
 const colour = (method) => `var(--line-${METHODS.indexOf(method) % 8})`;
