@@ -139,7 +139,8 @@ def _batch_report(
 ) -> None:
     """Sum up a batch, finished or not: skip ratios, speedup and fidelity, skips by step, videos to look at.
 
-    Writes batch-report.json and a page into the folder. Speedup, PSNR and SSIM are of videos made with --baseline.
+    Writes batch-report.json and a page into the folder. Speedup, PSNR and SSIM are of videos made with
+    --baseline.
     """
     from .commands.batch_report import batch_report
 

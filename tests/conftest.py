@@ -95,3 +95,20 @@ def prompt_file(tmp_path: Path) -> Path:
 def copied(tmp_path: Path) -> Callable[[Path], Path]:
     """Copy a folder, to change it."""
     return lambda folder: Path(shutil.copytree(folder, tmp_path / "copy"))
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """A headless Chromium, if there is one."""
+    sync_api = pytest.importorskip(
+        "playwright.sync_api", reason="pip install playwright, and playwright install chromium"
+    )
+    names = ("chromium", "chromium-browser", "google-chrome", "chrome")
+    found = next((path for name in names if (path := shutil.which(name))), None)
+    with sync_api.sync_playwright() as playwright:
+        if found is None and not Path(playwright.chromium.executable_path).exists():
+            pytest.skip("no Chromium: playwright install chromium, or apt-get install chromium")
+        # Containers have no user namespaces for the sandbox; the page is our own.
+        browser = playwright.chromium.launch(executable_path=found, args=["--no-sandbox"])
+        yield browser
+        browser.close()

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import io
 import json
-import shutil
 from itertools import pairwise
 from pathlib import Path
 
@@ -41,22 +40,6 @@ def test_the_page_is_one_file_that_names_no_other():
     text = page_text({})
     for outside in ("http://", "https://", '<link rel="stylesheet', "<script src", "@import", "url("):
         assert outside not in text.replace("http://www.w3.org/2000/svg", "")
-
-
-@pytest.fixture(scope="module")
-def browser():
-    sync_api = pytest.importorskip(
-        "playwright.sync_api", reason="pip install playwright, and playwright install chromium"
-    )
-    names = ("chromium", "chromium-browser", "google-chrome", "chrome")
-    found = next((path for name in names if (path := shutil.which(name))), None)
-    with sync_api.sync_playwright() as playwright:
-        if found is None and not Path(playwright.chromium.executable_path).exists():
-            pytest.skip("no Chromium: playwright install chromium, or apt-get install chromium")
-        # Containers have no user namespaces for the sandbox; the page is our own.
-        browser = playwright.chromium.launch(executable_path=found, args=["--no-sandbox"])
-        yield browser
-        browser.close()
 
 
 class Look:

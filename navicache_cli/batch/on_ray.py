@@ -108,7 +108,7 @@ def count_workers(cluster: Cluster, kind: str, there: int) -> int:
 
 
 def threads_each(cores: int, workers: int) -> int:
-    """Return how many threads a worker gets of the cores that all share; OMP_NUM_THREADS is an upper limit."""
+    """Return how many threads a worker gets of the cores that all share, at most OMP_NUM_THREADS."""
     share = max(1, cores // workers)
     limit = os.environ.get("OMP_NUM_THREADS", "")
     return min(share, int(limit)) if limit.isdigit() and int(limit) else share
@@ -245,11 +245,10 @@ def _connect(ray: ModuleType, cluster: Cluster) -> None:
         # "local" starts one of its own, whatever RAY_ADDRESS says.
         ray.init(address=cluster.address or "local", **quiet)
     except (ConnectionError, RuntimeError, ValueError, OSError, ray.exceptions.RayError) as error:
-        what = f"reach Ray at {cluster.address}" if cluster.address else "start Ray on this machine"
-        raise BackendError(
-            f"cannot {what}: {one_line(error)}",
-            "ray status, on that machine; or drop --ray-address" if cluster.address else "use --engine serial",
-        ) from error
+        what, mend = "start Ray on this machine", "use --engine serial"
+        if cluster.address:
+            what, mend = f"reach Ray at {cluster.address}", "ray status, on that machine; or drop --ray-address"
+        raise BackendError(f"cannot {what}: {one_line(error)}", mend) from error
 
 
 def _cannot_load(cause: BaseException, model: str) -> NavicacheError:

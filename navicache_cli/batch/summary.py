@@ -1,11 +1,11 @@
 """What a batch adds up to: skip ratios, times, speedups and fidelity of its finished videos.
 
-`batch-report.json` holds a `Summary`. Speedup, PSNR and SSIM are there for videos made with `--baseline`.
+`batch-report.json` holds a `Summary`; its schema is `batch_report.schema.json`. Speedup, PSNR and SSIM are
+there for videos made with `--baseline`.
 """
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
@@ -14,18 +14,16 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import NavicacheError, OutputError
+from ..documents import check_document, read_schema, write_document
+from ..errors import OutputError
 from ..presets import OFF
-from ..report import plan_values, read_report
-from .folder import REPORTS, VIDEOS, report_name
+from ..report import read_report
+from .finished import Options, read_finished
+from .folder import REPORTS, report_name
 from .manifest import DONE, FAILED, Record, read_manifests
-from .names import check_path
 
 SUMMARY_VERSION = 1
 MOST_LISTED = 8  # of the slowest, of the worst …
-# What a setting is; the first two make its name, the others where they differ between settings of one name.
-_OF_A_SETTING = ("method", "mode", "model", "task", "threshold", "align_steps", "estimator", "size", "steps")
-_OF_OFF = ("method", "mode", "model", "task", "size", "steps")
 
 
 @dataclass(frozen=True)
@@ -126,20 +124,6 @@ class Summary:
         return asdict(self)
 
 
-Options = tuple[tuple[str, str], ...]  # of a setting: names and values
-
-
-@dataclass(frozen=True)
-class _Read:
-    """What is kept of a finished video's report."""
-
-    name: str
-    model: str
-    options: Options
-    computed: list[bool]
-    facts: dict[str, Any]  # of a `Video`
-
-
 def summarise(root: Path) -> Summary:
     """Sum up the folder of a batch, finished or not.
 
@@ -148,9 +132,9 @@ def summarise(root: Path) -> Summary:
     """
     records = read_manifests(root)
     if not records:
-        raise OutputError(f"expected the folder of a batch; {root} has no manifest", "navicache batch … first")
+        raise OutputError(f"expected a batch's folder; {root} has no manifest", "navicache batch … first")
     done = [name for name, record in sorted(records.items()) if record["state"] == DONE]
-    found, unread = _read_all(root, done)
+    found, unread = read_finished(root, done)
     if not found:
         raise OutputError(f"expected finished videos in {root}; found none", "navicache batch … first")
     names = name_settings([one.options for one in found])
@@ -176,6 +160,19 @@ def summarise(root: Path) -> Summary:
     )
 
 
+def write_summary(summary: Summary, root: Path) -> Path:
+    """Write batch-report.json into the batch's folder, checked against its schema, and return its path.
+
+    Raises:
+        OutputError: the folder cannot be written, or the document does not fit.
+    """
+    document, path = summary.to_json(), root / "batch-report.json"
+    schema = read_schema("batch_report.schema.json")
+    check_document(document, schema, "navicache batch report", "run `navicache batch-report` again")
+    write_document(document, path)
+    return path
+
+
 def name_settings(found: Iterable[Options]) -> dict[Options, str]:
     """Name settings by method and mode, and by what else differs between those of one method and mode."""
     groups: dict[str, list[Options]] = {}
@@ -196,46 +193,6 @@ def read_listed(summary: Summary, root: Path) -> dict[str, dict[str, Any]]:
     """Return the reports of the videos that are listed by name: the slowest, the worst."""
     listed = dict.fromkeys([*summary.slowest, *summary.most_skipped, *summary.worst])
     return {name: read_report(root / REPORTS / report_name(name)) for name in listed}
-
-
-def _read_all(root: Path, names: Sequence[str]) -> tuple[list[_Read], list[str]]:
-    """Read the reports of finished videos; return them and the names of those that cannot be read."""
-    found, unread = [], []
-    for name in names:
-        try:
-            # A manifest may have been edited: a name must not lead out of the folder.
-            check_path(name, "manifest")
-            found.append(_read(name, read_report(root / REPORTS / report_name(name))))
-        except (NavicacheError, KeyError, ZeroDivisionError):
-            unread.append(name)
-    return found, unread
-
-
-def _read(name: str, report: dict[str, Any]) -> _Read:
-    """Keep what is summed up; reports of many videos would fill the memory.
-
-    Raises:
-        KeyError: an option is missing.
-        ZeroDivisionError: there are no steps.
-    """
-    computed = [bool(step["computed"]) for step in report["steps"]]
-    values = {**plan_values(report), "steps": len(computed)}
-    keys = _OF_OFF if values["method"] == OFF else _OF_A_SETTING
-    times, baseline = report["timings_s"], report.get("baseline", {})
-    facts = {
-        "prompt": str(values["prompt"]),
-        "seed": values["seed"],
-        "steps": len(computed),
-        "skipped": computed.count(False),
-        "skip_ratio": computed.count(False) / len(computed),
-        "denoise_s": _number(times["denoise"]) or 0.0,
-        "total_s": _number(times["total"]) or 0.0,
-        **{key: _number(baseline.get(key)) for key in ("speedup", "psnr", "ssim")},
-        "video": f"{VIDEOS}/{name}",
-        "report": f"{REPORTS}/{report_name(name)}",
-    }
-    options = tuple((key, str(values[key])) for key in keys)
-    return _Read(name, str(report["model"]["name"]), options, computed, facts)
 
 
 def _setting(name: str, videos: Sequence[Video], computed: Sequence[Sequence[bool]]) -> SettingSummary:
@@ -287,12 +244,3 @@ def _notes(videos: Sequence[Video], unread: Sequence[str], states: Counter[str])
     if unfinished:
         notes.append(f"{unfinished} videos were started and are not finished")
     return notes
-
-
-def _number(value: Any) -> float | None:
-    """A report's number, or None for one that no JSON can hold again."""
-    try:
-        number = float(value)
-    except (TypeError, ValueError, OverflowError):
-        return None
-    return number if math.isfinite(number) else None

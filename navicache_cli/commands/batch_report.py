@@ -9,8 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from .. import terminal
-from ..batch.summary import Distribution, Summary, read_listed, summarise
-from ..documents import write_document
+from ..batch.summary import Distribution, Summary, read_listed, summarise, write_summary
 
 SHOWN = 3  # of the slowest, and so on; the page has more
 
@@ -27,8 +26,7 @@ def batch_report(folder: Path, page: bool = True, as_json: bool = False) -> None
         OutputError: it is no such folder, nothing is finished in it, or it cannot be written.
     """
     summary = summarise(folder)
-    written = [folder / "batch-report.json"]
-    write_document(summary.to_json(), written[0])
+    written = [write_summary(summary, folder)]
     if page:
         from ..batch.page import write_page
 
@@ -63,7 +61,8 @@ def _show(summary: Summary) -> None:
 def _settings_table(summary: Summary) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("setting", overflow="fold")
-    for heading in ("videos", "skipped", "least-most", "seconds", "speedup", "PSNR", "worst", "SSIM", "worst"):
+    measures = ("seconds", "speedup", "PSNR", "worst", "SSIM", "worst")
+    for heading in ("videos", "skipped", "least-most", *measures):
         table.add_column(heading, justify="right", no_wrap=True)
     for setting in summary.settings:
         skipped = setting.skip_ratio
