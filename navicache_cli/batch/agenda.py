@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from .folder import Folder, Standing
 from .items import Item
 from .making import Checked, Made, failure
-from .manifest import DONE, FAILED, STARTED, Manifest
+from .manifest import DONE, FAILED, STARTED, Manifest, Record
 
 if TYPE_CHECKING:
     from .progress import BatchProgress
@@ -78,6 +78,7 @@ class Agenda:
         self._checked, self._folder, self._manifest = checked, folder, manifest
         self._progress, self._outcome = progress, outcome
         self._retry, self._max_failures = retry, max_failures
+        self._abandoned: list[tuple[Item, Record]] = []
 
     @property
     def empty(self) -> bool:
@@ -137,7 +138,13 @@ class Agenda:
 
     def abandon(self, task: Task) -> None:
         """Remove the hidden files of a task whose process is gone."""
-        self._folder.clear(task.item, self._manifest.records.get(task.item.name))
+        self._abandoned.append((task.item, self._manifest.records[task.item.name]))
+        self._folder.clear(*self._abandoned[-1])
+
+    def clear(self) -> None:
+        """Remove them again: an encoder outlives the process that started it by some moments."""
+        for item, record in self._abandoned:
+            self._folder.clear(item, record)
 
     @property
     def _stopped(self) -> bool:

@@ -82,7 +82,7 @@ def work_on_ray(
         identity = identify(folder.root) if cluster.address else ""
         orders = Orders(plan, folder, os.getcwd(), identity, threads, where)
         # Each asks for one core, whatever it uses, so that as many as there are cores fit on any machines.
-        options = {"num_cpus": 1, "num_gpus": int(kind == "GPU"), "scheduling_strategy": "SPREAD"}
+        options = {f"num_{kind.lower()}s": 1, "scheduling_strategy": "SPREAD"}
         engine = _Engine(ray, ray.remote(Maker).options(**options), orders, agenda, progress)
         engine.work(workers)
     finally:
@@ -159,6 +159,7 @@ class _Engine:
         for _, task in self._pending.values():
             if task is not None:
                 self._agenda.abandon(task)
+        self._agenda.clear()
 
     def _is_open(self) -> bool:
         at_work = any(task is not None for _, task in self._pending.values())
