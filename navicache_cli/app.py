@@ -131,22 +131,6 @@ def _batch(
     batch(file, layers, choices, dry_run=dry_run, as_json=as_json, quiet=quiet)
 
 
-@app.command("batch-report")
-def _batch_report(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The --output-dir of batch.")],
-    page: Annotated[bool, typer.Option("--page/--no-page", help="Write index.html too.")] = True,
-    as_json: Annotated[bool, typer.Option("--json", help="Print batch-report.json, nothing else.")] = False,
-) -> None:
-    """Sum up a batch, finished or not: skip ratios, speedup and fidelity, skips by step, videos to look at.
-
-    Writes batch-report.json and a page into the folder. Speedup, PSNR and SSIM are of videos made with
-    --baseline.
-    """
-    from .commands.batch_report import batch_report
-
-    batch_report(folder.expanduser(), page, as_json)
-
-
 COMPARED = "What to compare"
 # Of generate: what a comparison decides itself, and where a single video would go.
 NOT_COMPARED = (
@@ -203,6 +187,22 @@ def _compare(
     assignments, config = options.pop("assignments") or [], options.pop("config")
     request = Request(methods, modes, tuple(sweep or ()), prompts, seeds, lpips, page, as_json)
     compare(request, {**options, "output_dir": output_dir}, assignments, config)
+
+
+@app.command("batch-report")
+def _batch_report(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The --output-dir of batch.")],
+    page: Annotated[bool, typer.Option("--page/--no-page", help="Write index.html too.")] = True,
+    as_json: Annotated[bool, typer.Option("--json", help="Print batch-report.json, nothing else.")] = False,
+) -> None:
+    """Sum up a batch, finished or not: skip ratios, speedup and fidelity, skips by step, videos to look at.
+
+    Writes batch-report.json and a page into the folder. Speedup, PSNR and SSIM are of videos made with
+    --baseline.
+    """
+    from .commands.batch_report import batch_report
+
+    batch_report(folder.expanduser(), page, as_json)
 
 
 @app.command("calibrate")

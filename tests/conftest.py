@@ -7,7 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -98,8 +98,8 @@ def copied(tmp_path: Path) -> Callable[[Path], Path]:
 
 
 @pytest.fixture(scope="module")
-def browser():
-    """A headless Chromium, if there is one."""
+def browser() -> Iterator[Any]:
+    """A headless Chromium."""
     sync_api = pytest.importorskip(
         "playwright.sync_api", reason="pip install playwright, and playwright install chromium"
     )

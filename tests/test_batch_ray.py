@@ -122,10 +122,11 @@ input()
 def test_failures_on_a_cluster_that_runs(ray, tmp_path):
     """Started by another process; it goes on afterwards. One video cannot be written, one is refused."""
     rows = [
-        {"prompt": "a red circle", "output": "a.mp4"},  # Its report would be where the other's folder is.
-        {"prompt": "a blue star", "output": "a.json/b.mp4"},
+        {"prompt": "a red circle", "output": "a.mp4"},
+        {"prompt": "a blue star", "output": "b.mp4"},
         {"prompt": "a hippopotamus", "output": "c.mp4"},
     ]
+    (tmp_path / "out/reports/a.json").mkdir(parents=True)
     (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
     environment = clean_environment(RAY_AUTH_MODE="token", RAY_USAGE_STATS_ENABLED="0")
     pipe = subprocess.PIPE
@@ -142,7 +143,7 @@ def test_failures_on_a_cluster_that_runs(ray, tmp_path):
         cluster.communicate("\n")
     assert done.returncode == 8, done.stderr
     outcome = json.loads(done.stdout)
-    assert outcome["made"] == ["a.json/b.mp4"]
+    assert outcome["made"] == ["b.mp4"]
     assert sorted(outcome["failed"]) == ["a.mp4", "c.mp4"]
     assert "cannot write" in outcome["failed"]["a.mp4"]
     assert "no word" in outcome["failed"]["c.mp4"]

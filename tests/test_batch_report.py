@@ -14,6 +14,7 @@ from navicache_cli.batch.summary import name_settings, summarise
 from navicache_cli.errors import OutputError
 from navicache_cli.report import read_report
 from tests.batches import SHORT, digests, records, run
+from tests.browsing import Look
 from tests.program import invoke
 
 HOSTILE = (
@@ -155,18 +156,15 @@ def test_no_text_can_leave_its_element():
         assert outside not in text.replace("http://www.w3.org/2000/svg", "")
 
 
+LOADED = "() => [...document.querySelectorAll('video')].every((one) => one.readyState >= 1)"
+
+
 @pytest.mark.parametrize("width", [320, 1100])
 def test_the_page_in_a_browser(batch, browser, width):
-    page = browser.new_page(viewport={"width": width, "height": 900})
-    complaints, requests = [], []
-    page.on("console", lambda m: complaints.append(m.text) if m.type in ("error", "warning") else None)
-    page.on("pageerror", lambda error: complaints.append(str(error)))
-    page.on("request", lambda request: requests.append(request.url))
-    page.goto((batch / "index.html").resolve().as_uri())
-    loaded = "[...document.querySelectorAll('video')].every((one) => one.readyState >= 1)"
-    page.wait_for_function(f"() => {loaded}")
-    assert complaints == []
-    assert all(url.startswith(("file://", "data:")) for url in requests)
+    look = Look(browser, batch, LOADED, viewport={"width": width, "height": 900})
+    page = look.page
+    assert look.complaints == []
+    assert all(url.startswith(("file://", "data:")) for url in look.requests)
     assert page.evaluate("window.stolen") is None
     document = json.loads((batch / "batch-report.json").read_text())
     prompts = {video["name"]: video["prompt"] for video in document["videos"]}

@@ -16,11 +16,13 @@ import pytest
 from PIL import Image
 
 from navicache_cli.compare.page import page_text
+from tests.browsing import Look
 from tests.comparison import PROMPTS, SETTINGS
 
 FPS, FRAMES = 8, 17
 TIMES = "() => VIDEOS.player.videos.map((video) => video.currentTime)"
 MOVING = "VIDEOS.player.videos.every((video) => !video.paused && !video.seeking)"
+READY = "() => VIDEOS.player.videos.length > 0 && VIDEOS.player.frames() > 1"
 STILL = "VIDEOS.player.videos.every((video) => video.readyState >= 2 && !video.seeking)"
 
 
@@ -42,23 +44,6 @@ def test_the_page_is_one_file_that_names_no_other():
         assert outside not in text.replace("http://www.w3.org/2000/svg", "")
 
 
-class Look:
-    """A page opened from its file, and everything it complained about or asked for."""
-
-    def __init__(self, browser, folder: Path, **options) -> None:
-        options = {"viewport": {"width": 1100, "height": 900}, **options}
-        self.page = browser.new_page(**options)
-        self.complaints: list[str] = []
-        self.requests: list[str] = []
-        self.page.on(
-            "console", lambda m: self.complaints.append(m.text) if m.type in ("error", "warning") else None
-        )
-        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
-        self.page.on("request", lambda request: self.requests.append(request.url))
-        self.page.goto((folder / "index.html").resolve().as_uri())
-        self.page.wait_for_function("() => VIDEOS.player.videos.length > 0 && VIDEOS.player.frames() > 1")
-
-
 def cell_of(document: dict, setting: str) -> dict:
     """The setting's cell of the first prompt."""
     (cell,) = [one for one in document["cells"] if one["setting"] == setting and one["prompt"] == 0]
@@ -70,7 +55,7 @@ def look(browser, comparison):
     opened = []
 
     def open_page(folder: Path = comparison.folder, **options) -> Look:
-        opened.append(Look(browser, folder, **options))
+        opened.append(Look(browser, folder, READY, **options))
         return opened[-1]
 
     yield open_page
