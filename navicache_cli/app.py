@@ -125,9 +125,7 @@ def _batch(
     config, assignments = options.pop("config"), options.pop("assignments") or []
     flags = {**options, "output_dir": output_dir}
     layers = option_layers(flags, assignments, config, dict(os.environ))
-    choices = Choices(
-        name, seeds, methods, modes, shard, retry, max_failures, engine, workers, ray_address
-    )
+    choices = Choices(name, seeds, methods, modes, shard, retry, max_failures, engine, workers, ray_address)
     batch(file, layers, choices, dry_run=dry_run, as_json=as_json, quiet=quiet)
 
 

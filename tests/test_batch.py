@@ -18,7 +18,6 @@ from navicache_cli.report import read_report
 from navicache_cli.video import read_video
 from tests.batches import (
     NAMES,
-    PROGRAM,
     PROMPTS,
     QUICK,
     SHORT,
@@ -30,6 +29,7 @@ from tests.batches import (
     wait_for,
 )
 from tests.program import on_a_terminal
+
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory) -> Path:

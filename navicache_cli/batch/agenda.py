@@ -157,9 +157,7 @@ class Agenda:
 
     def _append(self, task: Task, state: str, **facts: Any) -> None:
         item = task.item
-        self._manifest.append(
-            item.name, state, settings=item.fingerprint(), attempt=task.attempt, **facts
-        )
+        self._manifest.append(item.name, state, settings=item.fingerprint(), attempt=task.attempt, **facts)
 
 
 def adopt(item: Item, folder: Folder, manifest: Manifest) -> None:

@@ -15,7 +15,6 @@ from ..report import plan_values, read_report
 from .items import Item, fingerprint
 from .manifest import DONE, STARTED, Record
 
-
 VIDEOS, REPORTS = "videos", "reports"
 
 

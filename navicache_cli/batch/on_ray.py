@@ -248,7 +248,7 @@ def _connect(ray: ModuleType, cluster: Cluster) -> None:
     except (ConnectionError, RuntimeError, ValueError, OSError, ray.exceptions.RayError) as error:
         what, mend = "start Ray on this machine", "use --engine serial"
         if cluster.address:
-            what, mend = f"reach Ray at {cluster.address}", "ray status, on that machine; or drop --ray-address"
+            what, mend = f"reach Ray at {cluster.address}", "`ray status` there; or drop --ray-address"
         raise BackendError(f"cannot {what}: {one_line(error)}", mend) from error
 
 

@@ -76,9 +76,7 @@ class Maker:
     def make(self, item: Item, replace: bool, notes: Sequence[str]) -> Made | dict[str, Any]:
         """Make a video; return what the manifest says of it, or of its failure."""
         try:
-            return make(
-                self._pipeline, self._folder, item, replace, notes, lambda *_: nullcontext(_ignore)
-            )
+            return make(self._pipeline, self._folder, item, replace, notes, lambda *_: nullcontext(_ignore))
         except Exception as error:
             return failure(error)
 

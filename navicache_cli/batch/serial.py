@@ -25,9 +25,7 @@ def work_serially(pipeline: Pipeline, folder: Folder, agenda: Agenda, progress: 
     while task := agenda.next():
         agenda.started(task, os.getpid())
         try:
-            made = make(
-                pipeline, folder, task.item, task.replace, agenda.notes(task), progress.watch
-            )
+            made = make(pipeline, folder, task.item, task.replace, agenda.notes(task), progress.watch)
         except Exception as error:
             agenda.failed(task, failure(error))
         else:
