@@ -77,7 +77,8 @@ def work_on_ray(
         resources = ray.cluster_resources()
         kind = "GPU" if resources.get("GPU", 0) >= 1 else "CPU"
         workers = min(count_workers(cluster, kind, int(resources.get(kind, 0))), count)
-        threads = threads_each(int(resources.get("CPU", 1)), workers)
+        cores = int(resources.get("CPU", 1)) if cluster.address else own_cores()
+        threads = threads_each(cores, workers)
         where = {name: value for name, value in os.environ.items() if name.startswith("NAVICACHE_")}
         identity = identify(folder.root) if cluster.address else ""
         orders = Orders(plan, folder, os.getcwd(), identity, threads, where)
@@ -105,6 +106,11 @@ def count_workers(cluster: Cluster, kind: str, there: int) -> int:
             f"--workers {there}" if there else "drop --ray-address",
         )
     return cluster.workers or max(there, 1)
+
+
+def own_cores() -> int:
+    """Return how many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def threads_each(cores: int, workers: int) -> int:
@@ -236,9 +242,8 @@ def _import_ray() -> ModuleType:
 def _connect(ray: ModuleType, cluster: Cluster) -> None:
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
     if not cluster.address:
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         quiet.update(
-            num_cpus=max(cluster.workers or 1, cores),
+            num_cpus=cluster.workers or own_cores(),
             include_dashboard=False,
             object_store_memory=OBJECT_STORE_BYTES,
         )
