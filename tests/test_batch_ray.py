@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,9 +16,15 @@ from pathlib import Path
 
 import pytest
 
+from navicache_cli.batch.agenda import Agenda, Outcome, Task
 from navicache_cli.batch.folder import Folder
+from navicache_cli.batch.items import make_items
+from navicache_cli.batch.making import Checked
+from navicache_cli.batch.manifest import Manifest
 from navicache_cli.batch.on_ray import Cluster, count_workers, threads_each
+from navicache_cli.batch.progress import BatchProgress
 from navicache_cli.batch.ray_worker import Maker, Orders, identify
+from navicache_cli.batch.rows import read_rows
 from navicache_cli.errors import OutputError, UsageError
 from navicache_cli.plan import Layer, resolve
 from tests.batches import NAMES, PROMPTS, QUICK, SHORT, digests, done_names, records, run, start, wait_for
@@ -172,6 +179,65 @@ def test_without_ray(prompts):
 ])  # fmt: skip
 def test_options_that_do_not_fit(prompts, arguments, told):
     assert_refused(run(prompts, "batch", "prompts.txt", *arguments), 2, told)
+
+
+@pytest.fixture
+def agenda(serial, tmp_path):
+    """Make the agenda of the batch of `serial`, in a folder with the files that are asked for."""
+    opened = []
+
+    def make(*files: str) -> tuple[Agenda, Outcome, Folder]:
+        rows = read_rows(serial.parent.parent / "prompts.txt")
+        options = {"steps": 4, "align_steps": 1, "threshold": 1000}
+        items = make_items(rows, [Layer("test", options)], "prompts.txt", "{prompt}-{n}.mp4", 2, [{}])
+        folder = Folder(tmp_path / "lost")
+        folder.prepare(items)
+        for name in files:
+            shutil.copy(serial.parent / name, folder.root / name)
+        opened.append(Manifest(folder.root, (1, 1)))
+        outcome, checked = Outcome(), Checked({item.name: [] for item in items}, {})
+        progress = BatchProgress(len(items), 0, 0, 0, quiet=True)
+        return Agenda(map(Task, items), checked, folder, opened[0], progress, outcome), outcome, folder
+
+    yield make
+    for manifest in opened:
+        manifest.__exit__(None, None, None)
+
+
+def test_a_video_that_ends_its_workers_fails_after_three(agenda):
+    """And what they left is removed, at once and at the end."""
+    to_do, outcome, folder = agenda()
+    for pid in (101, 102, 103):
+        task = to_do.next()
+        assert task.item.name == NAMES[0], "it comes back before the others"
+        assert task.replace == (pid > 101)
+        to_do.started(task, pid)
+        left = folder.videos / f".{NAMES[0][:40]}.{pid}-0123abcd.part.mp4"
+        left.touch()
+        to_do.lost(task, "killed")
+        assert not left.exists()
+    assert outcome.failed == {NAMES[0]: "3 workers ended while they made it; the last: killed"}
+    assert to_do.next().item.name == NAMES[1]
+    found = [(record["state"], record["pid"]) for record in records(folder.root)]
+    assert found[:3] == [("started", 101), ("started", 102), ("started", 103)]
+    assert found[3:] == [("failed", os.getpid())]
+    left.touch()  # By an encoder that outlived its process.
+    to_do.clear()
+    assert not left.exists()
+
+
+def test_a_worker_that_ends_after_its_report_has_made_the_video(agenda):
+    to_do, outcome, folder = agenda(
+        f"videos/{NAMES[0]}", f"reports/{NAMES[0].replace('.mp4', '.json')}", f"videos/{NAMES[1]}"
+    )
+    for name in NAMES[:2]:
+        task = to_do.next()
+        assert task.item.name == name
+        to_do.started(task, 101)
+        to_do.lost(task, "killed")
+    assert outcome.made == NAMES[:1]
+    assert done_names(folder.root) == NAMES[:1]
+    assert to_do.next().item.name == NAMES[1], "a video without its report is made again"
 
 
 def test_workers_and_their_threads(monkeypatch):
