@@ -26,12 +26,11 @@ import torch
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn, track
 from safetensors.torch import save_file
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from . import world
 from .codec import Codec, to_groups
 from .model import TinyWan, coordinates
-from .text import TEXT_LEN, TextEncoder, tokenize
+from .text import TextEncoder, tokenize
 
 SEED = 2026
 
@@ -87,8 +86,8 @@ DENOISER = StageSettings(
 )  # fmt: skip
 # Then once more, mostly on two objects: which of two motions belongs to which object is learnt last.
 PAIRS = StageSettings(
-    steps=10_000, batch=32, rate=8e-4, scenes=range(24_000, 48_000), two_objects=0.65,
-    phases=(Phase(0, 1.2, 5.0, 4),),
+    steps=4_000, batch=32, rate=1e-3, scenes=range(24_000, 48_000), two_objects=0.65,
+    phases=(Phase(0, 1.2, 5.0, 4), Phase(3_000, 1.2, 3.0, 4)),
 )  # fmt: skip
 DENOISER_STAGES = {"denoiser": DENOISER, "pairs": PAIRS}
 FITTED_VIDEOS = 400  # videos the encoder's components are fitted to
@@ -249,7 +248,7 @@ def train_codec(out: Path, device: torch.device) -> Codec:
 def encode_world(
     name: str, settings: StageSettings, codec: Codec, out: Path, device: torch.device
 ) -> tuple[Tensor, Tensor]:
-    """Draw and encode the scenes of a stage: latents [N, 16, f, h, w] float16, tokens [N, TEXT_LEN]."""
+    """Draw and encode the scenes of a stage: latents [N, 16, f, h, w] float16, tokens [N, 2, TEXT_LEN]."""
     cache = out / f"{name}_latents.pt"
     if not cache.exists():
         latents, tokens = [], []
@@ -257,9 +256,7 @@ def encode_world(
         chunks = math.ceil(len(settings.scenes) / CHUNK)
         for frames, prompts in track(draw_in_parallel(settings), cache.stem, total=chunks):
             latents.append(codec.encode(to_unit(frames).to(device)).half().cpu())
-            for prompt in prompts:
-                indices = tokenize(prompt).indices
-                tokens.append(F.pad(torch.tensor(indices), (0, TEXT_LEN - len(indices)), value=-1))
+            tokens += [tokenize(prompt).padded() for prompt in prompts]
         torch.save({"latents": torch.cat(latents), "tokens": torch.stack(tokens)}, cache)
     data = torch.load(cache, weights_only=True)
     return data["latents"], data["tokens"]
@@ -311,14 +308,13 @@ def batches_of(
     device: torch.device,
 ) -> Callable[[int], tuple[Tensor, Tensor, Tensor, Tensor]]:
     """Return what maps a step to its batch: latents, prompts, noise levels and the weight of each channel."""
-    empty = torch.full((TEXT_LEN,), -1)
-    empty[0] = 0
+    empty = tokenize("").padded()
 
     def batch_at(step: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         rng = np.random.default_rng((SEED + settings.scenes.start, step))
         chosen = torch.from_numpy(rng.integers(0, len(latents), settings.batch))
         dropped = torch.from_numpy(rng.random(settings.batch) < PROMPT_DROPOUT)
-        prompts = torch.where(dropped[:, None], empty, tokens[chosen])
+        prompts = torch.where(dropped[:, None, None], empty, tokens[chosen])
         phase = settings.phase_at(step)
         sigma = noise_levels(phase, settings.batch)
         weight = torch.where(coloured, phase.colour, 1.0)

@@ -25,6 +25,7 @@ PANS = ("", "left", "right")
 VELOCITY = {"right": (1, 0), "left": (-1, 0), "up": (0, -1), "down": (0, 1)}  # x to the right, y down
 HELD_OUT_SHARE = 0.05  # of all object descriptions, kept out of training
 TWO_OBJECTS_SHARE = 0.3  # of all scenes
+READING_ORDER = 16  # by how much, at least, x + y of two objects differ, in pixels
 
 
 @dataclass(frozen=True)
@@ -88,10 +89,23 @@ def sample_path(
     return x, y, radius
 
 
+def room_between(paths: list[tuple[np.ndarray, np.ndarray, np.ndarray]]) -> float:
+    """How far two objects keep apart and in reading order, in pixels beyond what is needed."""
+    if len(paths) == 1:
+        return math.inf
+    (x0, y0, r0), (x1, y1, r1) = paths
+    gap = float((np.hypot(x0 - x1, y0 - y1) - r0 - r1).min())
+    order = float((x1 + y1 - x0 - y0).mean())
+    return min(gap, order - READING_ORDER)
+
+
 def sample_scene(
     rng: np.random.Generator, held_out: bool = False, two_objects: float = TWO_OBJECTS_SHARE
 ) -> Scene:
-    """Draw a scene. Two objects never share a colour, and are kept apart as far as chance allows.
+    """Draw a scene.
+
+    Two objects never share a colour, are kept apart as far as chance allows, and the first is further up and
+    left than the second: a prompt names them in reading order.
 
     Args:
         rng: source of all randomness.
@@ -105,17 +119,13 @@ def sample_scene(
         if is_held_out(*candidate) == held_out and candidate[0] not in [w[0] for w in words]:
             words.append(candidate)
     best: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
-    best_gap = -math.inf
+    best_room = -math.inf
     for _ in range(60):
         paths = [sample_path(rng, motion, count) for _, _, motion in words]
-        if count == 1:
-            best = paths
-            break
-        (x0, y0, r0), (x1, y1, r1) = paths
-        gap = float((np.hypot(x0 - x1, y0 - y1) - r0 - r1).min())
-        if gap > best_gap:
-            best, best_gap = paths, gap
-        if gap > 0:
+        room = room_between(paths)
+        if room > best_room:
+            best, best_room = paths, room
+        if room > 0:
             break
     things = tuple(
         Thing(c, s, m, *path, tilt=float(rng.uniform(-0.15, 0.15)))

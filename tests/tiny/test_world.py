@@ -83,6 +83,22 @@ def test_held_out_objects_are_few_and_never_drawn_for_training():
     assert set(tested) <= held_out
 
 
+def test_two_objects_stand_apart_and_in_reading_order():
+    rng = np.random.default_rng(2)
+    pairs = [world.sample_scene(rng, two_objects=1.0).things for _ in range(100)]
+    order = np.array([(b.x + b.y - a.x - a.y).mean() for a, b in pairs])
+    gap = np.array([(np.hypot(a.x - b.x, a.y - b.y) - a.radius - b.radius).min() for a, b in pairs])
+    assert np.mean((order >= world.READING_ORDER) & (gap > 0)) >= 0.98
+    assert order.min() > 0
+
+
+def test_share_of_two_objects():
+    rng = np.random.default_rng(3)
+    for share in (0.0, 0.5, 1.0):
+        counts = [len(world.sample_scene(rng, two_objects=share).things) for _ in range(200)]
+        assert np.mean(np.array(counts) == 2) == pytest.approx(share, abs=0.1)
+
+
 def test_unknown_shape_and_texture():
     with pytest.raises(ValueError, match="shape"):
         world.shape_distance("blob", np.zeros(1), np.zeros(1), np.ones(1))
