@@ -1,0 +1,270 @@
+"""`navicache batch --engine ray` on a real Ray: the videos of the engine serial, whatever ends a worker.
+
+Needs the package ray: `pip install 'navicache[ray]'`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from navicache_cli.batch.agenda import Agenda, Outcome, Task
+from navicache_cli.batch.folder import Folder
+from navicache_cli.batch.items import make_items
+from navicache_cli.batch.making import Checked
+from navicache_cli.batch.manifest import Manifest
+from navicache_cli.batch.on_ray import Cluster, count_workers, threads_each
+from navicache_cli.batch.progress import BatchProgress
+from navicache_cli.batch.ray_worker import Maker, Orders, identify
+from navicache_cli.batch.rows import read_rows
+from navicache_cli.errors import OutputError, UsageError
+from navicache_cli.plan import Layer, resolve
+from tests.batches import NAMES, PROMPTS, QUICK, SHORT, digests, done_names, records, run, start, wait_for
+from tests.conftest import clean_environment
+from tests.program import assert_refused
+
+TWO = (*QUICK, "--engine", "ray", "--workers", "2")
+
+
+@pytest.fixture(scope="module")
+def ray():
+    return pytest.importorskip("ray", reason="pip install 'navicache[ray]'")
+
+
+@pytest.fixture
+def prompts(tmp_path) -> Path:
+    (tmp_path / "prompts.txt").write_text("\n".join(PROMPTS) + "\n")
+    return tmp_path
+
+
+@pytest.fixture(scope="module")
+def serial(tmp_path_factory) -> Path:
+    """The videos made one after the other. Read only."""
+    folder = tmp_path_factory.mktemp("serial")
+    (folder / "prompts.txt").write_text("\n".join(PROMPTS) + "\n")
+    done = run(folder, "batch", "prompts.txt", *QUICK, "-q")
+    assert done.returncode == 0, done.stderr
+    return folder / "out/videos"
+
+
+def is_running(pid: int) -> bool:
+    """Whether a process is there and has not ended."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
+    except OSError:
+        return False
+    return state != "Z"
+
+
+def wait_until(told: str, condition) -> None:
+    for _ in range(6000):
+        if condition():
+            return
+        time.sleep(0.02)
+    raise AssertionError(f"waited in vain for {told}")
+
+
+def test_a_worker_is_killed_and_engines_are_mixed(ray, prompts, serial):
+    """A part by one engine, the rest by the other, one of whose two workers is killed over a video."""
+    done = run(prompts, "batch", "prompts.txt", *QUICK, "--shard", "1/3", "-q")
+    assert done.returncode == 0, done.stderr
+    out = prompts / "out"
+    before = done_names(out)
+    assert len(before) == 2
+    process = start(prompts, *TWO, "--json")
+    log = out / "manifest.jsonl"
+    wait_until("a video begun by a worker", lambda: log.exists() and b"\n" in log.read_bytes())
+    victim = json.loads(log.read_text().split("\n")[0])
+    os.kill(victim["pid"], signal.SIGKILL)
+    stdout, stderr = process.communicate(timeout=300)
+    assert process.returncode == 0, stderr
+    assert digests(out / "videos") == digests(serial), "bit by bit, and no hidden file is left"
+    assert done_names(out) == sorted(NAMES), "each once"
+    outcome = json.loads(stdout)
+    assert sorted(outcome["kept"]) == before
+    assert sorted(outcome["kept"] + outcome["made"]) == sorted(NAMES)
+    began = [r["pid"] for r in records(out) if (r["state"], r["name"]) == ("started", victim["name"])]
+    assert len(began) == 2
+    assert began[0] == victim["pid"] != began[1], "another worker took it over"
+    # Nothing of Ray's own is shown.
+    assert [line for line in stderr.splitlines() if not line.startswith("[")] == []
+    done = run(prompts, "batch", "prompts.txt", *QUICK, "--json")
+    assert sorted(json.loads(done.stdout)["kept"]) == sorted(NAMES)
+
+
+def test_ctrl_c(ray, prompts):
+    process = start(prompts, *TWO)
+    wait_for(process, "[1/6]")
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 130, errors
+    assert "it goes on where it stopped" in errors
+    assert "Traceback" not in errors
+    out = prompts / "out"
+    assert not list(out.rglob(".*")), "no hidden file"
+    workers = {record["pid"] for record in records(out)} - {process.pid}
+    assert len(workers) == 2, "both were at work"
+    wait_until("the end of all workers", lambda: not any(map(is_running, workers)))
+    done = run(prompts, "batch", "prompts.txt", *QUICK, "--dry-run", "--json")
+    kept = [row["name"] for row in json.loads(done.stdout) if row["state"] == "finished"]
+    assert sorted(kept) == done_names(out)
+
+
+CLUSTER = """
+import ray
+ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+print(ray.get_runtime_context().gcs_address, flush=True)
+input()
+"""
+
+
+def test_failures_on_a_cluster_that_runs(ray, tmp_path):
+    """Started by another process; it goes on afterwards. One video cannot be written, one is refused."""
+    rows = [
+        {"prompt": "a red circle", "output": "a.mp4"},
+        {"prompt": "a blue star", "output": "b.mp4"},
+        {"prompt": "a hippopotamus", "output": "c.mp4"},
+    ]
+    (tmp_path / "out/reports/a.json").mkdir(parents=True)
+    (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    environment = clean_environment(RAY_AUTH_MODE="token", RAY_USAGE_STATS_ENABLED="0")
+    pipe = subprocess.PIPE
+    with subprocess.Popen(
+        [sys.executable, "-c", CLUSTER], env=environment, stdin=pipe, stdout=pipe, text=True
+    ) as cluster:
+        address = cluster.stdout.readline().strip()
+        done = subprocess.run(
+            [sys.executable, "-m", "navicache_cli", "batch", "rows.jsonl", *SHORT, "--output-dir", "out",
+             "--engine", "ray", "--ray-address", address, "--retry", "1", "--json"],
+            cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300, check=False,
+        )  # fmt: skip
+        assert cluster.poll() is None, "the cluster is still there"
+        cluster.communicate("\n")
+    assert done.returncode == 8, done.stderr
+    outcome = json.loads(done.stdout)
+    assert outcome["made"] == ["b.mp4"]
+    assert sorted(outcome["failed"]) == ["a.mp4", "c.mp4"]
+    assert "cannot write" in outcome["failed"]["a.mp4"]
+    assert "no word" in outcome["failed"]["c.mp4"]
+    found = [(r["state"], r["attempt"]) for r in records(tmp_path / "out") if r["name"] == "a.mp4"]
+    assert found == [("started", 1), ("failed", 1), ("started", 2), ("failed", 2)]
+    assert "Traceback" not in done.stderr
+
+
+def test_nobody_answers_at_the_address(ray, prompts):
+    done = run(prompts, "batch", "prompts.txt", *QUICK, "--engine", "ray", "--ray-address", "127.0.0.1:1")
+    assert_refused(done, 3, "cannot reach Ray at 127.0.0.1:1")
+
+
+def test_without_ray(prompts):
+    hidden = "import sys; sys.modules['ray'] = None; import navicache_cli.app as app; app.main()"
+    done = run(prompts, "batch", "prompts.txt", *TWO, program=[sys.executable, "-c", hidden])
+    assert_refused(done, 3, "needs the package ray", "pip install 'navicache[ray]'")
+    assert not (prompts / "out").exists(), "nothing was started"
+
+
+@pytest.mark.parametrize(("arguments", "told"), [
+    (("--engine", "spark"), "unknown engine 'spark'"),
+    (("--workers", "2"), "--workers expects --engine ray"),
+    (("--ray-address", "auto"), "--ray-address expects --engine ray"),
+    (("--engine", "ray", "--workers", "0"), "--workers expects 1 or more"),
+])  # fmt: skip
+def test_options_that_do_not_fit(prompts, arguments, told):
+    assert_refused(run(prompts, "batch", "prompts.txt", *arguments), 2, told)
+
+
+@pytest.fixture
+def agenda(serial, tmp_path):
+    """Make the agenda of the batch of `serial`, in a folder with the files that are asked for."""
+    opened = []
+
+    def make(*files: str) -> tuple[Agenda, Outcome, Folder]:
+        rows = read_rows(serial.parent.parent / "prompts.txt")
+        options = {"steps": 4, "align_steps": 1, "threshold": 1000}
+        items = make_items(rows, [Layer("test", options)], "prompts.txt", "{prompt}-{n}.mp4", 2, [{}])
+        folder = Folder(tmp_path / "lost")
+        folder.prepare(items)
+        for name in files:
+            shutil.copy(serial.parent / name, folder.root / name)
+        opened.append(Manifest(folder.root, (1, 1)))
+        outcome, checked = Outcome(), Checked({item.name: [] for item in items}, {})
+        progress = BatchProgress(len(items), 0, 0, 0, quiet=True)
+        return Agenda(map(Task, items), checked, folder, opened[0], progress, outcome), outcome, folder
+
+    yield make
+    for manifest in opened:
+        manifest.__exit__(None, None, None)
+
+
+def test_a_video_that_ends_its_workers_fails_after_three(agenda):
+    """And what they left is removed, at once and at the end."""
+    to_do, outcome, folder = agenda()
+    for pid in (101, 102, 103):
+        task = to_do.next()
+        assert task.item.name == NAMES[0], "it comes back before the others"
+        assert task.replace == (pid > 101)
+        to_do.started(task, pid)
+        left = folder.videos / f".{NAMES[0][:40]}.{pid}-0123abcd.part.mp4"
+        left.touch()
+        to_do.lost(task, "killed")
+        assert not left.exists()
+    assert outcome.failed == {NAMES[0]: "3 workers ended while they made it; the last: killed"}
+    assert to_do.next().item.name == NAMES[1]
+    found = [(record["state"], record["pid"]) for record in records(folder.root)]
+    assert found[:3] == [("started", 101), ("started", 102), ("started", 103)]
+    assert found[3:] == [("failed", os.getpid())]
+    left.touch()  # By an encoder that outlived its process.
+    to_do.clear()
+    assert not left.exists()
+
+
+def test_a_worker_that_ends_after_its_report_has_made_the_video(agenda):
+    to_do, outcome, folder = agenda(
+        f"videos/{NAMES[0]}", f"reports/{NAMES[0].replace('.mp4', '.json')}", f"videos/{NAMES[1]}"
+    )
+    for name in NAMES[:2]:
+        task = to_do.next()
+        assert task.item.name == name
+        to_do.started(task, 101)
+        to_do.lost(task, "killed")
+    assert outcome.made == NAMES[:1]
+    assert done_names(folder.root) == NAMES[:1]
+    assert to_do.next().item.name == NAMES[1], "a video without its report is made again"
+
+
+def test_workers_and_their_threads(monkeypatch):
+    assert count_workers(Cluster(), "GPU", 4) == 4
+    assert count_workers(Cluster(workers=3), "GPU", 4) == 3
+    with pytest.raises(UsageError, match="at most 4, one for each GPU that Ray has; found 5"):
+        count_workers(Cluster(workers=5), "GPU", 4)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    assert [threads_each(16, workers) for workers in (1, 3, 16, 32)] == [16, 5, 1, 1]
+    monkeypatch.setenv("OMP_NUM_THREADS", "4")
+    assert [threads_each(16, workers) for workers in (1, 3, 16)] == [4, 4, 1]
+
+
+def test_a_worker_that_does_not_see_the_folder(tmp_path, monkeypatch):
+    """As on a machine of a cluster that has a folder of the same name on a disk of its own."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "out").mkdir()
+    known = identify(tmp_path / "out")
+    assert known == identify(tmp_path / "out"), "written once"
+    plan = resolve([Layer("test", {})])
+
+    def orders(start: str, folder_id: str) -> Orders:
+        return Orders(plan, Folder(Path("out")), start, folder_id, 1, {})
+
+    for wrong in (orders(str(tmp_path), "another"), orders(str(tmp_path / "none"), known)):
+        with pytest.raises(OutputError, match="on a disk that all machines of the cluster share"):
+            Maker().load(wrong)
+    (tmp_path / "out/folder.id").unlink()
+    with pytest.raises(OutputError, match="does not see it"):
+        Maker().load(orders(str(tmp_path), known))
