@@ -157,6 +157,9 @@ def _compare(
             "METHOD.OPTION=A:B:N",
         ),
     ] = None,
+    settings: Annotated[
+        Path | None, opt(COMPARED, "Settings by name, each a method and its options (YAML).", "FILE")
+    ] = None,
     prompts: Annotated[
         Path | None, opt(COMPARED, "A prompt a line.  [default: --prompt, or the preset's examples]", "FILE")
     ] = None,
@@ -178,7 +181,7 @@ def _compare(
     from .commands.compare import Request, compare
 
     assignments, config = options.pop("assignments") or [], options.pop("config")
-    request = Request(methods, modes, tuple(sweep or ()), prompts, seeds, lpips, page, as_json)
+    request = Request(methods, modes, tuple(sweep or ()), settings, prompts, seeds, lpips, page, as_json)
     compare(request, {**options, "output_dir": output_dir}, assignments, config)
 
 

@@ -38,6 +38,8 @@ class Preset:
         examples: prompts for comparisons; empty for the default prompt alone.
         methods: the methods of other papers that the family offers, each with its plan values; `modes` in
             them, plan values a mode changes.
+        referees: caches of other libraries that can run this model's weights, each with its knobs, and
+            `modes` as for methods; see `compare.referees`.
     """
 
     model: str
@@ -57,6 +59,7 @@ class Preset:
     named_frames: dict[str, int] = field(default_factory=dict)
     examples: list[str] = field(default_factory=list)
     methods: dict[str, dict[str, Any]] = field(default_factory=dict)
+    referees: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
 def read_yaml(path: Path) -> dict[str, Any]:

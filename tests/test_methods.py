@@ -19,6 +19,7 @@ from navicache_cli.video import read_metadata, read_video
 PROMPT = "a red circle moving right on a dark striped background"
 STEPS = 20
 PRESETS = load_presets()
+PICTURES = {"image": "first.png", "last_image": "last.png"}
 
 
 def plan_of(**flags):
@@ -39,7 +40,7 @@ def test_every_method_of_every_preset_makes_a_policy(model, mode, tmp_path):
         pictures = dict.fromkeys(spec.get("inputs", []), "picture.png")
         for method in (*GENERAL_METHODS[1:], *preset.methods):
             own = {}
-            if method == "magcache" and (model == "tiny" or task == "flf2v-14B"):
+            if method == "magcache" and task == "flf2v-14B":
                 own["ratios"] = str(ratios_file(tmp_path, model=model))
             plan = plan_of(model=model, task=task, mode=mode, method=method, **pictures, **own)
             assert policy_for(plan).name == method
@@ -96,7 +97,11 @@ def test_settings_come_from_any_layer_and_reach_the_policy(tmp_path):
         ({"model": "hunyuan", "method": "pab"}, "hunyuan offers, found 'pab'", "teacache, magcache"),
         ({"interval": "3"}, "interval expects method taylorseer, found 'navicache'", "--method taylorseer"),
         ({"method": "pab", "max_skips": "3"}, "max-skips expects method magcache", "drop max-skips"),
-        ({"method": "magcache"}, "tiny t2v has none yet", "navicache calibrate --model tiny"),
+        (
+            {"model": "wan", "task": "flf2v-14B", "method": "magcache", **PICTURES},
+            "wan flf2v-14B has none yet",
+            "navicache calibrate --model wan",
+        ),
         ({"method": "magcache", "ratios": "none.json"}, "none.json: No such file", "calibrate"),
         ({"method": "magcache", "ratios": "wan-t2v-1.3B"}, "of tiny, found those of 'wan'", "calibrate"),
         ({"method": "magcache", "ratios": "../tiny"}, "unknown magnitude ratios '../tiny'", ".json file"),
@@ -107,7 +112,7 @@ def test_settings_come_from_any_layer_and_reach_the_policy(tmp_path):
         ({"method": "pab", "window": "800"}, "window expects two timesteps", "100 800"),
         ({"method": "pab", "window": "800 100"}, "lower to a higher", "100 800"),
         ({"method": "teacache", "coefficients": "1 x"}, "finite numbers", "--coefficients"),
-        ({"method": "magcache", "retention": "2"}, "retention between 0 and 1|magnitude ratios", ""),
+        ({"method": "magcache", "retention": "2"}, "retention between 0 and 1", ""),
     ],
 )
 def test_refusals(flags, said, told):
@@ -156,6 +161,13 @@ def test_calibrate_measures_what_magcache_then_uses(cli, tmp_path):
     assert again.returncode == 2
     assert "--overwrite" in again.stderr
     assert generated(cli, tmp_path, "magcache", "--set", "ratios=measured/mine.json", "--threshold", "0.9")
+
+
+def test_magcache_works_on_tiny_as_shipped():
+    """`navicache calibrate --model tiny -o presets/magcache-tiny.json --overwrite` recorded its ratios."""
+    plan = plan_of(method="magcache")
+    assert plan.ratios == "tiny"
+    assert len(policy_for(plan).ratios) == plan.steps == 50
 
 
 def generated(cli, folder, method, *arguments):

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from navicache_cli.cache.site import Site
     from navicache_cli.plan import Plan
 
+    from .twin import Twin
+
 PARTS = ("transformer", "text_encoder", "codec")
 
 
@@ -115,6 +117,12 @@ class TinyPipeline:
             video = self.codec.decode(latents[None])[0].cpu()
             stages.start("")
         return video
+
+    def twin(self, apart: bool = False) -> Twin:
+        """The same pipeline around diffusers' implementation of the denoiser; see `Twin`."""
+        from .twin import Twin
+
+        return Twin(self, apart)
 
 
 class TinyBackend:

@@ -62,6 +62,10 @@ class AttentionSite:
             bound.append((module, _inner(session, module.forward, find_argument(module, 0), part, kind)))
         return bound
 
+    def cached_modules(self) -> tuple[nn.Module, dict[str, list[nn.Module]]]:
+        """See `Site.cached_modules`: the attentions by kind."""
+        return self.model, self.attentions
+
     def _outer(self, session: Session) -> Forward:
         """The model's forward: a call of the region that is computed at every step."""
         original = self.model.forward

@@ -18,6 +18,7 @@ from navicache_cli.errors import SiteError
 
 Forward = Callable[..., Any]
 
+SKIPPED = ""  # among kinds of modules: those that do not run at a skipped step
 _ABSENT = object()
 _MARK = "_navicache_session"
 
@@ -30,6 +31,11 @@ class Site(Protocol):
 
         Raises:
             SiteError: a module is not as this site expects.
+        """
+
+    def cached_modules(self) -> tuple[nn.Module, dict[str, list[nn.Module]]]:
+        """The model, and what of it may be saved: modules that do not run at a skipped step under `SKIPPED`,
+        and under a kind of attention those that do not run at a step that uses it again.
         """
 
 
@@ -120,3 +126,7 @@ class ForwardSite:
             return output
 
         return [(self.module, forward)]
+
+    def cached_modules(self) -> tuple[nn.Module, dict[str, list[nn.Module]]]:
+        """See `Site.cached_modules`: the whole model."""
+        return self.module, {SKIPPED: [self.module]}

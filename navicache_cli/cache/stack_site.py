@@ -12,7 +12,7 @@ from torch import nn
 from navicache_cli.cache.arguments import Argument, as_tensors, find_argument, has_argument
 from navicache_cli.cache.session import Session
 from navicache_cli.cache.signals import SignalSource
-from navicache_cli.cache.site import Forward
+from navicache_cli.cache.site import SKIPPED, Forward
 from navicache_cli.cache.tensors import Tensors, snapshot
 from navicache_cli.errors import SiteError
 
@@ -86,6 +86,10 @@ class StackSite:
                 streams.append(find_argument(block, self.beside))
             bound.append((block, stack.block(block, streams, position)))
         return bound
+
+    def cached_modules(self) -> tuple[nn.Module, dict[str, list[nn.Module]]]:
+        """See `Site.cached_modules`: the blocks after the head."""
+        return self.model, {SKIPPED: self.blocks[self.head :]}
 
 
 class _Phase(Enum):

@@ -10,11 +10,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .. import terminal
-from ..compare.settings import BASELINE, Setting, choose_settings, known_methods, parse_names, parse_sweep
+from ..compare.referees import check_installed, check_offered
+from ..compare.settings import (
+    BASELINE,
+    OWN_RUNNER,
+    Setting,
+    choose_settings,
+    known_methods,
+    parse_names,
+    parse_sweep,
+)
+from ..compare.settings_file import read_settings
 from ..errors import InterruptedRunError, UsageError
 from ..methods import nothing_to_skip
 from ..plan import Layer, Plan, resolve
-from ..presets import preset_for
+from ..presets import Preset, preset_for
 from .generate import option_layers, plan_document
 from .metrics import pick_lpips
 
@@ -39,6 +49,7 @@ class Request:
     methods: str | None = None
     modes: str | None = None
     sweeps: tuple[str, ...] = ()
+    settings: Path | None = None
     prompts: Path | None = None
     seeds: int = 1
     lpips: bool | None = None
@@ -117,14 +128,7 @@ def _shared_layers(layers: list[Layer]) -> tuple[list[Layer], list[str]]:
 def _read(request: Request, layers: list[Layer]) -> _Task:
     base = resolve([*layers, Layer("compare", BASELINE.values)])
     preset = preset_for(base.model)
-    modes = list(preset.modes)
-    settings = choose_settings(
-        None if request.methods is None else parse_names(request.methods, "method", known_methods()),
-        None if request.modes is None else parse_names(request.modes, "mode", modes),
-        [parse_sweep(text) for text in request.sweeps],
-        base.steps,
-        modes,
-    )
+    settings = _settings(request, preset, base.steps)
     if not 1 <= request.seeds <= MAX_SEEDS:
         raise UsageError(f"seeds expects 1 to {MAX_SEEDS}, found {request.seeds}", "--seeds 3")
     if request.prompts is not None:
@@ -134,6 +138,27 @@ def _read(request: Request, layers: list[Layer]) -> _Task:
     else:
         prompts = [base.prompt]
     return _Task(layers, base, settings, prompts, [base.seed + i for i in range(request.seeds)])
+
+
+def _settings(request: Request, preset: Preset, steps: int) -> list[Setting]:
+    """What to hold against the baseline: of the file, and of methods, modes and sweeps if any are named."""
+    modes = list(preset.modes)
+    found = [] if request.settings is None else read_settings(request.settings, steps)
+    if not found or request.methods is not None or request.sweeps:
+        chosen = choose_settings(
+            None if request.methods is None else parse_names(request.methods, "method", known_methods()),
+            None if request.modes is None else parse_names(request.modes, "mode", modes),
+            [parse_sweep(text) for text in request.sweeps],
+            steps,
+            modes,
+            preset.referees,
+        )
+        found = list({setting.name: setting for setting in [*found, *chosen]}.values())
+    for setting in found:
+        if setting.runner != OWN_RUNNER:
+            check_offered(setting.arguments["referee"], preset)
+            check_installed(setting.arguments["referee"])
+    return found
 
 
 def read_prompts(path: Path) -> list[str]:
@@ -216,9 +241,9 @@ def _run(
     """Load the model, find or run every cell, and sum up; the reports come by their cells' keys."""
     from ..compare.document import Comparison
     from ..compare.jobs import list_jobs
+    from ..compare.referee_runner import RefereeRunner
     from ..compare.runners import PipelineRunner, Runner
     from ..compare.running import Work
-    from ..compare.settings import OWN_RUNNER
     from ..compare.summary import cell_result, setting_result
     from ..compare.table import CellProgress
     from ..report import machine_facts
@@ -226,6 +251,8 @@ def _run(
     with terminal.stderr.status(f"loading {task.base.model}"):
         pipeline = backend.load(task.base)
     runners: dict[str, Runner] = {OWN_RUNNER: PipelineRunner(pipeline)}
+    for package in {setting.runner for setting in task.settings} - {OWN_RUNNER}:
+        runners[package] = RefereeRunner(pipeline, package)
     identities = {name: runner.identity for name, runner in runners.items()}
     jobs = list_jobs(task.layers, task.settings, task.prompts, task.seeds, identities)
     work = Work(runners, store, uuid.uuid4().hex, measure_lpips)

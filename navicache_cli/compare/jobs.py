@@ -19,7 +19,7 @@ from .settings import BASELINE, Setting
 if TYPE_CHECKING:
     from ..report import ModelIdentity
 
-CELL_VERSION = 1
+CELL_VERSION = 2
 # The mode is only the name of a threshold, weights and code are known by their digests, and where files go
 # changes no video.
 _OF_NO_EFFECT = ("mode", "weights", "repo", "output", "output_dir", "overwrite", "baseline")

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
 from ..runner import run, step_reports, totals
 from .settings import Setting
+from .work import WorkMeter
 
 if TYPE_CHECKING:
     import numpy as np
@@ -25,7 +26,8 @@ class Outcome:
         frames: [F, H, W, 3] uint8, before any encoding.
         seconds: wall-clock seconds of the stages `text`, `denoise` and `decode`.
         steps: each step; of another implementation as much as it tells.
-        totals: `compute_ratio` is the work of the transformer over that of all its own steps.
+        totals: `compute_ratio` is the work of the transformer over that of all its own steps; work saved
+            inside a step counts, see `work`.
     """
 
     frames: np.ndarray
@@ -61,6 +63,7 @@ class PipelineRunner:
 
     def __init__(self, pipeline: Pipeline) -> None:
         self._pipeline = pipeline
+        self._work = WorkMeter(pipeline)
         self.identity = pipeline.identity
 
     def run(self, plan: Plan, setting: Setting) -> Outcome:
@@ -68,4 +71,6 @@ class PipelineRunner:
         from ..video import to_uint8
 
         done = run(self._pipeline, plan)
-        return Outcome(to_uint8(done.video), done.seconds, step_reports(done.session), totals(done.session))
+        work = self._work.compute_ratio(plan, done.session)
+        sums = replace(totals(done.session), compute_ratio=work)
+        return Outcome(to_uint8(done.video), done.seconds, step_reports(done.session), sums)

@@ -1,8 +1,8 @@
-"""What is compared: methods at their modes or over swept options, and plain fewer steps."""
+"""What is compared: methods at their modes or over swept options, plain fewer steps, and referees."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,6 +11,7 @@ from ..errors import UsageError
 from ..options import OPTIONS, read_integer, read_number
 from ..presets import OFF, unknown
 from ..sweep import SWEEP_FORM, evenly_spaced
+from .referees import REFEREES, check_knobs, installed
 
 FEWER_STEPS = "fewer-steps"
 BUDGETS = (1.5, 2.0, 2.5)  # of steps, for plain fewer steps where no sweep names other numbers
@@ -55,9 +56,14 @@ class Sweep:
     values: tuple[float, ...]
 
 
-def known_methods() -> list[str]:
-    """Methods that can be compared with the baseline: those of the cache, and fewer steps."""
+def own_methods() -> list[str]:
+    """The methods of the cache, and fewer steps."""
     return [*(name for name in METHODS if name != OFF), FEWER_STEPS]
+
+
+def known_methods() -> list[str]:
+    """All that can be compared with the baseline."""
+    return [*own_methods(), *REFEREES]
 
 
 def parse_names(text: str, what: str, known: Sequence[str]) -> list[str]:
@@ -105,14 +111,22 @@ def parse_sweep(text: str) -> Sweep:
     if not 1 <= count <= MAX_SWEEP_POINTS:
         raise UsageError(f"--sweep expects a count of 1 to {MAX_SWEEP_POINTS}, found {count}", hint)
     grid = evenly_spaced(low, high, count)
-    if OPTIONS[option] is read_integer:
+    if _is_whole(method, option):
         grid = [round(value) for value in grid]
     return Sweep(method, option, tuple(dict.fromkeys(grid)))
+
+
+def _is_whole(method: str, option: str) -> bool:
+    if method in REFEREES:
+        return isinstance(REFEREES[method].knobs[option], int)
+    return OPTIONS[option] is read_integer
 
 
 def _sweepable(method: str) -> list[str]:
     if method == FEWER_STEPS:
         return ["steps"]
+    if method in REFEREES:
+        return list(REFEREES[method].knobs)
     numbers = (read_number, read_integer)
     return [name for name, read in OPTIONS.items() if read in numbers and name not in _SHARED_NUMBERS]
 
@@ -123,6 +137,7 @@ def choose_settings(
     sweeps: Iterable[Sweep],
     steps: int,
     all_modes: list[str],
+    referees: Mapping[str, dict[str, Any]] | None = None,
 ) -> list[Setting]:
     """List the settings to hold against the baseline.
 
@@ -134,6 +149,8 @@ def choose_settings(
         sweeps: further settings; their methods need not be among `methods`.
         steps: of the baseline.
         all_modes: that the model has.
+        referees: what the model's preset says of them; see `Preset.referees`. If nothing is asked for by
+            name, those of them are run whose library is there.
 
     Raises:
         UsageError: nothing is left to compare, or a sweep asks for more steps than the baseline has.
@@ -141,14 +158,21 @@ def choose_settings(
     sweeps = list(sweeps)
     swept = [sweep.method for sweep in sweeps]
     by_default = methods is None and not sweeps
-    chosen = known_methods() if by_default else [*(methods or []), *swept]
+    said = referees or {}
+    chosen = [*(methods or []), *swept]
+    if by_default:
+        chosen = [*own_methods(), *(name for name in said if installed(name))]
     found: list[Setting] = []
     for method in dict.fromkeys(chosen):
         if method not in swept or (modes is not None and method != FEWER_STEPS):
-            found += _by_mode(method, all_modes if modes is None else modes, steps, by_default)
+            wanted = all_modes if modes is None else modes
+            if method in REFEREES:
+                found += _referee_by_mode(method, said.get(method, {}), wanted, by_default)
+            else:
+                found += _by_mode(method, wanted, steps, by_default)
         for sweep in sweeps:
             if sweep.method == method:
-                found += _by_sweep(sweep, steps)
+                found += _by_sweep(sweep, steps, said.get(method, {}))
     if not found:
         raise UsageError("expected a method to hold against the baseline, found none", "--methods navicache")
     return list({setting.name: setting for setting in found}.values())
@@ -157,16 +181,25 @@ def choose_settings(
 def _by_mode(method: str, modes: list[str], steps: int, optional: bool) -> list[Setting]:
     if method == FEWER_STEPS:
         counts = dict.fromkeys(max(1, round(steps / budget)) for budget in BUDGETS)
-        return [_fewer_steps(count) for count in counts]
+        return [fewer_steps(count) for count in counts]
     return [
         Setting(f"{method} {mode}", method, {"mode": mode, "method": method}, optional=optional)
         for mode in modes
     ]
 
 
-def _by_sweep(sweep: Sweep, steps: int) -> list[Setting]:
+def _by_sweep(sweep: Sweep, steps: int, said: Mapping[str, Any]) -> list[Setting]:
+    name = sweep.option.replace("_", "-")
+    if sweep.method in REFEREES:
+        return [
+            referee_setting(
+                f"{sweep.method} {name} {value:g}",
+                sweep.method,
+                {**_knobs_said(said), sweep.option: value},
+            )
+            for value in sweep.values
+        ]
     if sweep.method != FEWER_STEPS:
-        name = sweep.option.replace("_", "-")
         return [
             Setting(
                 f"{sweep.method} {name} {value:g}",
@@ -181,9 +214,35 @@ def _by_sweep(sweep: Sweep, steps: int) -> list[Setting]:
             f"found {min(sweep.values):g} to {max(sweep.values):g}",
             f"--sweep {FEWER_STEPS}.steps={max(1, steps // 3)}:{steps}:4",
         )
-    return [_fewer_steps(int(value)) for value in sweep.values]
+    return [fewer_steps(int(value)) for value in sweep.values]
 
 
-def _fewer_steps(count: int) -> Setting:
+def fewer_steps(count: int, label: str = "") -> Setting:
     """The same sampler and schedule with fewer steps, nothing cached."""
-    return Setting(f"{FEWER_STEPS} {count}", FEWER_STEPS, {"mode": OFF, "method": OFF, "steps": count})
+    values = {"mode": OFF, "method": OFF, "steps": count}
+    return Setting(label or f"{FEWER_STEPS} {count}", FEWER_STEPS, values)
+
+
+def _referee_by_mode(name: str, said: Mapping[str, Any], modes: list[str], optional: bool) -> list[Setting]:
+    if not REFEREES[name].knobs:
+        return [referee_setting(name, name, {}, optional)]
+    by_mode = said.get("modes", {})
+    return [
+        referee_setting(f"{name} {mode}", name, {**_knobs_said(said), **by_mode.get(mode, {})}, optional)
+        for mode in modes
+    ]
+
+
+def _knobs_said(said: Mapping[str, Any]) -> dict[str, Any]:
+    return {knob: value for knob, value in said.items() if knob != "modes"}
+
+
+def referee_setting(label: str, name: str, knobs: dict[str, Any], optional: bool = False) -> Setting:
+    """A referee with these knobs; the others are the library's own.
+
+    Raises:
+        UsageError: a knob is not known, or out of range.
+    """
+    referee = REFEREES[name]
+    arguments = {"referee": name, **referee.knobs, **check_knobs(name, knobs)}
+    return Setting(label, name, dict(BASELINE.values), referee.package, arguments, optional)

@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 
 from backends.tiny.backend import TinyPipeline, shipped_weights
 from backends.tiny.model import TinyWan, coordinates
+from backends.tiny.twin import diffusers_model
 
 FRAMES, HEIGHT, WIDTH = 5, 8, 8
 TOLERANCE = 1e-4
@@ -40,27 +41,8 @@ def ours(tiny, inputs, t: int) -> torch.Tensor:
 
 @pytest.mark.parametrize("t", [999, 500, 3])
 def test_equals_diffusers(tiny, inputs, t):
-    from diffusers import WanTransformer3DModel
-    from diffusers.loaders.single_file_utils import convert_wan_transformer_to_diffusers
-
-    config = tiny.transformer.config
-    theirs = WanTransformer3DModel(
-        patch_size=tuple(config["patch_size"]),
-        num_attention_heads=config["num_heads"],
-        attention_head_dim=config["dim"] // config["num_heads"],
-        in_channels=config["in_dim"],
-        out_channels=config["out_dim"],
-        text_dim=config["text_dim"],
-        freq_dim=config["freq_dim"],
-        ffn_dim=config["ffn_dim"],
-        num_layers=config["num_layers"],
-        cross_attn_norm=True,
-        qk_norm="rms_norm_across_heads",
-        eps=config["eps"],
-    ).eval()
-    checkpoint = {k: v.float() for k, v in load_file(shipped_weights() / "transformer.safetensors").items()}
-    theirs.load_state_dict(convert_wan_transformer_to_diffusers(checkpoint), strict=True)
-    padded = torch.nn.functional.pad(inputs["context"], (0, 0, 0, config["text_len"] - 7))
+    theirs = diffusers_model(tiny.transformer)
+    padded = torch.nn.functional.pad(inputs["context"], (0, 0, 0, tiny.transformer.text_len - 7))
     with torch.inference_mode():
         both = torch.cat([inputs["x"], inputs["y"]])
         expected = theirs(both[None], torch.tensor([t]), padded[None], return_dict=False)[0][0]

@@ -1,0 +1,77 @@
+"""The runner of referees: other libraries' caches under this project's sampler, weights and noise."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+from ..errors import UsageError
+from ..presets import OFF
+from ..report import ModelIdentity
+from .referee_caches import APART, switch_on
+from .referee_meter import RefereeMeter, parts_of
+from .runners import Outcome
+from .settings import Setting
+from .work import count_operations
+
+if TYPE_CHECKING:
+    from backends.protocol import Pipeline
+
+    from ..plan import Plan
+
+_REPOSITORIES = {"diffusers": "huggingface/diffusers", "cache-dit": "vipshop/cache-dit"}
+
+
+class RefereeRunner:
+    """Runs all referees of one library; see `Runner`.
+
+    Args:
+        pipeline: the loaded model, with a `twin` as `backends.tiny` has it.
+        package: the library's distribution; it is there.
+
+    Raises:
+        UsageError: the model has no twin.
+    """
+
+    def __init__(self, pipeline: Pipeline, package: str) -> None:
+        if not hasattr(pipeline, "twin"):
+            raise UsageError(
+                f"{package} expects a model whose weights it can run, found {pipeline.identity.name}",
+                "--model tiny",
+            )
+        self._pipeline: Any = pipeline
+        self._shares: list[float] = []
+        versions = [f"{name} {version(name)}" for name in dict.fromkeys((package, "diffusers"))]
+        self.identity = ModelIdentity(
+            name=pipeline.identity.name,
+            repository=_REPOSITORIES[package],
+            commit=", ".join(versions),
+            weights_digest=pipeline.identity.weights_digest,
+        )
+
+    def run(self, plan: Plan, setting: Setting) -> Outcome:
+        """See `Runner.run`."""
+        from backends.protocol import Stages
+
+        from ..video import to_uint8
+
+        knobs = dict(setting.arguments)
+        referee = knobs.pop("referee")
+        twin = self._pipeline.twin(apart=referee in APART)
+        meter = RefereeMeter(twin, self._shares or self._count_shares(plan), plan.steps)
+        switch_on(twin, referee, knobs, plan)
+        stages = Stages()
+        video = twin.generate(plan, stages)
+        return Outcome(to_uint8(video), stages.seconds, meter.step_reports(), meter.totals())
+
+    def _count_shares(self, plan: Plan) -> list[float]:
+        """Share of every part in a forward's work; all generations of a comparison have one size."""
+        from backends.protocol import Stages
+
+        twin = self._pipeline.twin()
+        (model,) = twin.models
+        short = replace(plan, mode=OFF, method=OFF, steps=1)
+        counted = count_operations(model, lambda: twin.generate(short, Stages()))
+        self._shares = [counted[part] / counted[model] for part, _ in parts_of(model)]
+        return self._shares
