@@ -137,7 +137,7 @@ COMPARED = "What to compare"
 # Of generate: what a comparison decides itself, and where a single video would go.
 NOT_COMPARED = (
     "prompt_file", "mode", "method", "threshold", "output", "overwrite", "baseline", "dry_run", "quiet",
-    "ulysses", "ring", "fsdp", "trajectory",
+    "ulysses", "ring", "fsdp", "trajectory", "speedup", "compute",
 )  # fmt: skip
 
 

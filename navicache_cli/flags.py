@@ -83,6 +83,13 @@ def generate_options(
     ] = None,
     align_steps: Annotated[Text, opt(CACHE, "First steps that are always computed.", "N")] = None,
     estimator: Annotated[Text, opt(CACHE, "Filter of the feature-change ratio: scalar or dual.")] = None,
+    predictor: Annotated[
+        Text, opt(CACHE, "How a skipped output is rebuilt: residual, hold or calibrated.")
+    ] = None,
+    speedup: Annotated[
+        Text, opt(CACHE, "In place of a mode: steps over computed steps, such as 2.", "X")
+    ] = None,
+    compute: Annotated[Text, opt(CACHE, "The same as a share of steps computed, such as 0.5.", "X")] = None,
     output: Annotated[
         Text, opt(OUTPUT, "The video (.mp4); its report goes beside it (.json).", "FILE", "--output", "-o")
     ] = None,

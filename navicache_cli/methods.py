@@ -8,7 +8,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .cache.factory import GENERAL_METHODS, METHOD_SETTINGS, METHODS, make_policy
+from .cache.factory import GENERAL_METHODS, METHOD_SETTINGS, METHODS, PREDICTED_METHODS, make_policy
 from .errors import UsageError
 from .presets import OFF, Preset, unknown
 
@@ -64,6 +64,13 @@ def check_method(plan: Plan, preset: Preset) -> None:
                     f"{name} expects method {owner}, found {plan.method!r} ({plan.provenance[setting]})",
                     f"add --method {owner}, or drop {name}",
                 )
+    if plan.predictor != "residual" and plan.method not in (*PREDICTED_METHODS, OFF):
+        raise UsageError(
+            f"predictor expects method {' or '.join(PREDICTED_METHODS)}, found {plan.method!r}, "
+            f"which has one of its own ({plan.provenance['predictor']})",
+            f"add --method {PREDICTED_METHODS[0]}, or drop predictor",
+        )
+    _check_budget(plan)
     if plan.method == "pab":
         kinds = [item.partition("=")[0] for item in preset.methods["pab"]["broadcast"].split()]
         for kind in _broadcast(plan):
@@ -74,6 +81,37 @@ def check_method(plan: Plan, preset: Preset) -> None:
                     f"--set broadcast='{preset.methods['pab']['broadcast']}'",
                 )
     policy_for(plan).begin(plan.steps)
+
+
+def _check_budget(plan: Plan) -> None:
+    """Check that a budget stands alone and that the method can keep to one; its range the policy checks."""
+    for option, least in (("speedup", 1.0), ("compute", 0.0)):
+        value, source = getattr(plan, option), plan.provenance[option]
+        if value == 0 and source == "default":
+            continue
+        if not (value > 0 and least <= value <= (1 if option == "compute" else value)):
+            raise UsageError(
+                f"{option} expects {'1 or more' if option == 'speedup' else 'above 0, at most 1'}, "
+                f"found {value:g} ({source})",
+                f"--{option} {'2' if option == 'speedup' else '0.5'}",
+            )
+        if plan.method not in PREDICTED_METHODS:
+            raise UsageError(
+                f"{option} expects method {' or '.join(PREDICTED_METHODS)}, found {plan.method!r} ({source})",
+                f"add --method {PREDICTED_METHODS[0]}, or drop {option}",
+            )
+        if plan.threshold and not plan.provenance["threshold"].startswith("preset"):
+            raise UsageError(
+                f"{option} sets the threshold itself, found threshold {plan.threshold:g} "
+                f"({plan.provenance['threshold']}) beside it ({source})",
+                f"drop threshold, or {option}",
+            )
+    if plan.speedup and plan.compute:
+        raise UsageError(
+            f"expected speedup or compute, found both ({plan.provenance['speedup']}, "
+            f"{plan.provenance['compute']})",
+            "--speedup 2 is --compute 0.5",
+        )
 
 
 def policy_for(plan: Plan) -> Policy:
@@ -92,6 +130,7 @@ def policy_for(plan: Plan) -> Policy:
         threshold=plan.threshold,
         align_steps=plan.align_steps,
         estimator=plan.estimator,
+        compute=plan.budget,
         **settings,
     )
 

@@ -88,7 +88,8 @@ OPTIONS: dict[str, Callable[[Any], Any]] = {
     "size": read_size, "aspect_ratio": read_text, "frames": read_integer, "fps": read_integer,
     "steps": read_integer, "seed": read_integer, "guidance": read_number, "embedded_guidance": read_number,
     "shift": read_number, "solver": read_text,
-    "threshold": read_number, "align_steps": read_integer, "estimator": read_text,
+    "threshold": read_number, "align_steps": read_integer, "estimator": read_text, "predictor": read_text,
+    "speedup": read_number, "compute": read_number,
     "coefficients": read_numbers, "ratios": read_text, "max_skips": read_integer, "retention": read_number,
     "broadcast": read_whole_numbers, "window": read_numbers, "interval": read_integer, "order": read_integer,
     "weights": read_text,
@@ -98,7 +99,8 @@ OPTIONS: dict[str, Callable[[Any], Any]] = {
     "trajectory": read_switch,
 }  # fmt: skip
 BUILT_IN: dict[str, Any] = {
-    "model": "tiny", "mode": "fast", "method": "navicache", "threshold": 0.0,
+    "model": "tiny", "mode": "fast", "method": "navicache", "threshold": 0.0, "predictor": "residual",
+    "speedup": 0.0, "compute": 0.0,
     "image": "", "last_image": "", "reference_images": "", "source_video": "", "source_mask": "",
     "aspect_ratio": "", "embedded_guidance": 0.0,
     "coefficients": "", "ratios": "", "max_skips": 0, "retention": 0.0,

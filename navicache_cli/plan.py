@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from .by_name import read_option, settle_size, sizes_in_pixels
-from .cache.factory import ESTIMATORS
+from .cache.factory import ESTIMATORS, PREDICTORS
 from .errors import UsageError
 from .methods import check_method, method_layers
 from .options import (
@@ -32,6 +32,7 @@ from .presets import OFF, Preset, preset_for, unknown
 
 MAX_PROMPT_CHARACTERS = 20_000
 SEED_LIMIT = 2**63
+BUDGET_ALIGN_STEPS = 5
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,9 @@ class Plan:
         steps, guidance, shift, solver, seed: the sampler's settings.
         embedded_guidance: scale that a guidance-distilled transformer is told, 0 for other ones.
         threshold, align_steps, estimator: the cache's settings (tau and A of the paper).
+        predictor: how a skipped output is rebuilt.
+        speedup, compute: a budget in the place of a threshold, steps over computed steps or the other way
+            round; 0 where none is asked for.
         coefficients, ratios, max_skips, retention, broadcast, window, interval, order: settings of one method
             each; see `cache.factory.METHOD_SETTINGS` and `methods.policy_for`.
         weights: a folder of other weights, "" for the model's own, or a word the model knows ("random").
@@ -89,6 +93,9 @@ class Plan:
     threshold: float
     align_steps: int
     estimator: str
+    predictor: str
+    speedup: float
+    compute: float
     coefficients: str
     ratios: str
     max_skips: int
@@ -121,6 +128,11 @@ class Plan:
     def height(self) -> int:
         """Pixels a column."""
         return int(self.size.split("x")[1])
+
+    @property
+    def budget(self) -> float:
+        """Share of the steps to compute, by `speedup` or `compute`; 0 where neither is asked for."""
+        return 1 / self.speedup if self.speedup else self.compute
 
     def values(self) -> dict[str, Any]:
         """All options and their values, without provenance."""
@@ -227,6 +239,10 @@ def resolve(layers: list[Layer]) -> Plan:
             f"but method {chosen['method'][:40]!r} was asked for ({sources['method']})",
             "drop --method, or choose --mode fast, mid or slow",
         )
+    if (chosen["speedup"] or chosen["compute"]) and sources["align_steps"].startswith(label):
+        # Alignment is paid from the budget; the modes' 10 of 50 steps would leave half of it for the rest.
+        chosen["align_steps"] = min(chosen["align_steps"], BUDGET_ALIGN_STEPS)
+        sources["align_steps"] = f"{sources['align_steps']}, at most {BUDGET_ALIGN_STEPS} on a budget"
     size, ratio = settle_size(preset, chosen["size"], chosen["aspect_ratio"])
     if ratio != chosen["aspect_ratio"]:
         sources["aspect_ratio"] = sources["size"]
@@ -256,6 +272,8 @@ def check(plan: Plan, preset: Preset) -> None:
 
     if plan.estimator not in ESTIMATORS:
         raise UsageError(unknown("estimator", plan.estimator, ESTIMATORS), "set it with --estimator")
+    if plan.predictor not in PREDICTORS:
+        raise UsageError(unknown("predictor", plan.predictor, PREDICTORS), "set it with --predictor")
     expect(len(plan.prompt) <= MAX_PROMPT_CHARACTERS, "prompt", f"at most {MAX_PROMPT_CHARACTERS} characters")
     expect(bool(plan.prompt.strip()), "prompt", "some words")
     expect(1 <= plan.steps <= 1000, "steps", "1 to 1000")
@@ -306,7 +324,7 @@ def slug(text: str, limit: int = 48) -> str:
 
 
 def output_path(plan: Plan) -> Path:
-    """Where the video goes: `--output`, or a free name by prompt, mode and seed in the output folder.
+    """Where the video goes: `--output`, or a free name by prompt, mode or budget, and seed.
 
     Raises:
         UsageError: `--output` does not end in .mp4.
@@ -319,7 +337,8 @@ def output_path(plan: Plan) -> Path:
             )
         return path
     folder = Path(plan.output_dir).expanduser()
-    stem = f"{plan.model}-{slug(plan.prompt)}-{plan.mode}-{plan.seed}"
+    pace = f"{1 / plan.budget:.3g}x" if plan.budget else plan.mode
+    stem = f"{plan.model}-{slug(plan.prompt)}-{pace}-{plan.seed}"
     path, number = folder / f"{stem}.mp4", 1
     while path.exists() and not plan.overwrite:
         number += 1

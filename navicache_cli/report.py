@@ -38,6 +38,19 @@ class ModelIdentity:
 
 
 @dataclass(frozen=True)
+class FitReport:
+    """What a calibrated predictor knew of the first branch; see `cache.calibration.Fit`."""
+
+    input: float
+    trend: float
+    input_deviation: float | None
+    trend_deviation: float | None
+    record: float | None
+    used: bool
+    settles: bool
+
+
+@dataclass(frozen=True)
 class StepReport:
     """One denoising step: whether it was computed, and the numbers the decision was made on.
 
@@ -50,6 +63,8 @@ class StepReport:
         predicted_change: relative output change expected for this step alone.
         accumulated_error: E at the decision.
         reused: kinds of attention whose earlier outputs were used; the model ran all the same.
+        threshold: the threshold E was compared with, if it was.
+        fit: what a predictor that learns knew before the step.
     """
 
     index: int
@@ -63,6 +78,8 @@ class StepReport:
     predicted_change: float | None
     accumulated_error: float | None
     reused: list[str] = field(default_factory=list)
+    threshold: float | None = None
+    fit: FitReport | None = None
 
 
 @dataclass(frozen=True)
@@ -70,7 +87,8 @@ class Totals:
     """Sums over the steps.
 
     `skip_ratio` is skipped_steps / steps; `speedup_bound` is what skipping alone could reach in denoising
-    time, steps / computed_steps. `cache_bytes` is the most the cache held at once. `attention_calls` and
+    time, steps / computed_steps. `cache_bytes` is the most the cache held at once, and `cache_tensors`
+    the same in tensors of the size of one branch's input, such as the latents. `attention_calls` and
     `attention_calls_saved` count attentions that ran or did not, for a method that works on them.
     """
 
@@ -86,6 +104,7 @@ class Totals:
     speedup_bound: float
     attention_calls: int = 0
     attention_calls_saved: int = 0
+    cache_tensors: float = 0.0
 
 
 @dataclass(frozen=True)

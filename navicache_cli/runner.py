@@ -7,9 +7,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from .cache.factory import PREDICTED_METHODS
 from .errors import OutOfMemoryError, one_line
 from .methods import policy_for
-from .report import StepReport, Totals, finite, peak_memory_bytes
+from .report import FitReport, StepReport, Totals, finite, peak_memory_bytes
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from backends.protocol import Pipeline
 
     from .cache import Policy, Session, StepRecord
+    from .cache.calibration import Fit
+    from .cache.memory import AnyPredictor
     from .plan import Plan
 
 
@@ -40,6 +43,7 @@ def run(
     plan: Plan,
     on_step: Callable[[StepRecord], None] | None = None,
     policy: Policy | None = None,
+    predictor: AnyPredictor | None = None,
 ) -> Run:
     """Generate the video of a plan.
 
@@ -48,6 +52,7 @@ def run(
         plan: what to generate, how to cache, and whether to record.
         on_step: called with the record of each finished step.
         policy: decides in the place of the plan's method.
+        predictor: rebuilds outputs in the place of the plan's predictor.
 
     Raises:
         OutOfMemoryError: the GPU's memory did not suffice.
@@ -59,11 +64,14 @@ def run(
 
     from .cache import Recorder, Session, attach
     from .cache.policy import region_of
+    from .cache.predictors import make_predictor
     from .distributed import agreement
 
+    if predictor is None and policy is None and plan.method in PREDICTED_METHODS:
+        predictor = make_predictor(plan.predictor)
     policy = policy or policy_for(plan)
     recorder = Recorder() if plan.trajectory else None
-    session = Session(policy, plan.steps, on_step=on_step, agree=agreement(), recorder=recorder)
+    session = Session(policy, plan.steps, predictor, on_step, agreement(), recorder)
     stages = Stages()
     try:
         with attach(pipeline.site(region_of(policy)), session):
@@ -78,7 +86,6 @@ def run(
 
 def step_reports(session: Session) -> list[StepReport]:
     """Copy a session's records into the report's form; numbers that are not finite become null."""
-
     return [
         StepReport(
             index=record.index,
@@ -92,9 +99,24 @@ def step_reports(session: Session) -> list[StepReport]:
             predicted_change=finite(record.predicted_change),
             accumulated_error=finite(record.accumulated_error),
             reused=list(record.reused),
+            threshold=finite(record.threshold),
+            fit=None if record.fit is None else fit_report(record.fit),
         )
         for record in session.records
     ]
+
+
+def fit_report(fit: Fit) -> FitReport:
+    """Copy what a predictor knew into the report's form."""
+    return FitReport(
+        input=fit.coefficients[0],
+        trend=fit.coefficients[1],
+        input_deviation=finite(fit.deviations[0]),
+        trend_deviation=finite(fit.deviations[1]),
+        record=finite(fit.record),
+        used=fit.used,
+        settles=fit.settles,
+    )
 
 
 def totals(session: Session) -> Totals:
@@ -112,6 +134,7 @@ def totals(session: Session) -> Totals:
         attention_calls=session.parts.calls,
         attention_calls_saved=session.parts.calls_saved,
         cache_bytes=session.peak_cache_bytes,
+        cache_tensors=round(session.peak_cache_bytes / max(session.input_bytes, 1), 2),
         peak_memory_bytes=peak_memory_bytes(),
         speedup_bound=steps / max(computed, 1),
     )

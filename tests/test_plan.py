@@ -115,6 +115,18 @@ def test_published_environment_names():
         ({"overwrite": "maybe"}, "true or false"),
         ({"colour": "red"}, "unknown key 'colour'"),
         ({"mode": "off", "method": "easycache"}, "mode off computes every step"),
+        ({"predictor": "kalman"}, "expected one of: residual, hold, calibrated"),
+        ({"predictor": "hold", "method": "teacache"}, "predictor expects method navicache or easycache"),
+        ({"speedup": "0"}, "speedup expects 1 or more, found 0 (--speedup)"),
+        ({"speedup": "0.5"}, "speedup expects 1 or more"),
+        ({"compute": "1.5"}, "compute expects above 0, at most 1"),
+        ({"compute": "-1"}, "compute expects above 0"),
+        ({"speedup": "2", "compute": "0.5"}, "expected speedup or compute, found both"),
+        ({"speedup": "2", "threshold": "0.1"}, "speedup sets the threshold itself"),
+        ({"speedup": "2", "method": "taylorseer"}, "speedup expects method navicache or easycache"),
+        ({"speedup": "2", "mode": "off"}, "speedup expects method navicache or easycache"),
+        ({"speedup": "10"}, "a speedup of 1 to 8.33; found 0.1, a speedup of 10"),
+        ({"speedup": "5", "align_steps": "10"}, "a speedup of 1 to 4.55"),
     ],
 )
 def test_refusals(flags, told):
@@ -123,6 +135,23 @@ def test_refusals(flags, told):
     assert told in caught.value.message
     assert caught.value.hint
     assert "\n" not in caught.value.message
+
+
+def test_a_budget_takes_the_place_of_the_mode():
+    plan = plan_of(speedup="2")
+    assert plan.budget == 0.5
+    assert plan.align_steps == 5
+    assert plan.provenance["align_steps"] == "preset tiny, at most 5 on a budget"
+    assert output_path(plan).name.endswith("-2x-0.mp4")
+    assert plan_of(compute="0.4", align_steps="8").align_steps == 8
+    assert plan_of(model="hunyuan", compute="0.4").align_steps == 5
+
+
+def test_a_predictor_is_no_part_of_any_mode():
+    assert {plan_of(mode=mode).predictor for mode in ("fast", "mid", "slow")} == {"residual"}
+    chosen = build_plan({}, [], None, {"NAVICACHE_PREDICTOR": "calibrated"})
+    assert chosen.predictor == "calibrated"
+    assert chosen.provenance["predictor"] == "environment NAVICACHE_PREDICTOR"
 
 
 def test_frames_hint_names_the_nearest():

@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from navicache_cli.cache.anatomy import Anatomy
     from navicache_cli.cache.attention_site import AttentionSite
+    from navicache_cli.cache.budget import Budget
+    from navicache_cli.cache.calibrated import Calibrated
     from navicache_cli.cache.easycache import EasyCache
     from navicache_cli.cache.estimator import DualKalman, Estimator, ScalarKalman, ZeroOrderHold
     from navicache_cli.cache.factory import ESTIMATORS, METHOD_SETTINGS, METHODS, make_policy
@@ -25,7 +27,14 @@ if TYPE_CHECKING:
     from navicache_cli.cache.off import Off
     from navicache_cli.cache.pab import PyramidAttentionBroadcast
     from navicache_cli.cache.policy import Decision, Features, Measure, Policy, Region, Signal
-    from navicache_cli.cache.predictor import Predictor, ResidualReuse, StoredResidual, TaylorSeries
+    from navicache_cli.cache.predictor import (
+        HoldOutput,
+        Predictor,
+        ResidualReuse,
+        StoredResidual,
+        TaylorSeries,
+    )
+    from navicache_cli.cache.predictors import make_predictor
     from navicache_cli.cache.record import StepRecord
     from navicache_cli.cache.recorder import Recorder
     from navicache_cli.cache.session import Session
@@ -38,6 +47,8 @@ if TYPE_CHECKING:
 _HOMES = {
     "anatomy": ("Anatomy",),
     "attention_site": ("AttentionSite",),
+    "budget": ("Budget",),
+    "calibrated": ("Calibrated",),
     "easycache": ("EasyCache",),
     "estimator": ("DualKalman", "Estimator", "ScalarKalman", "ZeroOrderHold"),
     "factory": ("ESTIMATORS", "METHODS", "METHOD_SETTINGS", "make_policy"),
@@ -47,7 +58,8 @@ _HOMES = {
     "off": ("Off",),
     "pab": ("PyramidAttentionBroadcast",),
     "policy": ("Decision", "Features", "Measure", "Policy", "Region", "Signal"),
-    "predictor": ("Predictor", "ResidualReuse", "StoredResidual", "TaylorSeries"),
+    "predictor": ("HoldOutput", "Predictor", "ResidualReuse", "StoredResidual", "TaylorSeries"),
+    "predictors": ("make_predictor",),
     "record": ("StepRecord",),
     "recorder": ("Recorder",),
     "session": ("Session",),
@@ -65,6 +77,8 @@ __all__ = [
     "METHOD_SETTINGS",
     "Anatomy",
     "AttentionSite",
+    "Budget",
+    "Calibrated",
     "Calibration",
     "Decision",
     "DualKalman",
@@ -73,6 +87,7 @@ __all__ = [
     "Features",
     "FirstBlockCache",
     "ForwardSite",
+    "HoldOutput",
     "MagCache",
     "Measure",
     "NaviCache",
@@ -97,6 +112,7 @@ __all__ = [
     "ZeroOrderHold",
     "attach",
     "make_policy",
+    "make_predictor",
     "replay",
 ]
 

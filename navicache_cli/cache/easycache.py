@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from navicache_cli.cache.budget import Budget
 from navicache_cli.cache.estimator import ZeroOrderHold
 from navicache_cli.cache.gate import ErrorGate
 
@@ -12,6 +13,7 @@ class EasyCache(ErrorGate):
     Args:
         threshold: τ, relative; at least 0.
         align_steps: A, how many first steps are always computed.
+        budget: sets the threshold; see `ErrorGate`.
 
     Raises:
         UsageError: `threshold` or `align_steps` is out of range.
@@ -19,5 +21,5 @@ class EasyCache(ErrorGate):
 
     name = "easycache"
 
-    def __init__(self, threshold: float, align_steps: int) -> None:
-        super().__init__(threshold, align_steps, ZeroOrderHold())
+    def __init__(self, threshold: float, align_steps: int, budget: Budget | None = None) -> None:
+        super().__init__(threshold, align_steps, ZeroOrderHold(), budget)

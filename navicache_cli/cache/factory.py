@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from navicache_cli.cache.budget import Budget
 from navicache_cli.cache.easycache import EasyCache
 from navicache_cli.cache.estimator import DualKalman, Estimator, ScalarKalman
 from navicache_cli.cache.fbcache import FirstBlockCache
@@ -16,6 +17,10 @@ from navicache_cli.cache.taylorseer import TaylorSeer
 from navicache_cli.cache.teacache import TeaCache
 from navicache_cli.errors import UsageError
 
+# Rebuild a skipped output; see `predictor.make_predictor`.
+PREDICTORS = ("residual", "hold", "calibrated")
+# Methods whose predictor may be chosen: the other papers' methods bring their own.
+PREDICTED_METHODS = ("navicache", "easycache")
 # Methods that need nothing of a model but its own region; the others need what only its family can tell.
 GENERAL_METHODS = ("off", "navicache", "easycache")
 # Each of the other methods with the settings that it alone takes.
@@ -28,7 +33,7 @@ METHOD_SETTINGS: dict[str, tuple[str, ...]] = {
 }
 # Options of every method that some do not look at.
 IGNORED_BY: dict[str, tuple[str, ...]] = {
-    "off": ("threshold", "align_steps", "estimator"),
+    "off": ("threshold", "align_steps", "estimator", "predictor"),
     "pab": ("threshold", "align_steps", "estimator"),
     "taylorseer": ("threshold", "estimator"),
     "magcache": ("align_steps", "estimator"),
@@ -42,7 +47,13 @@ ESTIMATORS = tuple(_ESTIMATORS)
 
 
 def make_policy(
-    name: str, *, threshold: float, align_steps: int, estimator: str = "scalar", **settings: Any
+    name: str,
+    *,
+    threshold: float,
+    align_steps: int,
+    estimator: str = "scalar",
+    compute: float = 0.0,
+    **settings: Any,
 ) -> Policy:
     """Build the policy called `name`, in the state of a fresh generation.
 
@@ -51,6 +62,7 @@ def make_policy(
         threshold: τ, relative; at least 0; see `IGNORED_BY`.
         align_steps: A, how many first steps are always computed.
         estimator: one of `ESTIMATORS`.
+        compute: share of the steps to compute, in the place of `threshold`, or 0. For `PREDICTED_METHODS`.
         settings: those of the method, see `METHOD_SETTINGS` and its class.
 
     Raises:
@@ -65,10 +77,11 @@ def make_policy(
                 f"expected settings of {name} ({', '.join(taken) or 'it has none'}), found {setting!r}",
                 hint=f"leave {setting} out",
             )
+    budget = Budget(compute) if compute and name in PREDICTED_METHODS else None
     makers: dict[str, Any] = {
         "off": Off,
-        "easycache": lambda: EasyCache(threshold, align_steps),
-        "navicache": lambda: NaviCache(threshold, align_steps, _make_estimator(estimator)),
+        "easycache": lambda: EasyCache(threshold, align_steps, budget),
+        "navicache": lambda: NaviCache(threshold, align_steps, _make_estimator(estimator), budget),
         "teacache": lambda: TeaCache(threshold, align_steps, **settings),
         "magcache": lambda: MagCache(threshold, **settings),
         "pab": lambda: PyramidAttentionBroadcast(**settings),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from navicache_cli.cache.budget import Budget
 from navicache_cli.cache.estimator import Estimator
 from navicache_cli.cache.policy import Decision, Measure, Region, Signal, check_count, check_threshold
 
@@ -23,6 +24,7 @@ class ErrorGate:
         threshold: τ, relative; at least 0. A larger one skips more.
         align_steps: A, how many first steps are always computed.
         estimator: the source of the ratio k. It belongs to this gate alone.
+        budget: sets τ anew at every step, in the place of `threshold`. It belongs to this gate alone.
 
     Raises:
         UsageError: `threshold` or `align_steps` is out of range.
@@ -34,12 +36,15 @@ class ErrorGate:
     signal = Signal.INPUT
     measures = Measure.CHANGES
 
-    def __init__(self, threshold: float, align_steps: int, estimator: Estimator) -> None:
+    def __init__(
+        self, threshold: float, align_steps: int, estimator: Estimator, budget: Budget | None = None
+    ) -> None:
         self.threshold = check_threshold(threshold)
         self.align_steps = check_count(
             align_steps, "align_steps", 0, hint="presets compute the first 5 or 10 steps before skipping any"
         )
         self.estimator = estimator
+        self.budget = budget
         self.begin(total_steps=0)
 
     def begin(self, total_steps: int) -> None:
@@ -49,6 +54,8 @@ class ErrorGate:
         self._output_norm: float | None = None
         self._innovation: float | None = None
         self.estimator.reset(total_steps, self.align_steps)
+        if self.budget is not None:
+            self.budget.begin(total_steps, self.align_steps)
 
     def decide(self, index: int, input_change: float | None) -> Decision:
         """Decide step `index`, whose input moved by `input_change` (‖x_i − x_{i−1}‖) since the last one."""
@@ -58,11 +65,18 @@ class ErrorGate:
         change = None if fixed else _relative_change(ratio, input_change, self._output_norm)
         if change is None:
             self._error = 0.0
+            if self.budget is not None:
+                self.budget.forced()
             return Decision(True, True, ratio, variance, self._innovation, None, 0.0)
-        error = self._error + change
-        skip = error < self.threshold
+        error, threshold = self._error + change, self.threshold
+        if self.budget is None:
+            skip = error < threshold
+        else:
+            skip, threshold = self.budget.decide(index, self._error, change)
         self._error = error if skip else 0.0
-        return Decision(not skip, False, ratio, variance, self._innovation, change, error)
+        return Decision(
+            not skip, False, ratio, variance, self._innovation, change, error, threshold=threshold
+        )
 
     def observe(
         self, index: int, input_span: float | None, output_span: float | None, output_norm: float

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
+import torch
+
+from navicache_cli.cache.calibrated import Calibrated, Lesson
+from navicache_cli.cache.calibration import Fit
 from navicache_cli.cache.predictor import Keep, Kept, Predictor, TaylorSeries
 from navicache_cli.cache.tensors import Tensors, same_layout
+
+AnyPredictor = Predictor | TaylorSeries | Calibrated
 
 
 class BranchMemory:
@@ -15,15 +22,19 @@ class BranchMemory:
         predictor: rebuilds the outputs of skipped calls.
     """
 
-    def __init__(self, predictor: Predictor | TaylorSeries) -> None:
+    def __init__(self, predictor: AnyPredictor) -> None:
         self.predictor = predictor
         self.keep_what: Keep = getattr(predictor, "keeps", Keep.BOTH)
+        self._depth = _depth(predictor)
         self.clear()
 
     def clear(self) -> None:
-        """Drop everything."""
+        """Drop everything, and what the predictor learnt."""
         self._branches: dict[int, list[Kept]] = {}
         self._computed_step = -1
+        self._lessons: list[Lesson] = []
+        if isinstance(self.predictor, Calibrated):
+            self.predictor.reset()
 
     def has(self, branch: int) -> bool:
         """Whether the branch keeps anything."""
@@ -32,7 +43,8 @@ class BranchMemory:
     def tensors(self) -> list[Tensors]:
         """All that is kept."""
         calls = [kept for history in self._branches.values() for kept in history]
-        return [group for kept in calls for group in (kept.inputs, kept.outputs)]
+        groups = [group for kept in calls for group in (kept.inputs, kept.outputs)]
+        return groups + (self.predictor.tensors if isinstance(self.predictor, Calibrated) else [])
 
     def is_other_shape(self, inputs: Tensors) -> bool:
         """Whether the first branch's inputs have another shape than at its last computed step."""
@@ -45,25 +57,67 @@ class BranchMemory:
         kept = self._branches[branch][0]
         return kept.step >= self._computed_step and same_layout(inputs, kept.outputs)
 
-    def predict(self, branch: int, step: int, inputs: Tensors) -> Tensors:
-        """The output at `step`, by the predictor; see `can_predict`."""
+    def predict(self, branch: int, step: int, timestep: float, gap: float, inputs: Tensors) -> Tensors:
+        """The output at `step`; see `can_predict`. `gap` is the timestep less that of the step before."""
         history = self._branches[branch]
         if isinstance(self.predictor, TaylorSeries):
             return self.predictor.extrapolate(step, history)
+        if isinstance(self.predictor, Calibrated):
+            return self.predictor.rebuild(branch, timestep, gap, inputs, history)
         return self.predictor.predict(inputs, history[0].inputs, history[0].outputs)
 
     def release(self, branch: int) -> Kept | None:
         """Let go of what a computed call of the branch makes needless; return what it kept last."""
         history = self._branches.pop(branch, [])
-        depth = self.predictor.order if isinstance(self.predictor, TaylorSeries) else 0
-        if depth and history:
-            self._branches[branch] = [replace(kept, inputs=()) for kept in history[:depth]]
+        if isinstance(self.predictor, Calibrated) and history:
+            # Measured against when the call is over.
+            self._branches[branch] = history
+        elif self._depth and history:
+            self._branches[branch] = _without_inputs(history[: self._depth])
         return history[0] if history else None
+
+    def study(self, branch: int, timestep: float, inputs: Tensors, outputs: Tensors) -> None:
+        """Let the predictor measure what it would have predicted for a computed call; before `keep`."""
+        if isinstance(self.predictor, Calibrated):
+            history = self._branches.get(branch, [])
+            lesson = self.predictor.study(branch, timestep, inputs, outputs, history)
+            self._lessons += [lesson] if lesson else []
+
+    @property
+    def pending(self) -> list[torch.Tensor]:
+        """All that was measured and not learnt yet, 0-dim, still on the device."""
+        return [number for lesson in self._lessons for number in lesson.numbers]
+
+    def learn(self, numbers: Sequence[float]) -> None:
+        """Hand the predictor the values of `pending`."""
+        lessons, self._lessons = self._lessons, []
+        start = 0
+        for lesson in lessons:
+            assert isinstance(self.predictor, Calibrated)
+            end = start + len(lesson.numbers)
+            self.predictor.learn(lesson, numbers[start:end])
+            start = end
+
+    def fit(self) -> Fit | None:
+        """What the predictor knows of the first branch; None of one that does not learn."""
+        return self.predictor.fit(0) if isinstance(self.predictor, Calibrated) else None
 
     def keep(self, branch: int, kept: Kept) -> None:
         """Keep a computed call."""
-        self._branches[branch] = [kept, *self._branches.get(branch, [])]
+        older = [old for old in self._branches.get(branch, []) if same_layout(old.outputs, kept.outputs)]
+        self._branches[branch] = [kept, *_without_inputs(older[: self._depth])]
 
     def computed(self, step: int) -> None:
         """The first branch has computed `step`: what was kept before is stale for the others."""
         self._computed_step = step
+
+
+def _depth(predictor: AnyPredictor) -> int:
+    """How many outputs the predictor looks at besides the newest."""
+    if isinstance(predictor, TaylorSeries):
+        return predictor.order
+    return predictor.depth if isinstance(predictor, Calibrated) else 0
+
+
+def _without_inputs(history: Sequence[Kept]) -> list[Kept]:
+    return [replace(kept, inputs=()) for kept in history]

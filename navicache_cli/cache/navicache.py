@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from navicache_cli.cache.budget import Budget
 from navicache_cli.cache.estimator import Estimator, ScalarKalman
 from navicache_cli.cache.gate import ErrorGate
 
@@ -13,6 +14,7 @@ class NaviCache(ErrorGate):
         threshold: τ, relative; at least 0.
         align_steps: A, how many first steps are always computed.
         estimator: the filter; `ScalarKalman`, which the presets' thresholds were set with, if left out.
+        budget: sets the threshold; see `ErrorGate`.
 
     Raises:
         UsageError: `threshold` or `align_steps` is out of range.
@@ -20,5 +22,11 @@ class NaviCache(ErrorGate):
 
     name = "navicache"
 
-    def __init__(self, threshold: float, align_steps: int, estimator: Estimator | None = None) -> None:
-        super().__init__(threshold, align_steps, estimator or ScalarKalman())
+    def __init__(
+        self,
+        threshold: float,
+        align_steps: int,
+        estimator: Estimator | None = None,
+        budget: Budget | None = None,
+    ) -> None:
+        super().__init__(threshold, align_steps, estimator or ScalarKalman(), budget)

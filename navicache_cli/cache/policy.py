@@ -78,6 +78,7 @@ class Decision:
         predicted_change: k · ‖x_i − x_{i−1}‖ / ‖y_c‖, relative; None at forced steps.
         accumulated_error: the E that was compared with the threshold, relative; 0 at forced steps.
             After a computed step the policy goes on from E = 0.
+        threshold: τ that E was compared with; None where nothing was compared.
         reuse: at a computed step, the kinds of attention whose kept outputs are used instead of running them.
     """
 
@@ -88,6 +89,7 @@ class Decision:
     innovation: float | None = None
     predicted_change: float | None = None
     accumulated_error: float | None = None
+    threshold: float | None = None
     reuse: tuple[str, ...] = ()
 
 

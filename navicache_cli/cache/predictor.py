@@ -30,11 +30,13 @@ class Kept:
         step: c.
         inputs: x_c, or empty where it is not needed.
         outputs: y_c, or its residual under `Keep.RESIDUAL`: of the shape of x_c in any case.
+        timestep: t_c, in the model's own units.
     """
 
     step: int
     inputs: Tensors
     outputs: Tensors
+    timestep: float = 0.0
 
 
 class Predictor(Protocol):
@@ -62,6 +64,18 @@ class ResidualReuse:
             (x.float() + (y_c.float() - x_c.float())).to(y_c.dtype)
             for x, x_c, y_c in zip(inputs, cached_inputs, cached_outputs, strict=True)
         )
+
+
+class HoldOutput:
+    """y_i ≈ y_c."""
+
+    name = "hold"
+    keeps = Keep.BOTH  # x_c is measured against
+
+    @torch.no_grad()
+    def predict(self, inputs: Tensors, cached_inputs: Tensors, cached_outputs: Tensors) -> Tensors:
+        """The output held; copies, as a sampler may write into what it is given."""
+        return tuple(y_c.clone() for y_c in cached_outputs)
 
 
 class StoredResidual:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from navicache_cli.cache.calibration import Fit
 from navicache_cli.cache.policy import Decision, Features
 from navicache_cli.cache.timing import CallTimer
 
@@ -22,10 +23,11 @@ class StepRecord:
         computed: the model ran; otherwise the output was predicted.
         forced: computed without asking the gate.
         seconds: time inside the cached region, all branches together.
-        ratio, variance, predicted_change, accumulated_error: the reasons; see `Decision`.
+        ratio, variance, predicted_change, accumulated_error, threshold: the reasons; see `Decision`.
         innovation: z − k as measured at this very step; None if it was skipped.
         features: what was measured at this step.
         reused: the kinds of attention whose kept outputs were used.
+        fit: what a predictor that learns knew of the first branch before this step.
     """
 
     index: int
@@ -38,8 +40,10 @@ class StepRecord:
     innovation: float | None = None
     predicted_change: float | None = None
     accumulated_error: float | None = None
+    threshold: float | None = None
     features: Features = field(default_factory=Features)
     reused: tuple[str, ...] = ()
+    fit: Fit | None = None
 
     @classmethod
     def start(cls, index: int, timestep: float, decision: Decision, features: Features) -> StepRecord:
@@ -53,6 +57,7 @@ class StepRecord:
             variance=decision.variance,
             predicted_change=decision.predicted_change,
             accumulated_error=decision.accumulated_error,
+            threshold=decision.threshold,
             features=features,
             reused=decision.reuse,
         )

@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from navicache_cli.cache.memory import BranchMemory
+from navicache_cli.cache.memory import AnyPredictor, BranchMemory
 from navicache_cli.cache.parts import PartStore
 from navicache_cli.cache.policy import Features, Measure, Policy, Signal, check_count, measure_of
-from navicache_cli.cache.predictor import Keep, Kept, Predictor, TaylorSeries, predictor_for
+from navicache_cli.cache.predictor import Keep, Kept, predictor_for
 from navicache_cli.cache.record import StepLog, StepRecord
 from navicache_cli.cache.recorder import Recorder
 from navicache_cli.cache.signals import SignalSource, SignalWatch
@@ -70,6 +70,7 @@ class Session:
         transformer_calls_saved: how often its output was predicted.
         parts: outputs of parts of the model that are used again at computed steps, and how often they were.
         peak_cache_bytes: the most `cache_bytes` has been in this generation.
+        input_bytes: size of one branch's inputs, x, at the last call.
 
     Raises:
         UsageError: `total_steps` is not a whole number of at least 1.
@@ -79,7 +80,7 @@ class Session:
         self,
         policy: Policy,
         total_steps: int,
-        predictor: Predictor | TaylorSeries | None = None,
+        predictor: AnyPredictor | None = None,
         on_step: Callable[[StepRecord], None] | None = None,
         agree: Agree | None = None,
         recorder: Recorder | None = None,
@@ -116,6 +117,7 @@ class Session:
         self.transformer_calls_saved = 0
         self.parts = PartStore()
         self.peak_cache_bytes = 0
+        self.input_bytes = 0
 
     def clear(self) -> None:
         """Drop every tensor kept. Records and counts stay; the next call starts a new generation."""
@@ -137,7 +139,7 @@ class Session:
 
     def finish(self) -> None:
         """Complete the records, waiting for the device; the next call starts a new generation."""
-        self._settle(read_numbers(self._pending, self._agree))
+        self._settle(read_numbers([*self._pending, *self._memory.pending], self._agree))
         self._log.close(wait=True)
         if self.recorder is not None:
             self.recorder.finish()
@@ -183,10 +185,12 @@ class Session:
             self.begin(self.total_steps)
         self._in_call = True
         self._arrive(timestep, inputs, source)
+        self.input_bytes = size_in_bytes([inputs])
         if self.records[-1].computed or not self._memory.can_predict(self._branch, inputs):
             self._open_call(timer, inputs)
             return None
-        outputs = self._memory.predict(self._branch, self._tracker.index, inputs)
+        now, before = self.records[-1].timestep, self.records[-2].timestep
+        outputs = self._memory.predict(self._branch, self._tracker.index, now, now - before, inputs)
         if self._branch == 0 and self._signal.follows_inputs:
             self._signal.previous = ()
             self._signal.previous = snapshot(inputs)
@@ -242,7 +246,8 @@ class Session:
         current = self._signal.current(inputs, source)
         change = self._signal.change(current)
         deferred = [] if isinstance(value, float) else [value]
-        numbers = read_numbers([*deferred, *self._pending, *change], self._agree)
+        waiting = [*deferred, *self._pending, *self._memory.pending, *change]
+        numbers = read_numbers(waiting, self._agree)
         if not isinstance(value, float):
             value = numbers.pop(0)
         signal = numbers.pop() if change else None
@@ -282,7 +287,9 @@ class Session:
             # Nothing to predict from, whatever the policy says.
             decision = replace(decision, compute=True)
         features = Features(input_change=signal) if kind is Signal.INPUT else Features(signal=signal)
-        self._log.start(StepRecord.start(self._tracker.index, timestep, decision, features))
+        record = StepRecord.start(self._tracker.index, timestep, decision, features)
+        record.fit = self._memory.fit()
+        self._log.start(record)
 
     def _open_call(self, timer: CallTimer, inputs: Tensors) -> None:
         """Prepare to compute: free what this branch will not need, keep what it will."""
@@ -330,11 +337,13 @@ class Session:
         call.previous_outputs = ()
         if self._is_last_step():
             return
+        timestep = self.records[-1].timestep
+        self._memory.study(self._branch, timestep, call.inputs, outputs)
         if by_residual:
             call.inputs = ()
         else:
             kept = snapshot(outputs)
-        self._memory.keep(self._branch, Kept(self._tracker.index, call.inputs, kept))
+        self._memory.keep(self._branch, Kept(self._tracker.index, call.inputs, kept, timestep))
 
     def _measurements(self, call: _Call, kept: Tensors) -> list[torch.Tensor]:
         """What is measured on the first branch of a computed step; `kept` is y, or the residual."""
@@ -348,10 +357,12 @@ class Session:
         return [call.input_span, mean_abs_difference(kept, call.previous_outputs), norm]
 
     def _settle(self, numbers: list[float]) -> None:
-        """Hand the policy what the last computed step measured."""
+        """Hand the policy, and a predictor that learns, what the last computed step measured."""
+        count, self._pending = len(self._pending), []
+        self._memory.learn(numbers[count:])
+        numbers = numbers[:count]
         if not numbers:
             return
-        self._pending = []
         record = self.records[-1]
         if self._measure is Measure.RESIDUAL:
             record.features = replace(record.features, residual_ratio=numbers[0])

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from ..perceptual import Lpips
 
 # What a comparison decides itself; a configuration shared with `generate` may say otherwise.
-_DECIDED_HERE = ("mode", "method", "threshold")
+_DECIDED_HERE = ("mode", "method", "threshold", "speedup", "compute")
 _OF_GENERATE = ("output", "overwrite", "baseline")
 MAX_SEEDS = 1000
 

@@ -250,6 +250,7 @@ def video_tags(plan: Plan, model: str) -> dict[str, str]:
         "threshold",
         "align_steps",
         "estimator",
+        "predictor",
         "steps",
         "seed",
         "guidance",

@@ -104,7 +104,8 @@ def cell_key(plan: Plan, setting: Setting, identity: ModelIdentity, baseline: st
 
 def what_matters(plan: Plan) -> dict[str, Any]:
     """Return the options of a plan that its video depends on, apart from weights and code."""
-    left_out = (*_OF_NO_EFFECT, *IGNORED_BY.get(plan.method, ()))
+    of_budget = ("threshold",) if plan.budget else ()
+    left_out = (*_OF_NO_EFFECT, *IGNORED_BY.get(plan.method, ()), *of_budget)
     return {name: value for name, value in plan.values().items() if name not in left_out}
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..cache.factory import METHODS
+from ..cache.factory import METHODS, PREDICTED_METHODS, PREDICTORS
 from ..errors import UsageError
 from ..options import OPTIONS, read_integer, read_number
 from ..presets import OFF, unknown
@@ -63,7 +63,18 @@ def own_methods() -> list[str]:
 
 def known_methods() -> list[str]:
     """All that can be compared with the baseline."""
-    return [*own_methods(), *REFEREES]
+    return [*own_methods(), *variants(), *REFEREES]
+
+
+def variants() -> list[str]:
+    """Methods with another predictor than the one they are published with, such as `navicache+calibrated`."""
+    return [f"{method}+{predictor}" for method in PREDICTED_METHODS for predictor in PREDICTORS[1:]]
+
+
+def _of_method(method: str) -> dict[str, Any]:
+    """The options a method's name stands for."""
+    name, plus, predictor = method.partition("+")
+    return {"method": name, "predictor": predictor} if plus else {"method": name}
 
 
 def parse_names(text: str, what: str, known: Sequence[str]) -> list[str]:
@@ -183,7 +194,7 @@ def _by_mode(method: str, modes: list[str], steps: int, optional: bool) -> list[
         counts = dict.fromkeys(max(1, round(steps / budget)) for budget in BUDGETS)
         return [fewer_steps(count) for count in counts]
     return [
-        Setting(f"{method} {mode}", method, {"mode": mode, "method": method}, optional=optional)
+        Setting(f"{method} {mode}", method, {"mode": mode, **_of_method(method)}, optional=optional)
         for mode in modes
     ]
 
@@ -204,7 +215,7 @@ def _by_sweep(sweep: Sweep, steps: int, said: Mapping[str, Any]) -> list[Setting
             Setting(
                 f"{sweep.method} {name} {value:g}",
                 sweep.method,
-                {"method": sweep.method, sweep.option: value},
+                {**_of_method(sweep.method), sweep.option: value},
             )
             for value in sweep.values
         ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib.patches import Patch
@@ -28,6 +28,8 @@ def draw_run(trace: Trace, theme: Theme) -> Figure:
         panels.append((1.7, _ratio))
     if np.isfinite(trace.innovation).any():
         panels.append((1.2, _innovation))
+    if trace.coefficients:
+        panels.append((1.2, _coefficients))
     heights = [height for height, _ in panels]
     figure = new_figure(1.05 + 1.25 * sum(heights) + 0.35 * len(panels))
     axes = figure.subplots(len(panels), 1, sharex=True, squeeze=False, height_ratios=heights)[:, 0]
@@ -78,14 +80,14 @@ def _error(axes: Axes, trace: Trace, theme: Theme) -> None:
     steps = np.arange(len(trace.error))
     axes.bar(steps, np.nan_to_num(trace.error), width=_CELL, color=step_colours(trace, theme))
     assert trace.threshold is not None
-    axes.axhline(
-        trace.threshold,
-        color=theme.limit,
-        linewidth=1.4,
-        linestyle=(0, (5, 2)),
-        label=f"threshold {trace.threshold:g}",
-    )
-    top = max(float(np.nanmax(trace.error)), trace.threshold)
+    top = float(np.nanmax(trace.error))
+    line: dict[str, Any] = {"color": theme.limit, "linewidth": 1.4, "linestyle": (0, (5, 2))}
+    if trace.on_budget:
+        axes.step(steps, trace.thresholds, where="mid", label="threshold, set by the budget", **line)
+        top = max(top, float(np.nanmax(trace.thresholds)))
+    else:
+        axes.axhline(trace.threshold, label=f"threshold {trace.threshold:g}", **line)
+        top = max(top, trace.threshold)
     axes.set(title="Accumulated error", ylim=(0, 1.08 * top if top > 0 else 1))
     axes.yaxis.set_major_locator(MaxNLocator(5))
     legend_above(axes, 1)
@@ -128,6 +130,20 @@ def _innovation(axes: Axes, trace: Trace, theme: Theme) -> None:
         axes.set_yticklabels([*[f"−{end:g}" for end in reversed(ends)], "0", *[f"{end:g}" for end in ends]])
         axes.yaxis.minorticks_off()
     axes.set_ylim(-1.4 * largest or -1, 1.4 * largest or 1)
+
+
+def _coefficients(axes: Axes, trace: Trace, theme: Theme) -> None:
+    """What the calibrated predictor had learnt before each step, ± 2σ where that is known."""
+    steps = np.arange(len(trace.computed))
+    names = {"input": "of the input's move", "trend": "of the output's trend"}
+    axes.axhline(0, color=theme.muted, linewidth=0.9)
+    for (name, (value, deviation)), colour in zip(trace.coefficients.items(), theme.lines, strict=False):
+        axes.fill_between(
+            steps, value - 2 * deviation, value + 2 * deviation, color=colour, alpha=0.2, linewidth=0
+        )
+        axes.plot(steps, value, color=colour, linewidth=1.6, label=names[name])
+    axes.set(title="Coefficients of the predictor, ± 2σ")
+    legend_above(axes, len(names))
 
 
 def plain_log_ticks(axes: Axes) -> None:

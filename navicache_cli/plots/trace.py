@@ -27,11 +27,14 @@ class Trace:
         settings: what decides which steps are skipped: model, task, method, …, steps, as text.
         prompt, seed: as the report has them.
         threshold: τ; None for a method without one.
+        thresholds: [N] τ as each step was held against it; NaN where it was not, or where nobody noted it.
         computed, forced: [N] bool.
         error: [N] E at the decision, relative.
         ratio: [N] k as estimated before the step.
         low, high: [N] k ± 2σ; multiplicative where the filter works in logarithms.
         innovation: [N] measured ratio minus k.
+        coefficients: what a calibrated predictor had learnt before the step, by name; for each [N] its
+            value and [N] its standard deviation. Empty for other predictors.
     """
 
     name: str
@@ -39,6 +42,7 @@ class Trace:
     prompt: str
     seed: str
     threshold: float | None
+    thresholds: np.ndarray
     computed: np.ndarray
     forced: np.ndarray
     error: np.ndarray
@@ -46,11 +50,18 @@ class Trace:
     low: np.ndarray
     high: np.ndarray
     innovation: np.ndarray
+    coefficients: dict[str, tuple[np.ndarray, np.ndarray]]
 
     @property
     def heading(self) -> list[str]:
         """What the generation is called: model, task, method, estimator, mode, as far as they are known."""
         return [self.settings[key] for key in HEADING if key in self.settings]
+
+    @property
+    def on_budget(self) -> bool:
+        """Whether the threshold was set anew at every step."""
+        known = self.thresholds[np.isfinite(self.thresholds)]
+        return bool(len(known)) and float(np.ptp(known)) > 0
 
     @property
     def measured(self) -> np.ndarray:
@@ -83,6 +94,7 @@ def read_trace(path: Path) -> Trace:
         prompt=str(plan.get("prompt") or ""),
         seed=str(plan.get("seed", "")),
         threshold=_threshold(plan),
+        thresholds=_column([{"threshold": None, **step} for step in steps], "threshold", path),
         computed=np.array([step["computed"] for step in steps]),
         forced=np.array([step["forced"] for step in steps]),
         error=columns["accumulated_error"],
@@ -90,6 +102,7 @@ def read_trace(path: Path) -> Trace:
         low=low,
         high=high,
         innovation=columns["innovation"],
+        coefficients=_coefficients(steps, path),
     )
 
 
@@ -100,6 +113,16 @@ def _column(steps: list[dict[str, Any]], key: str, path: Path) -> np.ndarray:
     if not all(-_LARGEST < value < _LARGEST for value in known):
         raise OutputError(f"expected numbers below {_LARGEST:g} in {path}; found others under steps/{key}")
     return np.array([math.nan if step[key] is None else float(step[key]) for step in steps])
+
+
+def _coefficients(steps: list[dict[str, Any]], path: Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    fits = [step.get("fit") or {} for step in steps]
+    if not any(fits):
+        return {}
+    keys = ("input", "input_deviation", "trend", "trend_deviation")
+    filled = [{key: fit.get(key) for key in keys} for fit in fits]
+    columns = {key: _column(filled, key, path) for key in keys}
+    return {name: (columns[name], columns[f"{name}_deviation"]) for name in ("input", "trend")}
 
 
 def _band(ratio: np.ndarray, variance: np.ndarray, logarithmic: bool) -> tuple[np.ndarray, np.ndarray]:

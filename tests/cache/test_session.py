@@ -12,6 +12,7 @@ from toys import Tiny, sample, timesteps
 from navicache_cli.cache import Decision, ForwardSite, ResidualReuse, Session, attach
 from navicache_cli.cache import session as session_module
 from navicache_cli.cache import tensors as tensor_tools
+from navicache_cli.cache.predictors import make_predictor
 from navicache_cli.cache.timing import CallTimer
 from navicache_cli.cache.tracker import Arrival, StepTracker
 from navicache_cli.errors import UsageError
@@ -330,12 +331,13 @@ def reads_per_step(session, monkeypatch, make_timestep, branches=2, reuse=True):
     return counts
 
 
+@pytest.mark.parametrize("predictor", ["residual", "calibrated"])
 @pytest.mark.parametrize("method", ["off", "navicache", "easycache"])
 @pytest.mark.parametrize("branches", [1, 2, 3])
-def test_one_wait_per_step(method, branches, monkeypatch):
-    session = session_of(method)
+def test_one_wait_per_step(method, branches, predictor, monkeypatch):
+    session = session_of(method, predictor=make_predictor(predictor))
     assert reads_per_step(session, monkeypatch, torch.tensor, branches) == [1] * 12
-    free = session_of(method)
+    free = session_of(method, predictor=make_predictor(predictor))
     with attach(ForwardSite(model := Tiny()), free):
         for t in timesteps(12):
             for b in range(branches):

@@ -1,0 +1,21 @@
+"""Predictors by the names the command line uses."""
+
+from __future__ import annotations
+
+from navicache_cli.cache.calibrated import Calibrated
+from navicache_cli.cache.factory import PREDICTORS
+from navicache_cli.cache.memory import AnyPredictor
+from navicache_cli.cache.predictor import HoldOutput, ResidualReuse
+from navicache_cli.errors import UsageError
+
+
+def make_predictor(name: str) -> AnyPredictor:
+    """Make the predictor called `name`, one of `factory.PREDICTORS`, for one session.
+
+    Raises:
+        UsageError: an unknown name.
+    """
+    makers: dict[str, type[AnyPredictor]] = {"residual": ResidualReuse, "hold": HoldOutput, "calibrated": Calibrated}
+    if name not in makers:
+        raise UsageError(f"unknown predictor {name!r}", hint=f"known predictors: {', '.join(PREDICTORS)}")
+    return makers[name]()

@@ -1,0 +1,126 @@
+"""A budget: kept to whatever the numbers, spread like a fixed threshold's, refused out of reach."""
+
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from test_forward_site import attached_run, noise
+
+from navicache_cli.cache import Session, make_policy
+from navicache_cli.cache.budget import least_computed
+from navicache_cli.errors import UsageError
+
+
+def on_budget(compute, align=5, method="navicache", estimator="scalar"):
+    return make_policy(method, threshold=0.0, align_steps=align, estimator=estimator, compute=compute)
+
+
+def decisions(policy, changes):
+    """Let the policy decide steps whose inputs move by `changes`; a computed one measures a ratio of 1."""
+    policy.begin(len(changes))
+    made = []
+    for index, change in enumerate(changes):
+        made.append(policy.decide(index, change if index else None))
+        if made[-1].compute:
+            policy.observe(index, change if index else None, change if index else None, 1.0)
+    return made
+
+
+def computed(policy, changes):
+    return [index for index, made in enumerate(decisions(policy, changes)) if made.compute]
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    changes=st.lists(st.floats(1e-6, 1e3), min_size=1, max_size=80),
+    align=st.integers(0, 12),
+    share=st.floats(0.01, 1),
+    method=st.sampled_from(["navicache", "easycache"]),
+)
+def test_the_number_of_computed_steps_is_the_one_asked_for(changes, align, share, method):
+    steps = len(changes)
+    planned = max(1, math.floor(share * steps + 0.5))
+    assume(planned >= least_computed(steps, align))
+    assert len(computed(on_budget(share, align, method), changes)) == planned
+
+
+@pytest.mark.parametrize("steps", [20, 30, 50, 100])
+@pytest.mark.parametrize("speedup", [1.5, 2.0, 2.5])
+def test_no_run_of_skips_is_much_longer_than_the_others(steps, speedup):
+    gaps = [b - a for a, b in pairwise(computed(on_budget(1 / speedup), [1.0] * steps)[4:])]
+    assert max(gaps) <= 2 * speedup + 2
+
+
+def test_it_computes_where_much_changes():
+    def within(changes):
+        return sum(20 <= index < 26 for index in computed(on_budget(0.5), changes))
+
+    assert within([1.0] * 20 + [4.0] * 6 + [1.0] * 24) > within([1.0] * 50)
+
+
+def test_its_thresholds_stay_near_the_fixed_one_that_computes_as_many():
+    # As outputs of rectified flow change: evenly in log-SNR.
+    places = [math.log(max(i, 0.5) / (50 - max(i, 0.5))) for i in range(50)]
+    changes = [0.0, *(0.16 * (b - a) for a, b in pairwise(places))]
+    made = decisions(on_budget(0.5), changes)
+    count = sum(one.compute for one in made)
+
+    def fixed(threshold):
+        policy = make_policy("navicache", threshold=threshold, align_steps=5)
+        return sum(one.compute for one in decisions(policy, changes))
+
+    alike = [t / 1000 for t in range(1, 400) if abs(fixed(t / 1000) - count) <= 1]
+    thresholds = [one.threshold for one in made[5:-8]]
+    assert all(0.5 * alike[0] < t < 2 * alike[-1] for t in thresholds)
+
+
+def test_every_decision_says_its_threshold():
+    made = decisions(on_budget(0.5), [0.1] * 20)
+    assert [one.threshold is None for one in made] == [one.forced for one in made]
+    fixed = decisions(make_policy("navicache", threshold=0.15, align_steps=5), [0.1] * 20)
+    assert {one.threshold for one in fixed} == {None, 0.15}
+
+
+def test_a_policy_starts_afresh_for_every_generation():
+    policy, changes = on_budget(0.5), [0.1 + 0.01 * i for i in range(30)]
+    assert computed(policy, changes) == computed(policy, changes)
+
+
+@pytest.mark.parametrize("estimator", ["scalar", "dual"])
+@pytest.mark.parametrize("share", [0.4, 0.5, 2 / 3, 1.0])
+def test_a_session_keeps_to_it(estimator, share):
+    session = Session(on_budget(share, 3, estimator=estimator), 24)
+    attached_run(session, noise(), steps=24, branches=2)
+    assert sum(record.computed for record in session.records) == math.floor(24 * share + 0.5)
+
+
+def test_steps_that_cannot_be_foretold_are_paid_for():
+    changes = [0.1] * 30
+    changes[12:15] = [math.nan] * 3
+    chosen = computed(on_budget(0.5), changes)
+    assert {12, 13, 14} < set(chosen)
+    assert len(chosen) == 15
+
+
+@pytest.mark.parametrize(
+    ("share", "align", "told"),
+    [
+        (0.1, 5, "0.12 to 1, a speedup of 1 to 8.33; found 0.1, a speedup of 10"),
+        (0.2, 10, "0.22 to 1, a speedup of 1 to 4.55; found 0.2, a speedup of 5"),
+    ],
+)
+def test_beyond_reach_is_refused_with_the_range(share, align, told):
+    with pytest.raises(UsageError) as caught:
+        on_budget(share, align).begin(50)
+    assert told in caught.value.message
+    assert "--align-steps" in caught.value.hint
+
+
+@pytest.mark.parametrize("share", [-0.5, 1.5, math.nan])
+def test_shares_that_are_none(share):
+    with pytest.raises(UsageError, match="share of steps"):
+        on_budget(share)
