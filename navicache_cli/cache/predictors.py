@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from navicache_cli.cache.calibrated import Calibrated
 from navicache_cli.cache.factory import PREDICTORS
 from navicache_cli.cache.memory import AnyPredictor
@@ -15,7 +17,11 @@ def make_predictor(name: str) -> AnyPredictor:
     Raises:
         UsageError: an unknown name.
     """
-    makers: dict[str, type[AnyPredictor]] = {"residual": ResidualReuse, "hold": HoldOutput, "calibrated": Calibrated}
+    makers: dict[str, Callable[[], AnyPredictor]] = {
+        "residual": ResidualReuse,
+        "hold": HoldOutput,
+        "calibrated": Calibrated,
+    }
     if name not in makers:
         raise UsageError(f"unknown predictor {name!r}", hint=f"known predictors: {', '.join(PREDICTORS)}")
     return makers[name]()
