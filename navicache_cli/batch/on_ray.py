@@ -8,6 +8,7 @@ item goes back to the front of the queue.
 from __future__ import annotations
 
 import os
+import socket
 import time
 from contextlib import suppress
 from dataclasses import dataclass
@@ -239,6 +240,17 @@ def _import_ray() -> ModuleType:
     return ray
 
 
+def _knock(address: str) -> None:
+    """Find out in seconds whether anybody listens at host:port; Ray itself tries for minutes, deaf to Ctrl-C.
+
+    Raises:
+        OSError: nobody does.
+    """
+    host, _, port = address.rpartition("://")[2].rpartition(":")
+    if host and port.isdigit():  # else a name that Ray looks up, such as "auto"
+        socket.create_connection((host.strip("[]"), int(port)), timeout=5).close()
+
+
 def _connect(ray: ModuleType, cluster: Cluster) -> None:
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
     if not cluster.address:
@@ -247,7 +259,11 @@ def _connect(ray: ModuleType, cluster: Cluster) -> None:
             include_dashboard=False,
             object_store_memory=OBJECT_STORE_BYTES,
         )
+    # Ray prints what it thinks of lost workers to standard output, where our JSON goes; no setting stops it.
+    with suppress(AttributeError):
+        ray._private.worker.print_worker_logs = lambda *_, **__: None
     try:
+        _knock(cluster.address)
         # "local" starts one of its own, whatever RAY_ADDRESS says.
         ray.init(address=cluster.address or "local", **quiet)
     except (ConnectionError, RuntimeError, ValueError, OSError, ray.exceptions.RayError) as error:
