@@ -58,7 +58,6 @@ def parameters(source: Path) -> dict[str, list[str]]:
     return found
 
 
-@pytest.mark.filterwarnings("ignore:.*invalid escape sequence")
 @pytest.mark.parametrize("double", CONTRACTS, ids=lambda double: double.path.name)
 def test_a_double_takes_what_the_official_code_takes(double):
     variable, url, contract = CONTRACTS[double]
