@@ -43,6 +43,19 @@ def probe_folder(folder: Path) -> None:
         probe.flush()
 
 
+def prepare_folder(folder: Path, mend: str) -> None:
+    """Make a folder that results will go into.
+
+    Raises:
+        OutputError: it cannot be written; `mend` says what to do.
+    """
+    try:
+        probe_folder(folder)
+    except OSError as error:
+        reason = error.strerror or "it is not a folder"
+        raise OutputError(f"cannot write in {folder}: {reason}", mend) from None
+
+
 def sha256_of(path: Path) -> str:
     """Return a file's digest in hex, or "" where there is no file that can be read."""
     digest = hashlib.sha256()

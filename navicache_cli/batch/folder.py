@@ -9,8 +9,8 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
-from ..errors import NavicacheError, OutputError, UsageError
-from ..files import probe_folder, sha256_of
+from ..errors import NavicacheError, UsageError
+from ..files import prepare_folder, sha256_of
 from ..report import plan_values, read_report
 from .items import Item, fingerprint
 from .manifest import DONE, STARTED, Record
@@ -95,13 +95,7 @@ class Folder:
             OutputError: one cannot.
         """
         for folder in {path.parent for item in items for path in (self.video(item), self.report(item))}:
-            try:
-                probe_folder(folder)
-            except OSError as error:
-                reason = error.strerror or "it is not a folder"
-                raise OutputError(
-                    f"cannot write in {folder}: {reason}", "choose another --output-dir, or free some space"
-                ) from None
+            prepare_folder(folder, "choose another --output-dir, or free some space")
 
     def clear(self, item: Item, record: Record | None) -> None:
         """Remove the hidden files of an item that a killed process left, by its last record."""

@@ -33,8 +33,10 @@ def write_page(summary: Summary, reports: Mapping[str, dict[str, Any]], folder: 
 
 def page_text(data: dict[str, Any]) -> str:
     """Return the page with its data in it."""
+    figures = "batch-report.json, the videos in videos/."
     scripts = [*map(asset, _PARTS), _own("charts.js"), _own("batch.js")]
-    return fill_page(_own("batch.html"), asset("page.css") + _own("batch.css"), scripts, data)
+    style = asset("page.css") + _own("batch.css")
+    return fill_page("navicache batch", figures, _own("batch.html"), style, scripts, data)
 
 
 def _own(name: str) -> str:

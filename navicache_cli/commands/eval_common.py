@@ -12,8 +12,8 @@ from .. import terminal
 from ..errors import InterruptedRunError, UsageError
 from ..evaluation.documents import common_document, write_checked
 from ..evaluation.page import write_pairs_page
-from ..evaluation.store import PairLog, pair_key, prepare
-from ..files import sha256_of
+from ..evaluation.store import MEND_FOLDER, PairLog, pair_key
+from ..files import prepare_folder, sha256_of
 from ..pairs import Fidelity, compare_files, means_of, over_files, pairs_of
 from .metrics import metrics_table, pick_lpips
 
@@ -49,7 +49,7 @@ def eval_common(
     pairs = pairs_of(a, b)
     if not a.is_dir():
         raise UsageError(f"expected two folders; found the files {a} and {b}", f"navicache metrics {a} {b}")
-    prepare(folder)
+    prepare_folder(folder, MEND_FOLDER)
     log = PairLog(folder / "pairs.jsonl")
     measure_lpips, notes = pick_lpips(use_lpips)
     for note in notes:

@@ -22,9 +22,9 @@ from ..evaluation.documents import vbench_document, write_checked
 from ..evaluation.package import VBench, Verdict, find_vbench, score_dimension
 from ..evaluation.page import write_vbench_page
 from ..evaluation.prompts import MOST_PER_PROMPT, NAME, Entry, check_videos, read_entries, video_names
-from ..evaluation.store import dimension_key, find_verdict, keep_verdict, prepare
+from ..evaluation.store import MEND_FOLDER, dimension_key, find_verdict, keep_verdict
 from ..evaluation.table import scores_table
-from ..files import sha256_of, write_atomically
+from ..files import prepare_folder, sha256_of, write_atomically
 from ..plan import Layer, Plan, resolve
 from .batch import Choices, batch
 from .generate import option_layers, plan_document
@@ -105,7 +105,7 @@ def eval_vbench(
     layers = option_layers(flags, assignments, config, dict(os.environ))
     plan = resolve(layers)
     task = _read(request, plan)
-    prepare(task.parts)
+    prepare_folder(task.parts, MEND_FOLDER)
     write_atomically(task.prompts, json.dumps(task.entries, indent=1) + "\n")
     if request.videos is None:
         _make(task, layers)

@@ -40,18 +40,26 @@ def write_page(comparison: Comparison, reports: Mapping[str, dict[str, Any]], fo
 
 def page_text(data: dict[str, Any]) -> str:
     """Return the page of a comparison with its data in it."""
-    return fill_page(asset("page.html"), asset("page.css"), map(asset, _SCRIPTS), data)
+    figures = "compare.json and compare.csv, the videos in cells/."
+    scripts = map(asset, _SCRIPTS)
+    return fill_page("navicache compare", figures, asset("page.html"), asset("page.css"), scripts, data)
 
 
-def fill_page(html: str, style: str, scripts: Iterable[str], data: dict[str, Any]) -> str:
-    """Put the controls of videos, style, scripts and data into a page; other pages have parts of this one.
+def fill_page(
+    title: str, figures: str, main: str, style: str, scripts: Iterable[str], data: dict[str, Any]
+) -> str:
+    """Return a page: the frame all pages share, and what is its own put into it.
 
     Args:
-        html: with the marks that `page.html` has.
+        title: the command.
+        figures: where they are without a browser that runs scripts.
+        main: its sections, HTML; the mark `<!-- videos -->` stands for the controls of videos.
         style, scripts: that go into it.
         data: JSON values, for the scripts.
     """
-    text = html.replace("<!-- videos -->", asset("videos.html").strip())
+    text = asset("shell.html").replace("<!-- title -->", title).replace("<!-- figures -->", figures)
+    text = text.replace("<!-- main -->\n", main)
+    text = text.replace("<!-- videos -->", asset("videos.html").strip())
     text = text.replace("/* style */", style).replace("/* script */", "\n".join(scripts))
     # JSON may have its `<` written like this; HTML would take `</script>` or `<!--` for its own.
     plain = json.dumps(data, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")

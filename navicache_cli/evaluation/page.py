@@ -11,6 +11,7 @@ from urllib.parse import quote
 from ..compare.page import asset, fill_page
 from ..errors import NavicacheError
 from ..files import write_atomically
+from ..pairs import METRICS
 
 _PAIRS = ("elements.js", "common.js", "player.js", "videos.js")
 _VBENCH = ("elements.js", "player.js")
@@ -31,7 +32,7 @@ def write_pairs_page(document: dict[str, Any], folder: Path) -> Path:
     sides = {"reference": a, "compared": b}
     cells = [
         {"setting": side, "prompt": i, "seed": 0, "video": _link(place / name, folder), "key": f"{side} {i}",
-         **{metric: _mean(document["files"][name][metric], side) for metric in ("psnr", "ssim", "lpips")}}
+         **{metric: _mean(document["files"][name][metric], side) for metric in METRICS}}
         for i, name in enumerate(names)
         for side, place in sides.items()
     ]  # fmt: skip
@@ -44,7 +45,7 @@ def write_pairs_page(document: dict[str, Any], folder: Path) -> Path:
         "plan": {"fps": {"value": _fps(a / names[0])}},
     }
     data = {"document": document, "comparison": comparison}
-    return _write(folder, "pairs", _PAIRS, data)
+    return _write(folder, "common", "common_metrics.json.", "pairs", _PAIRS, data)
 
 
 def write_vbench_page(document: dict[str, Any], videos: Path, folder: Path) -> Path:
@@ -60,16 +61,18 @@ def write_vbench_page(document: dict[str, Any], videos: Path, folder: Path) -> P
     """
     names = [video["name"] for video in document["videos"]]
     links = {name: _link(videos / name, folder) for name in names}
-    return _write(
-        folder, "vbench", _VBENCH, {"document": document, "links": links, "fps": _fps(videos / names[0])}
-    )
+    data = {"document": document, "links": links, "fps": _fps(videos / names[0])}
+    return _write(folder, "vbench", "vbench.json.", "vbench", _VBENCH, data)
 
 
-def _write(folder: Path, name: str, parts: tuple[str, ...], data: dict[str, Any]) -> Path:
+def _write(
+    folder: Path, command: str, figures: str, name: str, parts: tuple[str, ...], data: dict[str, Any]
+) -> Path:
     scripts = [*map(asset, parts), _own(f"{name}.js")]
     style = asset("page.css") + _own("evaluation.css")
     path = folder / "index.html"
-    write_atomically(path, fill_page(_own(f"{name}.html"), style, scripts, data))
+    title = f"navicache eval {command}"
+    write_atomically(path, fill_page(title, figures, _own(f"{name}.html"), style, scripts, data))
     return path
 
 

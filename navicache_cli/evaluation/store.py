@@ -16,27 +16,12 @@ from typing import Any
 
 from ..documents import write_document
 from ..errors import OutputError
-from ..files import probe_folder
 from ..pairs import METRICS, Fidelity, Series, plain
 from .package import Verdict
 from .prompts import Entry
 
 RECORD_VERSION = 1
-
-
-def prepare(folder: Path) -> None:
-    """Make a folder and find out whether it can be written.
-
-    Raises:
-        OutputError: it cannot.
-    """
-    try:
-        probe_folder(folder)
-    except OSError as error:
-        reason = error.strerror or "it is not a folder"
-        raise OutputError(
-            f"cannot write in {folder}: {reason}", "choose another folder, or free some space"
-        ) from None
+MEND_FOLDER = "choose another folder, or free some space"
 
 
 def dimension_key(
