@@ -5,10 +5,11 @@
 - memory: how far the peak of a process grew after the first fifth of its videos.
 - kills: kill -9 at random times, each followed by the same command again, the engines taking turns; then to
   the end. Counted: records without their file (lost), videos made twice, hidden files left, videos that do
-  not decode, and those whose bytes differ from an uninterrupted run's.
+  not decode, those whose bytes differ from an uninterrupted run's, and processes that still run.
 - manifest: seconds to open one of 100,000 videos.
 
-Prints JSON. `--part` measures one of them; kills compares with the videos of scaling, which is then run too.
+Prints JSON. `--part` measures one of them, `--engines serial` without Ray. What memory looks at, and kills compare
+with, are the videos of scaling, which are then made too.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2, help="workers of ray")
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--longest", type=float, default=20, help="most seconds before a kill")
-    parser.add_argument("--engines", default="serial,ray", help="that take turns when killed")
+    parser.add_argument("--engines", default="serial,ray", help="serial, or serial,ray")
     parser.add_argument("--manifest-videos", type=int, default=100_000)
     parser.add_argument("--part", choices=PARTS, action="append", help="default: all")
     parser.add_argument("--seed", type=int, default=0, help="of the times of kills")
@@ -67,7 +68,7 @@ def measure(folder: Path, arguments: argparse.Namespace, parts: Sequence[str]) -
         if "scaling" in parts:
             found["scaling"] = runs
         if "memory" in parts:
-            found["memory"] = {name: memory_growth(folder / name) for name in ("serial", "ray")}
+            found["memory"] = {name: memory_growth(folder / name) for name in arguments.engines.split(",")}
         if "kills" in parts:
             found["kills"] = kill_and_resume(folder, arguments)
     if "manifest" in parts:
@@ -97,7 +98,7 @@ def scale(folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
     """Make all videos on one core, and by several workers on one core each."""
     one_thread = {**os.environ, "OMP_NUM_THREADS": "1"}
     found: dict[str, Any] = {"workers": arguments.workers}
-    for engine in ("serial", "ray"):
+    for engine in arguments.engines.split(","):
         began = time.perf_counter()
         line = command(engine, arguments, engine)
         subprocess.run(line, cwd=folder, env=one_thread, check=True, timeout=LONGEST)
@@ -106,8 +107,9 @@ def scale(folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
             "seconds_in_all": round(time.perf_counter() - began, 1),
             "videos_a_minute": round(60 * arguments.count / (max(times) - min(times)), 1),
         }
-    rates = [found[engine]["videos_a_minute"] for engine in ("serial", "ray")]
-    found["efficiency"] = round(rates[1] / (arguments.workers * rates[0]), 3)
+    if "ray" in found:
+        rates = [found[engine]["videos_a_minute"] for engine in ("serial", "ray")]
+        found["efficiency"] = round(rates[1] / (arguments.workers * rates[0]), 3)
     return found
 
 
@@ -145,9 +147,11 @@ def kill_and_resume(folder: Path, arguments: argparse.Namespace) -> dict[str, An
             kills += 1
         lost += count_lost(output)
     subprocess.run(command("killed", arguments, next(engines)), cwd=folder, check=True, timeout=LONGEST)
-    made = Counter(record["name"] for record in records(output) if record["state"] == DONE)
+    written = records(output)
+    made = Counter(record["name"] for record in written if record["state"] == DONE)
     videos = sorted(path for path in (output / "videos").iterdir() if path.suffix == ".mp4")
     reference = folder / "serial/videos"
+    time.sleep(1)  # Processes of Ray end on their own when that of the batch is killed.
     return {
         "kills": kills,
         "videos": len(videos),
@@ -156,7 +160,17 @@ def kill_and_resume(folder: Path, arguments: argparse.Namespace) -> dict[str, An
         "hidden_files": sum(path.name.startswith(".") for path in output.rglob("*")),
         "not_decoded": sum(not decodes(path) for path in videos),
         "different": sum(sha256_of(path) != sha256_of(reference / path.name) for path in videos),
+        "still_running": sum(map(is_running, {record["pid"] for record in written})),
     }
+
+
+def is_running(pid: int) -> bool:
+    """Whether there is a process of this number."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 def count_lost(output: Path) -> int:
@@ -178,14 +192,14 @@ def decodes(path: Path) -> bool:
 def open_manifest(output: Path, count: int) -> dict[str, float]:
     """Write a manifest of so many videos, two lines each, and take the time of opening it."""
     output.mkdir()
-    facts = {"version": 1, "settings": "0" * 32, "attempt": 1, "pid": 12345, "at": 1.7e9}
+    facts = {"at": 1.7e9, "pid": 12345, "settings": "0" * 32, "attempt": 1}
     done = {"video": "0" * 64, "steps": 50, "skipped": 26, "seconds": 123.456}
     with (output / "manifest.jsonl").open("w") as file:
         for i in range(count):
             name = f"A beautiful coastal beach in spring, waves lapping on sand, number {i}-0.mp4"
-            file.write(json.dumps({**facts, "name": name, "state": STARTED}) + "\n")
             report = f"reports/{name.removesuffix('.mp4')}.json"
-            file.write(json.dumps({**facts, "name": name, "state": DONE, "report": report, **done}) + "\n")
+            for state, more in ((STARTED, {}), (DONE, {**done, "report": report})):
+                file.write(json.dumps({"version": 1, "name": name, "state": state, **facts, **more}) + "\n")
     began = time.perf_counter()
     with Manifest(output, (1, 1)) as manifest:
         seconds = time.perf_counter() - began

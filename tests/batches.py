@@ -27,11 +27,12 @@ def run(folder: Path, *arguments: str, program=PROGRAM, **options) -> subprocess
     )  # fmt: skip
 
 
-def start(folder: Path, *arguments: str) -> subprocess.Popen:
+def start(folder: Path, *arguments: str, **options) -> subprocess.Popen:
     """Start a batch of prompts.txt in a folder."""
+    options = {"env": clean_environment(), **options}
     return subprocess.Popen(
         [*PROGRAM, "batch", "prompts.txt", *arguments],
-        cwd=folder, env=clean_environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options,
     )  # fmt: skip
 
 

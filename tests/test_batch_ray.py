@@ -1,10 +1,11 @@
 """`navicache batch --engine ray` on a real Ray: the videos of the engine serial, whatever ends a worker.
 
-Needs the package ray: `pip install 'navicache[ray]'`.
+Needs the package ray: `pip install 'navicache[ray]'`. What decides without Ray is tested without it.
 """
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import shutil
@@ -21,37 +22,42 @@ from navicache_cli.batch.folder import Folder
 from navicache_cli.batch.items import make_items
 from navicache_cli.batch.making import Checked
 from navicache_cli.batch.manifest import Manifest
-from navicache_cli.batch.on_ray import Cluster, count_workers, threads_each
+from navicache_cli.batch.on_ray import count_workers, threads_each
 from navicache_cli.batch.progress import BatchProgress
+from navicache_cli.batch.ray_session import Cluster, at_most, TimeIsUp
 from navicache_cli.batch.ray_worker import Maker, Orders, identify
 from navicache_cli.batch.rows import read_rows
-from navicache_cli.errors import OutputError, UsageError
+from navicache_cli.errors import BackendError, OutputError, UsageError
 from navicache_cli.plan import Layer, resolve
-from tests.batches import NAMES, PROMPTS, QUICK, SHORT, digests, done_names, records, run, start, wait_for
+from tests.batches import NAMES, PROMPTS, QUICK, digests, done_names, records, run, start
 from tests.conftest import clean_environment
-from tests.program import assert_refused
+from tests.program import assert_refused, invoke
 
 TWO = (*QUICK, "--engine", "ray", "--workers", "2")
+needs_ray = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="pip install 'navicache[ray]'")
 
 
-@pytest.fixture(scope="module")
-def ray():
-    return pytest.importorskip("ray", reason="pip install 'navicache[ray]'")
+def write_prompts(folder: Path) -> Path:
+    (folder / "prompts.txt").write_text("\n".join(PROMPTS) + "\n")
+    return folder
 
 
 @pytest.fixture
 def prompts(tmp_path) -> Path:
-    (tmp_path / "prompts.txt").write_text("\n".join(PROMPTS) + "\n")
-    return tmp_path
+    return write_prompts(tmp_path)
+
+
+def batch_here(folder: Path, *arguments: str) -> dict:
+    """Run the batch of a folder in this process, one video after the other; what became of it."""
+    done = invoke("batch", folder / "prompts.txt", *QUICK, "--output-dir", folder / "out", "--json", *arguments)
+    return json.loads(done)
 
 
 @pytest.fixture(scope="module")
 def serial(tmp_path_factory) -> Path:
     """The videos made one after the other. Read only."""
-    folder = tmp_path_factory.mktemp("serial")
-    (folder / "prompts.txt").write_text("\n".join(PROMPTS) + "\n")
-    done = run(folder, "batch", "prompts.txt", *QUICK, "-q")
-    assert done.returncode == 0, done.stderr
+    folder = write_prompts(tmp_path_factory.mktemp("serial"))
+    assert batch_here(folder)["made"] == NAMES
     return folder / "out/videos"
 
 
@@ -64,6 +70,18 @@ def is_running(pid: int) -> bool:
     return state != "Z"
 
 
+def processes_of(mark: str) -> set[int]:
+    """The processes that run with this text in their environment."""
+    found = set()
+    for path in Path("/proc").glob("[0-9]*/environ"):
+        try:
+            if mark.encode() in path.read_bytes():
+                found.add(int(path.parent.name))
+        except OSError:  # It ended, or is somebody else's.
+            continue
+    return {pid for pid in found if is_running(pid)}
+
+
 def wait_until(told: str, condition) -> None:
     for _ in range(6000):
         if condition():
@@ -72,102 +90,120 @@ def wait_until(told: str, condition) -> None:
     raise AssertionError(f"waited in vain for {told}")
 
 
-def test_a_worker_is_killed_and_engines_are_mixed(ray, prompts, serial):
-    """A part by one engine, the rest by the other, one of whose two workers is killed over a video."""
-    done = run(prompts, "batch", "prompts.txt", *QUICK, "--shard", "1/3", "-q")
-    assert done.returncode == 0, done.stderr
+@needs_ray
+def test_a_worker_is_killed_and_engines_are_mixed(prompts, serial):
+    """A part by one engine, the rest by the other, one of whose two workers is killed; one video fails."""
     out = prompts / "out"
+    batch_here(prompts, "--shard", "1/3")
     before = done_names(out)
     assert len(before) == 2
-    process = start(prompts, *TWO, "--json")
+    failing = next(name for name in reversed(NAMES) if name not in before)
+    in_the_way = out / "reports" / failing.replace(".mp4", ".json")
+    in_the_way.mkdir()
+    folders = set(Path("/tmp").glob("navicache-ray-*"))
+    process = start(prompts, *TWO, "--json", "--retry", "1")
     log = out / "manifest.jsonl"
     wait_until("a video begun by a worker", lambda: log.exists() and b"\n" in log.read_bytes())
     victim = json.loads(log.read_text().split("\n")[0])
     os.kill(victim["pid"], signal.SIGKILL)
     stdout, stderr = process.communicate(timeout=300)
-    assert process.returncode == 0, stderr
-    assert digests(out / "videos") == digests(serial), "bit by bit, and no hidden file is left"
-    assert done_names(out) == sorted(NAMES), "each once"
+    assert process.returncode == 8, stderr
     outcome = json.loads(stdout)
     assert sorted(outcome["kept"]) == before
-    assert sorted(outcome["kept"] + outcome["made"]) == sorted(NAMES)
+    assert list(outcome["failed"]) == [failing]
+    assert "cannot write" in outcome["failed"][failing]
+    assert sorted(outcome["kept"] + outcome["made"] + [failing]) == sorted(NAMES)
+    attempts = [(one["state"], one["attempt"]) for one in records(out) if one["name"] == failing]
+    assert attempts[-4:] == [("started", 1), ("failed", 1), ("started", 2), ("failed", 2)]
     began = [r["pid"] for r in records(out) if (r["state"], r["name"]) == ("started", victim["name"])]
-    assert len(began) == 2
     assert began[0] == victim["pid"] != began[1], "another worker took it over"
-    # Nothing of Ray's own is shown.
-    assert [line for line in stderr.splitlines() if not line.startswith("[")] == []
-    done = run(prompts, "batch", "prompts.txt", *QUICK, "--json")
-    assert sorted(json.loads(done.stdout)["kept"]) == sorted(NAMES)
+    # Nothing of Ray's own is shown or left.
+    assert [line for line in stderr.splitlines() if not line.startswith(("[", "error", "try"))] == []
+    assert set(Path("/tmp").glob("navicache-ray-*")) == folders
+    workers = {record["pid"] for record in records(out)} - {process.pid, os.getpid()}
+    wait_until("the end of all workers", lambda: not any(map(is_running, workers)))
+    in_the_way.rmdir()
+    outcome = batch_here(prompts)
+    assert outcome["made"] == [failing]
+    assert digests(out / "videos") == digests(serial), "bit by bit, and no hidden file is left"
+    assert done_names(out) == sorted(NAMES), "each once"
 
 
-def test_ctrl_c(ray, prompts):
-    process = start(prompts, *TWO)
-    wait_for(process, "[1/6]")
-    process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=120)
+@needs_ray
+def test_ctrl_c_while_ray_starts(prompts):
+    """As on a terminal, where all processes get it: nothing is left running, nothing lies about."""
+    folders = set(Path("/tmp").glob("navicache-ray-*"))
+    mark = f"NAVICACHE_TEST_RUN={prompts}"
+    environment = clean_environment(NAVICACHE_TEST_RUN=str(prompts))
+    process = start(prompts, *TWO, env=environment, start_new_session=True)
+    wait_until("processes of Ray", lambda: len(processes_of(mark)) > 2)
+    os.killpg(process.pid, signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
     assert process.returncode == 130, errors
     assert "it goes on where it stopped" in errors
     assert "Traceback" not in errors
-    out = prompts / "out"
-    assert not list(out.rglob(".*")), "no hidden file"
-    workers = {record["pid"] for record in records(out)} - {process.pid}
-    assert len(workers) == 2, "both were at work"
-    wait_until("the end of all workers", lambda: not any(map(is_running, workers)))
-    done = run(prompts, "batch", "prompts.txt", *QUICK, "--dry-run", "--json")
-    kept = [row["name"] for row in json.loads(done.stdout) if row["state"] == "finished"]
-    assert sorted(kept) == done_names(out)
+    wait_until("the end of all processes", lambda: not processes_of(mark))
+    assert set(Path("/tmp").glob("navicache-ray-*")) == folders
+    assert done_names(prompts / "out") == []
 
 
 CLUSTER = """
-import ray
-ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
-print(ray.get_runtime_context().gcs_address, flush=True)
-input()
+from navicache_cli.batch.ray_session import Cluster, connected
+import os
+with connected(Cluster(workers=2)) as ray:
+    print(ray.get_runtime_context().gcs_address, os.environ["RAY_AUTH_TOKEN"], flush=True)
+    input()
 """
 
 
-def test_failures_on_a_cluster_that_runs(ray, tmp_path):
-    """Started by another process; it goes on afterwards. One video cannot be written, one is refused."""
-    rows = [
-        {"prompt": "a red circle", "output": "a.mp4"},
-        {"prompt": "a blue star", "output": "b.mp4"},
-        {"prompt": "a hippopotamus", "output": "c.mp4"},
-    ]
-    (tmp_path / "out/reports/a.json").mkdir(parents=True)
-    (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
-    environment = clean_environment(RAY_AUTH_MODE="token", RAY_USAGE_STATS_ENABLED="0")
+@needs_ray
+@pytest.mark.skipif(
+    not os.environ.get("NAVICACHE_TEST_CLUSTER"), reason="NAVICACHE_TEST_CLUSTER=1; takes half a minute"
+)
+def test_a_cluster_that_runs(prompts, serial):
+    """Started by another process; it goes on afterwards."""
     pipe = subprocess.PIPE
     with subprocess.Popen(
-        [sys.executable, "-c", CLUSTER], env=environment, stdin=pipe, stdout=pipe, text=True
+        [sys.executable, "-c", CLUSTER], env=clean_environment(), stdin=pipe, stdout=pipe, text=True
     ) as cluster:
-        address = cluster.stdout.readline().strip()
-        done = subprocess.run(
-            [sys.executable, "-m", "navicache_cli", "batch", "rows.jsonl", *SHORT, "--output-dir", "out",
-             "--engine", "ray", "--ray-address", address, "--retry", "1", "--json"],
-            cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300, check=False,
-        )  # fmt: skip
+        address, token = cluster.stdout.readline().split()
+        environment = clean_environment(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=token)
+        process = start(prompts, *TWO, "--ray-address", address, "--json", env=environment)
+        stdout, stderr = process.communicate(timeout=300)
         assert cluster.poll() is None, "the cluster is still there"
         cluster.communicate("\n")
-    assert done.returncode == 8, done.stderr
-    outcome = json.loads(done.stdout)
-    assert outcome["made"] == ["b.mp4"]
-    assert sorted(outcome["failed"]) == ["a.mp4", "c.mp4"]
-    assert "cannot write" in outcome["failed"]["a.mp4"]
-    assert "no word" in outcome["failed"]["c.mp4"]
-    found = [(r["state"], r["attempt"]) for r in records(tmp_path / "out") if r["name"] == "a.mp4"]
-    assert found == [("started", 1), ("failed", 1), ("started", 2), ("failed", 2)]
-    assert "Traceback" not in done.stderr
+    assert process.returncode == 0, stderr
+    assert sorted(json.loads(stdout)["made"]) == sorted(NAMES)
+    assert digests(prompts / "out/videos") == digests(serial)
+    assert cluster.returncode == 0
 
 
-def test_nobody_answers_at_the_address(ray, prompts):
+@needs_ray
+def test_nobody_answers_at_the_address(prompts):
+    before = time.monotonic()
     done = run(prompts, "batch", "prompts.txt", *QUICK, "--engine", "ray", "--ray-address", "127.0.0.1:1")
-    assert_refused(done, 3, "cannot reach Ray at 127.0.0.1:1")
+    assert_refused(done, 3, "cannot reach Ray at 127.0.0.1:1", "Connection refused")
+    assert time.monotonic() - before < 60, "Ray by itself tries for two minutes"
 
 
-def test_without_ray(prompts):
-    hidden = "import sys; sys.modules['ray'] = None; import navicache_cli.app as app; app.main()"
-    done = run(prompts, "batch", "prompts.txt", *TWO, program=[sys.executable, "-c", hidden])
-    assert_refused(done, 3, "needs the package ray", "pip install 'navicache[ray]'")
+def test_what_takes_too_long_ends_in_spite_of_retries():
+    """Ray's loops catch every `Exception`, and try again."""
+    before = time.monotonic()
+    with pytest.raises(TimeIsUp), at_most(0.1):
+        while time.monotonic() - before < 30:
+            try:
+                time.sleep(30)
+            except Exception:
+                continue
+    assert time.monotonic() - before < 10
+    assert signal.getitimer(signal.ITIMER_REAL) == (0, 0)
+
+
+def test_without_ray(prompts, monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(BackendError, match="needs the package ray") as raised:
+        batch_here(prompts, "--engine", "ray")
+    assert raised.value.hint == "pip install 'navicache[ray]'"
     assert not (prompts / "out").exists(), "nothing was started"
 
 
@@ -178,7 +214,8 @@ def test_without_ray(prompts):
     (("--engine", "ray", "--workers", "0"), "--workers expects 1 or more"),
 ])  # fmt: skip
 def test_options_that_do_not_fit(prompts, arguments, told):
-    assert_refused(run(prompts, "batch", "prompts.txt", *arguments), 2, told)
+    with pytest.raises(UsageError, match=told):
+        batch_here(prompts, *arguments)
 
 
 @pytest.fixture

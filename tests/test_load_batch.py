@@ -1,34 +1,51 @@
-"""scripts/load_batch.py, in short: kills lose nothing, memory stays, a large manifest opens at once."""
+"""scripts/load_batch.py: that it counts what went wrong, and that one kill loses nothing."""
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
+import argparse
+import importlib.util
+import os
+from pathlib import Path
 
 import pytest
 
-from tests.conftest import clean_environment
-from tests.program import ROOT
+SCRIPT = Path(__file__).parents[1] / "scripts/load_batch.py"
 
 
-def measure(*arguments: str) -> dict:
-    done = subprocess.run(
-        [sys.executable, str(ROOT / "scripts/load_batch.py"), *arguments],
-        env=clean_environment(), capture_output=True, text=True, timeout=300, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
+@pytest.fixture(scope="module")
+def script():
+    found = importlib.util.spec_from_file_location("load_batch", SCRIPT)
+    module = importlib.util.module_from_spec(found)
+    found.loader.exec_module(module)
+    return module
 
 
-def test_load_in_short():
-    pytest.importorskip("ray", reason="pip install 'navicache[ray]'")
-    found = measure("--count", "10", "--steps", "3", "--kills", "2", "--longest", "6")
-    assert found["scaling"]["efficiency"] > 0
-    assert found["memory"]["serial"]["growth_mib"] < 0.05 * found["memory"]["serial"]["early_mib"]
+@pytest.fixture(scope="module")
+def measured(script, tmp_path_factory):
+    """Two videos, and one kill soon after the start. Read only."""
+    folder = tmp_path_factory.mktemp("load")
+    chosen = argparse.Namespace(
+        count=2, steps=3, workers=2, kills=1, longest=1.0, engines="serial", manifest_videos=1000, seed=0
+    )
+    return folder, script.measure(folder, chosen, script.PARTS)
+
+
+def test_a_kill_loses_nothing(measured):
+    _, found = measured
     kills = found["kills"]
-    assert kills["videos"] == 10
-    for fault in ("lost", "made_twice", "hidden_files", "not_decoded", "different"):
-        assert kills[fault] == 0, kills
-    assert found["manifest"]["videos"] == 100_000
-    assert found["manifest"]["seconds"] < 5, "2 where nothing else runs; see test_batch_parts"
+    assert (kills.pop("kills"), kills.pop("videos")) == (1, 2)
+    assert kills == dict.fromkeys(kills, 0)
+    assert found["scaling"]["serial"]["videos_a_minute"] > 0
+    assert set(found["memory"]) == {"serial"}
+    assert found["manifest"]["videos"] == 1000
+
+
+def test_what_went_wrong_is_counted(measured, script):
+    folder, _ = measured
+    videos = sorted((folder / "killed/videos").iterdir())
+    assert script.count_lost(folder / "killed") == 0
+    videos[0].write_bytes(videos[0].read_bytes()[:100])
+    assert not script.decodes(videos[0])
+    videos[1].unlink()
+    assert script.count_lost(folder / "killed") == 2
+    assert script.is_running(os.getpid())

@@ -8,18 +8,18 @@ item goes back to the front of the queue.
 from __future__ import annotations
 
 import os
-import socket
 import time
 from contextlib import suppress
 from dataclasses import dataclass
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from ..errors import BackendError, NavicacheError, UsageError, one_line
+from ..errors import NavicacheError, UsageError, one_line
 from ..terminal import show_note
 from .agenda import Agenda, Task
 from .folder import Folder
 from .making import Made, failure
+from .ray_session import Cluster, RayFailure, connected, own_cores
 from .ray_worker import Maker, Orders, identify
 
 if TYPE_CHECKING:
@@ -27,31 +27,10 @@ if TYPE_CHECKING:
     from .progress import BatchProgress
 
 MOST_LOST_LOADING = 3  # workers that end one after the other without having loaded the model
-OBJECT_STORE_BYTES = 100 * 2**20  # little more than the least Ray takes: only small messages pass
-PATIENCE = 60.0  # seconds without any worker after which the user is told
-# Ray reads these when it is imported. Nothing is sent anywhere, and nothing is printed between our lines.
-_QUIET = {
-    "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_IGNORE_UNHANDLED_ERRORS": "1",
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-}
-
-
-@dataclass(frozen=True)
-class Cluster:
-    """Where to work: `workers` None is one for each GPU, or CPU core; `address` None is this machine."""
-
-    workers: int | None = None
-    address: str | None = None
-
-
-def check_ray() -> None:
-    """Check that Ray is installed.
-
-    Raises:
-        BackendError: it is not.
-    """
-    _import_ray()
+# Seconds without any worker's process after which the user is told, and the batch ends. On this machine Ray
+# starts one in seconds; those of a cluster may be taken, or its machines still be starting.
+PATIENCE, MOST_HERE, MOST_ON_A_CLUSTER = 60.0, 180.0, 900.0
+MOST_TO_ANSWER = 60.0  # seconds to fetch an answer that is there
 
 
 def work_on_ray(
@@ -71,26 +50,23 @@ def work_on_ray(
         NavicacheError: Ray cannot be started or reached, a worker cannot load the model or does not see the
             folder, or the manifest cannot be written.
     """
-    ray = _import_ray()
-    _connect(ray, cluster)
+    progress.start("starting Ray")
     engine = None
     try:
-        resources = ray.cluster_resources()
-        kind = "GPU" if resources.get("GPU", 0) >= 1 else "CPU"
-        workers = min(count_workers(cluster, kind, int(resources.get(kind, 0))), count)
-        cores = int(resources.get("CPU", 1)) if cluster.address else own_cores()
-        threads = threads_each(cores, workers)
-        where = {name: value for name, value in os.environ.items() if name.startswith("NAVICACHE_")}
-        identity = identify(folder.root) if cluster.address else ""
-        orders = Orders(plan, folder, os.getcwd(), identity, threads, where)
-        # Each asks for one core, whatever it uses, so that as many as there are cores fit on any machines.
-        options = {f"num_{kind.lower()}s": 1, "scheduling_strategy": "SPREAD"}
-        engine = _Engine(ray, ray.remote(Maker).options(**options), orders, agenda, progress)
-        engine.work(workers)
+        with connected(cluster) as ray:
+            resources = ray.cluster_resources()
+            kind = "GPU" if resources.get("GPU", 0) >= 1 else "CPU"
+            workers = min(count_workers(cluster, kind, int(resources.get(kind, 0))), count)
+            # Each asks for one core, whatever it uses, so that as many as there are cores fit on any machines.
+            maker = ray.remote(Maker).options(**{f"num_{kind.lower()}s": 1, "scheduling_strategy": "SPREAD"})
+            cores = int(resources.get("CPU", 1)) if cluster.address else own_cores()
+            orders = _orders(cluster, plan, folder, threads_each(cores, workers))
+            engine = _Engine(ray, maker, orders, agenda, progress)
+            try:
+                engine.work(workers, MOST_ON_A_CLUSTER if cluster.address else MOST_HERE)
+            finally:
+                engine.stop()
     finally:
-        if engine is not None:
-            engine.stop()
-        ray.shutdown()
         if engine is not None:
             engine.clear()
 
@@ -109,11 +85,6 @@ def count_workers(cluster: Cluster, kind: str, there: int) -> int:
     return cluster.workers or max(there, 1)
 
 
-def own_cores() -> int:
-    """Return how many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def threads_each(cores: int, workers: int) -> int:
     """Return how many threads a worker gets of the cores that all share, at most OMP_NUM_THREADS."""
     share = max(1, cores // workers)
@@ -121,16 +92,23 @@ def threads_each(cores: int, workers: int) -> int:
     return min(share, int(limit)) if limit.isdigit() and int(limit) else share
 
 
+def _orders(cluster: Cluster, plan: Plan, folder: Folder, threads: int) -> Orders:
+    where = {name: value for name, value in os.environ.items() if name.startswith("NAVICACHE_")}
+    identity = identify(folder.root) if cluster.address else ""
+    return Orders(plan, folder, os.getcwd(), identity, threads, where)
+
+
 @dataclass
 class _Worker:
-    """A process of Ray, and its number once it has loaded the model."""
+    """A process of Ray: its number once it runs, and whether it has loaded the model."""
 
     actor: Any
     pid: int = 0
+    ready: bool = False
 
 
 class _Engine:
-    """Workers, and what each is at: loading the model (None) or a task."""
+    """Workers, and what each is at: a task, or None while it starts and loads the model."""
 
     def __init__(
         self, ray: ModuleType, maker: Any, orders: Orders, agenda: Agenda, progress: BatchProgress
@@ -139,10 +117,10 @@ class _Engine:
         self._agenda, self._progress = agenda, progress
         self._pending: dict[Any, tuple[_Worker, Task | None]] = {}
         self._idle: list[_Worker] = []
-        self._ready, self._lost_loading = 0, 0
+        self._lost_loading, self._began = 0, False
 
-    def work(self, workers: int) -> None:
-        """Start so many workers and do all tasks."""
+    def work(self, workers: int, most_without: float) -> None:
+        """Start so many workers and do all tasks; give up after `most_without` seconds without a worker."""
         self._progress.start(f"starting {workers} worker{'s' if workers > 1 else ''}")
         for _ in range(workers):
             self._start()
@@ -152,13 +130,21 @@ class _Engine:
             for answer in done:
                 self._settle(answer, *self._pending.pop(answer))
                 self._hand_out()
-            if not (self._ready or told) and time.monotonic() - since > PATIENCE:
-                show_note("no worker of Ray is ready yet; `ray status` shows what its machines do")
+            if any(worker.pid for worker in self._workers()):
+                since, told = time.monotonic(), False
+            waited = time.monotonic() - since
+            if waited > most_without:
+                raise RayFailure(
+                    f"expected a worker of Ray within {most_without:.0f} s; found none started",
+                    "`ray status` shows what its machines do; fewer --workers, or --engine serial",
+                )
+            if waited > PATIENCE and not told:
+                show_note("no worker of Ray has started yet; `ray status` shows what its machines do")
                 told = True
 
     def stop(self) -> None:
         """End all workers at once."""
-        for worker in [*self._idle, *(worker for worker, _ in self._pending.values())]:
+        for worker in self._workers():
             self._end(worker)
 
     def clear(self) -> None:
@@ -168,19 +154,22 @@ class _Engine:
                 self._agenda.abandon(task)
         self._agenda.clear()
 
+    def _workers(self) -> list[_Worker]:
+        return [*self._idle, *(worker for worker, _ in self._pending.values())]
+
     def _is_open(self) -> bool:
         at_work = any(task is not None for _, task in self._pending.values())
         return bool(self._pending) and (at_work or not self._agenda.empty)
 
     def _start(self) -> None:
         worker = _Worker(self._maker.remote())
-        self._pending[worker.actor.load.remote(self._orders)] = worker, None
+        self._pending[worker.actor.hello.remote()] = worker, None
 
     def _settle(self, answer: Any, worker: _Worker, task: Task | None) -> None:
         """Take what a worker answers, or find out that it ended."""
         errors = self._ray.exceptions
         try:
-            found = self._ray.get(answer)
+            found = self._ray.get(answer, timeout=MOST_TO_ANSWER)
         except errors.RayTaskError as error:
             cause = getattr(error, "cause", error)
             if task is None:
@@ -189,13 +178,17 @@ class _Engine:
         except errors.RayError as error:
             self._lose(worker, task, one_line(error))
             return
-        self._idle.append(worker)
-        if task is None:
+        if not worker.pid:
             worker.pid = found
+            self._pending[worker.actor.load.remote(self._orders)] = worker, None
+            return
+        self._idle.append(worker)
+        if not worker.ready:
+            worker.ready = True
             self._lost_loading = 0
-            if not self._ready:
+            if not self._began:
                 self._progress.begin()
-            self._ready += 1
+            self._began = True
         elif isinstance(found, Made):
             self._agenda.made(task, found)
         else:
@@ -216,10 +209,10 @@ class _Engine:
         else:
             self._lost_loading += 1
             if self._lost_loading >= MOST_LOST_LOADING:
-                raise BackendError(
+                raise RayFailure(
                     f"{self._lost_loading} workers of Ray ended while they loaded "
                     f"{self._orders.plan.model}: {reason}",
-                    "fewer --workers, if memory was short; Ray's logs are in /tmp/ray/session_latest/logs",
+                    "fewer --workers, if memory was short",
                 )
         if not self._agenda.empty and not self._idle:
             self._start()
@@ -229,54 +222,10 @@ class _Engine:
             self._ray.kill(worker.actor)
 
 
-def _import_ray() -> ModuleType:
-    os.environ.update(_QUIET)
-    try:
-        import ray
-    except ImportError:
-        raise BackendError(
-            "the engine ray needs the package ray; found none", "pip install 'navicache[ray]'"
-        ) from None
-    return ray
-
-
-def _knock(address: str) -> None:
-    """Find out in seconds whether anybody listens at host:port; Ray itself tries for minutes, deaf to Ctrl-C.
-
-    Raises:
-        OSError: nobody does.
-    """
-    host, _, port = address.rpartition("://")[2].rpartition(":")
-    if host and port.isdigit():  # else a name that Ray looks up, such as "auto"
-        socket.create_connection((host.strip("[]"), int(port)), timeout=5).close()
-
-
-def _connect(ray: ModuleType, cluster: Cluster) -> None:
-    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
-    if not cluster.address:
-        quiet.update(
-            num_cpus=cluster.workers or own_cores(),
-            include_dashboard=False,
-            object_store_memory=OBJECT_STORE_BYTES,
-        )
-    # Ray prints what it thinks of lost workers to standard output, where our JSON goes; no setting stops it.
-    with suppress(AttributeError):
-        ray._private.worker.print_worker_logs = lambda *_, **__: None
-    try:
-        _knock(cluster.address)
-        # "local" starts one of its own, whatever RAY_ADDRESS says.
-        ray.init(address=cluster.address or "local", **quiet)
-    except (ConnectionError, RuntimeError, ValueError, OSError, ray.exceptions.RayError) as error:
-        what, mend = "start Ray on this machine", "use --engine serial"
-        if cluster.address:
-            what, mend = f"reach Ray at {cluster.address}", "`ray status` there; or drop --ray-address"
-        raise BackendError(f"cannot {what}: {one_line(error)}", mend) from error
-
-
 def _cannot_load(cause: BaseException, model: str) -> NavicacheError:
     if isinstance(cause, NavicacheError):
         return cause
-    return BackendError(
+    return RayFailure(
         f"a worker of Ray cannot load {model}: {type(cause).__name__}: {one_line(cause)}",
         "navicache doctor, on that machine",
     )

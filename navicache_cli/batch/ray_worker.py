@@ -49,8 +49,12 @@ class Orders:
 class Maker:
     """Runs in a process of Ray: loads the model, then makes videos."""
 
-    def load(self, orders: Orders) -> int:
-        """Load the model and return the number of this process.
+    def hello(self) -> int:
+        """Return the number of this process: it is there."""
+        return os.getpid()
+
+    def load(self, orders: Orders) -> None:
+        """Load the model.
 
         Raises:
             OutputError: the output folder is not the one that the driver sees.
@@ -71,7 +75,6 @@ class Maker:
         torch.set_num_threads(orders.threads)
         self._folder = orders.folder
         self._pipeline = get_backend(orders.plan.model).load(orders.plan)
-        return os.getpid()
 
     def make(self, item: Item, replace: bool, notes: Sequence[str]) -> Made | dict[str, Any]:
         """Make a video; return what the manifest says of it, or of its failure."""

@@ -105,7 +105,7 @@ def batch(
         return
     _check_one_process(all_items[0])
     if choices.engine == RAY:
-        from ..batch.on_ray import check_ray
+        from ..batch.ray_session import check_ray
 
         check_ray()
     try:
@@ -191,7 +191,8 @@ def _work(
 ) -> None:
     """Make the videos of an agenda, by the engine chosen."""
     if choices.engine == RAY:
-        from ..batch.on_ray import Cluster, work_on_ray
+        from ..batch.on_ray import work_on_ray
+        from ..batch.ray_session import Cluster
 
         cluster = Cluster(choices.workers, choices.ray_address)
         with progress:
