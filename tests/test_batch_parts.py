@@ -55,7 +55,8 @@ def test_names_that_look_like_the_rest_of_a_line_stay_apart(tmp_path, name):
         manifest.append(name + "2", DONE, **FINISHED)
         manifest.append(name, FAILED, settings="s", attempt=1, error='", "state": "done', exit_code=1)
         found = read_manifests(tmp_path)
-    assert {key: one["state"] for key, one in found.items()} == {name + "1": DONE, name: FAILED, name + "2": DONE}
+    states = {key: one["state"] for key, one in found.items()}
+    assert states == {name + "1": DONE, name: FAILED, name + "2": DONE}
     assert found == manifest.records
 
 

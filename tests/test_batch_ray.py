@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -24,7 +25,7 @@ from navicache_cli.batch.making import Checked
 from navicache_cli.batch.manifest import Manifest
 from navicache_cli.batch.on_ray import count_workers, threads_each
 from navicache_cli.batch.progress import BatchProgress
-from navicache_cli.batch.ray_session import Cluster, at_most, TimeIsUp
+from navicache_cli.batch.ray_session import Cluster, TimeIsUp, at_most
 from navicache_cli.batch.ray_worker import Maker, Orders, identify
 from navicache_cli.batch.rows import read_rows
 from navicache_cli.errors import BackendError, OutputError, UsageError
@@ -49,7 +50,9 @@ def prompts(tmp_path) -> Path:
 
 def batch_here(folder: Path, *arguments: str) -> dict:
     """Run the batch of a folder in this process, one video after the other; what became of it."""
-    done = invoke("batch", folder / "prompts.txt", *QUICK, "--output-dir", folder / "out", "--json", *arguments)
+    done = invoke(
+        "batch", folder / "prompts.txt", *QUICK, "--output-dir", folder / "out", "--json", *arguments
+    )
     return json.loads(done)
 
 
@@ -189,12 +192,14 @@ def test_nobody_answers_at_the_address(prompts):
 def test_what_takes_too_long_ends_in_spite_of_retries():
     """Ray's loops catch every `Exception`, and try again."""
     before = time.monotonic()
-    with pytest.raises(TimeIsUp), at_most(0.1):
+
+    def try_again_and_again():
         while time.monotonic() - before < 30:
-            try:
+            with suppress(Exception):
                 time.sleep(30)
-            except Exception:
-                continue
+
+    with pytest.raises(TimeIsUp), at_most(0.1):
+        try_again_and_again()
     assert time.monotonic() - before < 10
     assert signal.getitimer(signal.ITIMER_REAL) == (0, 0)
 

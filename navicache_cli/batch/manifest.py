@@ -125,7 +125,7 @@ def _read(path: Path) -> list[Record]:
     # After the last line break there is nothing, or what was cut off.
     lines = data.decode(errors="replace").split("\n")[:-1]
     # A line that `append` wrote begins with the name: what is before the state tells videos apart. Quotation
-    # marks in a name are escaped, so that none can hold the words looked for. Lines written otherwise stay apart.
+    # marks in a name are escaped: it cannot hold the words looked for. Lines written otherwise stay apart.
     last = {line.partition('", "state": "')[0]: line for line in lines}
     # All at once takes little more than half the time of line by line.
     records = _parse(f"[{','.join(last.values())}]")

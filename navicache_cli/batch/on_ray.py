@@ -19,7 +19,7 @@ from ..terminal import show_note
 from .agenda import Agenda, Task
 from .folder import Folder
 from .making import Made, failure
-from .ray_session import Cluster, RayFailure, connected, own_cores
+from .ray_session import Cluster, RayFailedError, connected, own_cores
 from .ray_worker import Maker, Orders, identify
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def work_on_ray(
             resources = ray.cluster_resources()
             kind = "GPU" if resources.get("GPU", 0) >= 1 else "CPU"
             workers = min(count_workers(cluster, kind, int(resources.get(kind, 0))), count)
-            # Each asks for one core, whatever it uses, so that as many as there are cores fit on any machines.
+            # Each asks for one core, whatever it uses: as many as there are cores fit on any machines.
             maker = ray.remote(Maker).options(**{f"num_{kind.lower()}s": 1, "scheduling_strategy": "SPREAD"})
             cores = int(resources.get("CPU", 1)) if cluster.address else own_cores()
             orders = _orders(cluster, plan, folder, threads_each(cores, workers))
@@ -134,7 +134,7 @@ class _Engine:
                 since, told = time.monotonic(), False
             waited = time.monotonic() - since
             if waited > most_without:
-                raise RayFailure(
+                raise RayFailedError(
                     f"expected a worker of Ray within {most_without:.0f} s; found none started",
                     "`ray status` shows what its machines do; fewer --workers, or --engine serial",
                 )
@@ -209,7 +209,7 @@ class _Engine:
         else:
             self._lost_loading += 1
             if self._lost_loading >= MOST_LOST_LOADING:
-                raise RayFailure(
+                raise RayFailedError(
                     f"{self._lost_loading} workers of Ray ended while they loaded "
                     f"{self._orders.plan.model}: {reason}",
                     "fewer --workers, if memory was short",
@@ -225,7 +225,7 @@ class _Engine:
 def _cannot_load(cause: BaseException, model: str) -> NavicacheError:
     if isinstance(cause, NavicacheError):
         return cause
-    return RayFailure(
+    return RayFailedError(
         f"a worker of Ray cannot load {model}: {type(cause).__name__}: {one_line(cause)}",
         "navicache doctor, on that machine",
     )

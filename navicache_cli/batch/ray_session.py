@@ -50,7 +50,7 @@ class Cluster:
     address: str | None = None
 
 
-class RayFailure(BackendError):
+class RayFailedError(BackendError):
     """Ray itself, or what runs in its processes, failed: where it was started here, its logs are kept."""
 
 
@@ -74,7 +74,7 @@ def connected(cluster: Cluster) -> Iterator[ModuleType]:
 
     Raises:
         BackendError: Ray is not installed.
-        RayFailure: it cannot be started or reached; or from the block, with the place of the logs added.
+        RayFailedError: it cannot be started or reached; or from the block, with the place of the logs added.
     """
     ray = _import_ray(cluster)
     # Not in the user's folder of temporary files: paths of sockets have little more than 100 characters.
@@ -87,12 +87,12 @@ def connected(cluster: Cluster) -> Iterator[ModuleType]:
             yield ray
         finally:
             _leave(ray, others)
-    except RayFailure as error:
+    except RayFailedError as error:
         if logs is None:
             raise
         hint = f"{error.hint}; Ray's logs are in {logs}/session_latest/logs"
         logs = None  # They stay.
-        raise RayFailure(error.message, hint) from error
+        raise RayFailedError(error.message, hint) from error
     finally:
         if logs is not None:
             shutil.rmtree(logs, ignore_errors=True)
@@ -125,7 +125,7 @@ def _connect(ray: ModuleType, cluster: Cluster, logs: Path | None) -> None:
     """Start or reach Ray.
 
     Raises:
-        RayFailure: it cannot be done, or not in `MOST_TO_START`.
+        RayFailedError: it cannot be done, or not in `MOST_TO_START`.
     """
     what, mend = "start Ray on this machine", "--engine serial"
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": "CRITICAL"}
@@ -148,9 +148,9 @@ def _connect(ray: ModuleType, cluster: Cluster, logs: Path | None) -> None:
             # "local" starts one of its own, whatever RAY_ADDRESS says.
             ray.init(address=cluster.address or "local", **options)
     except TimeIsUp:
-        raise RayFailure(f"cannot {what}: no answer within {MOST_TO_START:.0f} s", mend) from None
+        raise RayFailedError(f"cannot {what}: no answer within {MOST_TO_START:.0f} s", mend) from None
     except Exception as error:  # Some of Ray's are of no other class.
-        raise RayFailure(f"cannot {what}: {one_line(error)}", mend) from error
+        raise RayFailedError(f"cannot {what}: {one_line(error)}", mend) from error
 
 
 def _leave(ray: ModuleType, others: set[Any]) -> None:
