@@ -8,8 +8,8 @@
   not decode, those whose bytes differ from an uninterrupted run's, and processes that still run.
 - manifest: seconds to open one of 100,000 videos.
 
-Prints JSON. `--part` measures one of them, `--engines serial` without Ray. Memory looks at the videos of scaling
-and kills compares with them: they are then made too.
+Prints JSON. `--part` measures one of them, `--engines serial` without Ray. Memory looks at the videos of
+scaling and kills compares with them: they are then made too.
 """
 
 from __future__ import annotations
