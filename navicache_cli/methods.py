@@ -85,15 +85,16 @@ def check_method(plan: Plan, preset: Preset) -> None:
 
 def _check_budget(plan: Plan) -> None:
     """Check that a budget stands alone and that the method can keep to one; its range the policy checks."""
-    for option, least in (("speedup", 1.0), ("compute", 0.0)):
+    for option, fits, expected, example in (
+        ("speedup", lambda x: x >= 1, "1 or more", "2"),
+        ("compute", lambda x: 0 < x <= 1, "above 0, at most 1", "0.5"),
+    ):
         value, source = getattr(plan, option), plan.provenance[option]
         if value == 0 and source == "default":
             continue
-        if not (value > 0 and least <= value <= (1 if option == "compute" else value)):
+        if not fits(value):
             raise UsageError(
-                f"{option} expects {'1 or more' if option == 'speedup' else 'above 0, at most 1'}, "
-                f"found {value:g} ({source})",
-                f"--{option} {'2' if option == 'speedup' else '0.5'}",
+                f"{option} expects {expected}, found {value:g} ({source})", f"--{option} {example}"
             )
         if plan.method not in PREDICTED_METHODS:
             raise UsageError(
@@ -137,8 +138,7 @@ def policy_for(plan: Plan) -> Policy:
 
 def nothing_to_skip(plan: Plan) -> bool:
     """Whether the steps that are always computed, the first and the last, are all there are."""
-    always_first = plan.method in GENERAL_METHODS and plan.method != OFF
-    return always_first and plan.steps <= plan.align_steps + 1
+    return plan.method in PREDICTED_METHODS and plan.steps <= plan.align_steps + 1
 
 
 def _broadcast(plan: Plan) -> dict[str, int]:

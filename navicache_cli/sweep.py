@@ -10,9 +10,8 @@ from .options import read_number
 
 EVERY = "method"  # in the place of a method's name: each of those asked for
 MOST_VALUES = 1000
-SWEEP_FORM = re.compile(
-    r"([\w+:-]+)\.([\w-]+)=([^:=]+):([^:=]+):([^:=]+)"
-)  # method, option, low, high, count
+# Method, option, low, high, count.
+SWEEP_FORM = re.compile(r"([\w+:-]+)\.([\w-]+)=([^:=]+):([^:=]+):([^:=]+)")
 
 
 @dataclass(frozen=True)

@@ -40,6 +40,19 @@ def test_settings_by_name(tmp_path):
     assert theirs.arguments == {"referee": "diffusers:fbcache", "threshold": 0.3}
 
 
+def test_a_name_that_stands_for_a_predictor(tmp_path):
+    text = """
+    by name: {method: navicache+calibrated, threshold: 0.01}
+    by option: {method: easycache, predictor: calibrated}
+    on a budget: {method: navicache, compute: 0.5}
+    """
+    by_name, by_option, budget = read_settings(written(tmp_path, text), 50)
+    assert by_name.values == {"method": "navicache", "predictor": "calibrated", "threshold": 0.01}
+    assert by_name.method == "navicache+calibrated"
+    assert by_option.values == {"method": "easycache", "predictor": "calibrated"}
+    assert budget.values == {"method": "navicache", "compute": 0.5}
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
@@ -49,6 +62,8 @@ def test_settings_by_name(tmp_path):
         ("x: {method: navicahe}", "did you mean navicache"),
         ("x: {method: navicache, interval: 3}", "unknown option of navicache"),
         ("x: {method: navicache, prompt: hello}", "unknown option of navicache"),
+        ("x: {method: navicache+calibrated, predictor: hold}", "unknown option of navicache"),
+        ("x: {method: teacache, speedup: 2}", "unknown option of teacache"),
         ("x: {method: fewer-steps, steps: 51}", "1 to 50 steps, found 51"),
         ("x: {method: fewer-steps}", "a whole number"),
         ("x: {method: 'diffusers:fbcache', threshold: much}", "a number"),
@@ -66,11 +81,12 @@ def test_settings_that_are_none(text, said, tmp_path):
 
 def test_compare_with_a_file(tmp_path):
     text = "\n".join(line for line in GOOD.splitlines() if "diffusers" not in line)
+    text += "\ncalibrated: {method: navicache+calibrated, threshold: 0.01, align-steps: 3}"
     arguments = ["--steps", STEPS, "--no-lpips", "--no-page", "--output-dir", tmp_path / "out", "--json"]
     prompt = ("--prompt", "a red circle moving right")
     shown = invoke("compare", "--settings", written(tmp_path, text), *prompt, *arguments)
     found = {one["name"]: one for one in json.loads(shown)["settings"]}
-    assert list(found) == ["off", "strict", "pab wide", "a third"]
+    assert list(found) == ["off", "strict", "pab wide", "a third", "calibrated"]
     assert found["a third"]["compute_ratio"] == pytest.approx(4 / STEPS)
     assert 0.6 < found["pab wide"]["compute_ratio"] < 0.8
 

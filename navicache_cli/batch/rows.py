@@ -156,25 +156,40 @@ def _csv_rows(text: str, name: str) -> Iterator[tuple[str, dict[str, Any]]]:
         yield where, dict(zip(columns, fields, strict=True))
 
 
+def read_vbench_list(path: Path) -> list[dict[str, Any]]:
+    """Read VBench's list of prompts: its entries, with `prompt_en` stripped.
+
+    Raises:
+        UsageError: with file and entry: not UTF-8, not that list, an impossible prompt.
+    """
+    return [entry for _, entry in _vbench_entries(_read(path), path.name)]
+
+
 def _vbench_rows(text: str, name: str) -> Iterator[tuple[str, dict[str, Any]]]:
     """Rows of VBench's list of prompts; one that is listed for several dimensions is one row."""
-    found = _parse(text, name)
     seen = set()
+    for where, entry in _vbench_entries(text, name):
+        prompt = entry["prompt_en"]
+        if prompt not in seen:
+            seen.add(prompt)
+            yield where, {"prompt": prompt}
+
+
+def _vbench_entries(text: str, name: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    found = _parse(text, name)
     form = 'VBench\'s list of objects with "prompt_en" and "dimension"'
     if not isinstance(found, list):
         raise UsageError(
             f"{name}: expected {form}; found another kind of JSON", "use .jsonl for your own options"
         )
     for number, entry in enumerate(found, 1):
+        where = f"{name} entry {number}"
         prompt = entry.get("prompt_en") if isinstance(entry, dict) else None
         if not isinstance(prompt, str) or not prompt.strip() or not isinstance(entry.get("dimension"), list):
             raise UsageError(
-                f"{name} entry {number}: expected {form}; found {str(entry)[:60]!r}",
-                "use .jsonl for your own options",
+                f"{where}: expected {form}; found {str(entry)[:60]!r}", "use .jsonl for your own options"
             )
-        if prompt not in seen:
-            seen.add(prompt)
-            yield f"{name} entry {number}", {"prompt": prompt}
+        yield where, {**entry, "prompt_en": _check_value("prompt", prompt, where)}
 
 
 def _parse(text: str, where: str) -> Any:

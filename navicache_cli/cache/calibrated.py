@@ -14,6 +14,7 @@ from navicache_cli.cache.tensors import Tensors, same_layout
 
 # The trend is taken over at least so many times the gap it is carried across: noise grows with the quotient.
 SPAN = 2.0
+SLACK = 1e-4  # twice but for rounding is twice: a tie is not left to the last bit of a timestep
 
 
 @dataclass(frozen=True)
@@ -155,6 +156,6 @@ def trend(timestep: float, history: Sequence[Kept]) -> tuple[float, Kept]:
         if gap == 0:
             continue
         weight, chosen = (timestep - last.timestep) / gap, older
-        if abs(weight) * SPAN <= 1:
+        if abs(weight) * SPAN <= 1 + SLACK:
             break
     return max(-1.0, min(1.0, weight)), chosen

@@ -17,12 +17,12 @@ from navicache_cli.cache.taylorseer import TaylorSeer
 from navicache_cli.cache.teacache import TeaCache
 from navicache_cli.errors import UsageError
 
-# Rebuild a skipped output; see `predictor.make_predictor`.
+# Rebuild a skipped output; see `predictors.make_predictor`.
 PREDICTORS = ("residual", "hold", "calibrated")
 # Methods whose predictor may be chosen: the other papers' methods bring their own.
 PREDICTED_METHODS = ("navicache", "easycache")
 # Methods that need nothing of a model but its own region; the others need what only its family can tell.
-GENERAL_METHODS = ("off", "navicache", "easycache")
+GENERAL_METHODS = ("off", *PREDICTED_METHODS)
 # Each of the other methods with the settings that it alone takes.
 METHOD_SETTINGS: dict[str, tuple[str, ...]] = {
     "teacache": ("coefficients",),

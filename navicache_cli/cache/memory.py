@@ -24,6 +24,7 @@ class BranchMemory:
 
     def __init__(self, predictor: AnyPredictor) -> None:
         self.predictor = predictor
+        self._calibrated = predictor if isinstance(predictor, Calibrated) else None
         self.keep_what: Keep = getattr(predictor, "keeps", Keep.BOTH)
         self._depth = _depth(predictor)
         self.clear()
@@ -33,8 +34,8 @@ class BranchMemory:
         self._branches: dict[int, list[Kept]] = {}
         self._computed_step = -1
         self._lessons: list[Lesson] = []
-        if isinstance(self.predictor, Calibrated):
-            self.predictor.reset()
+        if self._calibrated:
+            self._calibrated.reset()
 
     def has(self, branch: int) -> bool:
         """Whether the branch keeps anything."""
@@ -44,7 +45,7 @@ class BranchMemory:
         """All that is kept."""
         calls = [kept for history in self._branches.values() for kept in history]
         groups = [group for kept in calls for group in (kept.inputs, kept.outputs)]
-        return groups + (self.predictor.tensors if isinstance(self.predictor, Calibrated) else [])
+        return groups + (self._calibrated.tensors if self._calibrated else [])
 
     def is_other_shape(self, inputs: Tensors) -> bool:
         """Whether the first branch's inputs have another shape than at its last computed step."""
@@ -69,7 +70,7 @@ class BranchMemory:
     def release(self, branch: int) -> Kept | None:
         """Let go of what a computed call of the branch makes needless; return what it kept last."""
         history = self._branches.pop(branch, [])
-        if isinstance(self.predictor, Calibrated) and history:
+        if self._calibrated and history:
             # Measured against when the call is over.
             self._branches[branch] = history
         elif self._depth and history:
@@ -78,9 +79,9 @@ class BranchMemory:
 
     def study(self, branch: int, timestep: float, inputs: Tensors, outputs: Tensors) -> None:
         """Let the predictor measure what it would have predicted for a computed call; before `keep`."""
-        if isinstance(self.predictor, Calibrated):
+        if self._calibrated:
             history = self._branches.get(branch, [])
-            lesson = self.predictor.study(branch, timestep, inputs, outputs, history)
+            lesson = self._calibrated.study(branch, timestep, inputs, outputs, history)
             self._lessons += [lesson] if lesson else []
 
     @property
@@ -93,14 +94,14 @@ class BranchMemory:
         lessons, self._lessons = self._lessons, []
         start = 0
         for lesson in lessons:
-            assert isinstance(self.predictor, Calibrated)
+            assert self._calibrated is not None
             end = start + len(lesson.numbers)
-            self.predictor.learn(lesson, numbers[start:end])
+            self._calibrated.learn(lesson, numbers[start:end])
             start = end
 
     def fit(self) -> Fit | None:
         """What the predictor knows of the first branch; None of one that does not learn."""
-        return self.predictor.fit(0) if isinstance(self.predictor, Calibrated) else None
+        return self._calibrated.fit(0) if self._calibrated else None
 
     def keep(self, branch: int, kept: Kept) -> None:
         """Keep a computed call."""

@@ -71,7 +71,7 @@ def variants() -> list[str]:
     return [f"{method}+{predictor}" for method in PREDICTED_METHODS for predictor in PREDICTORS[1:]]
 
 
-def _of_method(method: str) -> dict[str, Any]:
+def options_of(method: str) -> dict[str, Any]:
     """The options a method's name stands for."""
     name, plus, predictor = method.partition("+")
     return {"method": name, "predictor": predictor} if plus else {"method": name}
@@ -194,7 +194,7 @@ def _by_mode(method: str, modes: list[str], steps: int, optional: bool) -> list[
         counts = dict.fromkeys(max(1, round(steps / budget)) for budget in BUDGETS)
         return [fewer_steps(count) for count in counts]
     return [
-        Setting(f"{method} {mode}", method, {"mode": mode, **_of_method(method)}, optional=optional)
+        Setting(f"{method} {mode}", method, {"mode": mode, **options_of(method)}, optional=optional)
         for mode in modes
     ]
 
@@ -215,7 +215,7 @@ def _by_sweep(sweep: Sweep, steps: int, said: Mapping[str, Any]) -> list[Setting
             Setting(
                 f"{sweep.method} {name} {value:g}",
                 sweep.method,
-                {**_of_method(sweep.method), sweep.option: value},
+                {**options_of(sweep.method), sweep.option: value},
             )
             for value in sweep.values
         ]

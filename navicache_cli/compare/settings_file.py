@@ -15,14 +15,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ..cache.factory import METHOD_SETTINGS
+from ..cache.factory import METHOD_SETTINGS, PREDICTED_METHODS
 from ..errors import UsageError
 from ..options import read_integer, read_number
 from ..presets import OFF, read_yaml, unknown
 from .referees import REFEREES
-from .settings import FEWER_STEPS, Setting, fewer_steps, known_methods, referee_setting
+from .settings import FEWER_STEPS, Setting, fewer_steps, known_methods, options_of, referee_setting
 
 _OF_ANY_METHOD = ("mode", "threshold", "align_steps", "estimator")
+_OF_PREDICTED_METHODS = ("predictor", "speedup", "compute")
 _MOST_CHARACTERS = 60  # of a name, which heads a row of tables
 
 
@@ -68,7 +69,7 @@ def _setting(name: str, facts: Any, path: Path, steps: int) -> Setting:
 def _read(label: str, method: str, options: dict[str, Any], steps: int) -> Setting:
     if method in REFEREES:
         return referee_setting(label, method, {knob: read_number(value) for knob, value in options.items()})
-    known = ["steps"] if method == FEWER_STEPS else [*_OF_ANY_METHOD, *METHOD_SETTINGS.get(method, ())]
+    known = ["steps"] if method == FEWER_STEPS else _options_taken(options_of(method))
     for option in options:
         if option not in known:
             raise UsageError(unknown(f"option of {method}", option, known), _example())
@@ -77,7 +78,15 @@ def _read(label: str, method: str, options: dict[str, Any], steps: int) -> Setti
         if not 1 <= count <= steps:
             raise ValueError(f"1 to {steps} steps, found {count}")
         return fewer_steps(count, label)
-    return Setting(label, method, {"method": method, **options})
+    return Setting(label, method, {**options_of(method), **options})
+
+
+def _options_taken(named: dict[str, Any]) -> list[str]:
+    """What may be said of a method beside what its name, such as `navicache+calibrated`, says already."""
+    method = named["method"]
+    of_predicted = _OF_PREDICTED_METHODS if method in PREDICTED_METHODS else ()
+    known = [*_OF_ANY_METHOD, *of_predicted, *METHOD_SETTINGS.get(method, ())]
+    return [option for option in known if option not in named]
 
 
 def _example() -> str:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..batch.rows import read_rows
+from ..batch.rows import read_vbench_list
 from ..errors import OutputError, UsageError
 
 NAME = "{prompt}-{n}.mp4"  # what VBench looks for, as a template of `navicache batch`
@@ -27,11 +26,7 @@ def read_entries(path: Path, dimensions: Sequence[str]) -> list[Entry]:
             f"expected VBench's list of prompts (.json); found {path.name[-60:]!r}",
             "--prompts VBench_full_info.json, or none for the one in the package vbench",
         )
-    read_rows(path)  # has the errors, with the number of the entry
-    entries = [
-        {**entry, "prompt_en": entry["prompt_en"].strip()}
-        for entry in json.loads(path.expanduser().read_text("utf-8-sig"))
-    ]
+    entries = read_vbench_list(path)
     for dimension in dimensions:
         if not any(dimension in entry["dimension"] for entry in entries):
             raise UsageError(f"expected prompts for {dimension} in {path}, found none", "drop the dimension")

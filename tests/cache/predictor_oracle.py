@@ -39,7 +39,7 @@ class Branch:
         (t_c, _, y_c), older = self.computed[-1], self.computed[-3:-1][::-1]
         if not older:
             return [0.0] * len(y_c)
-        far = [one for one in older if abs(t_c - one[0]) >= 2 * abs(t - t_c)] or older[-1:]
+        far = [one for one in older if abs(t_c - one[0]) * 1.0001 >= 2 * abs(t - t_c)] or older[-1:]
         w = min(1.0, (t - t_c) / (t_c - far[0][0]))
         return mix((w, y_c), (-w, far[0][2]))
 

@@ -12,8 +12,10 @@ from hypothesis import strategies as st
 from toys import Tiny, combine, plain_model, sample, timesteps
 
 from navicache_cli.cache import Decision, ForwardSite, Session, attach
+from navicache_cli.cache.calibrated import trend
 from navicache_cli.cache.calibration import Products, TrendFilter
 from navicache_cli.cache.policy import Measure, Signal
+from navicache_cli.cache.predictor import Kept
 from navicache_cli.cache.predictors import make_predictor
 from navicache_cli.errors import UsageError
 
@@ -80,7 +82,6 @@ def twins_before_last(twin):
     return twin.coefficients()
 
 
-@pytest.mark.xfail(reason="open: with gaps as long as {3, 10} the outputs part from the twin by up to 0.006")
 @settings(max_examples=25, deadline=None)
 @given(
     seed=st.integers(0, 10**6),
@@ -89,6 +90,15 @@ def twins_before_last(twin):
 )
 def test_random_schedules_follow_the_equations(seed, chosen, branches):
     assume(assert_like_twin({0, 1, *chosen}, 16, branches, seed) is not None)
+
+
+def test_a_tie_between_two_steps_does_not_hang_on_rounding():
+    kept = [Kept(step, (), (noise(),), timestep) for step, timestep in ((5, 600.0), (3, 800.0), (1, 950.0))]
+    for nudge in (-1e-5, 0.0, 1e-5):  # step 3 is just twice as far from step 5 as this timestep
+        assert trend(500.0 + nudge, kept)[1] is kept[1]
+    assert trend(490.0, kept)[1] is kept[2]
+    # A tie on paper with samplers' own numbers, apart in the last bit.
+    assert assert_like_twin({0, 1, 3, 10}, 16, 1, seed=0) is not None
 
 
 def test_it_is_nearer_than_holding_and_reuse():
