@@ -100,11 +100,10 @@ def _orders(cluster: Cluster, plan: Plan, folder: Folder, threads: int) -> Order
 
 @dataclass
 class _Worker:
-    """A process of Ray: its number once it runs, and whether it has loaded the model."""
+    """A process of Ray, and its number once it runs."""
 
     actor: Any
     pid: int = 0
-    ready: bool = False
 
 
 class _Engine:
@@ -183,8 +182,7 @@ class _Engine:
             self._pending[worker.actor.load.remote(self._orders)] = worker, None
             return
         self._idle.append(worker)
-        if not worker.ready:
-            worker.ready = True
+        if task is None:
             self._lost_loading = 0
             if not self._began:
                 self._progress.begin()
