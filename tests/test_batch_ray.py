@@ -151,11 +151,10 @@ def test_ctrl_c_while_ray_starts(prompts):
 
 
 CLUSTER = """
-from navicache_cli.batch.ray_session import Cluster, connected
-import os
-with connected(Cluster(workers=2)) as ray:
-    print(ray.get_runtime_context().gcs_address, os.environ["RAY_AUTH_TOKEN"], flush=True)
-    input()
+import ray
+ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+print(ray.get_runtime_context().gcs_address, flush=True)
+input()
 """
 
 
@@ -166,11 +165,13 @@ with connected(Cluster(workers=2)) as ray:
 def test_a_cluster_that_runs(prompts, serial):
     """Started by another process; it goes on afterwards."""
     pipe = subprocess.PIPE
+    environment = clean_environment(
+        RAY_AUTH_MODE="token", RAY_AUTH_TOKEN="0" * 64, RAY_USAGE_STATS_ENABLED="0"
+    )
     with subprocess.Popen(
-        [sys.executable, "-c", CLUSTER], env=clean_environment(), stdin=pipe, stdout=pipe, text=True
+        [sys.executable, "-c", CLUSTER], env=environment, stdin=pipe, stdout=pipe, text=True
     ) as cluster:
-        address, token = cluster.stdout.readline().split()
-        environment = clean_environment(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=token)
+        address = cluster.stdout.readline().strip()
         process = start(prompts, *TWO, "--ray-address", address, "--json", env=environment)
         stdout, stderr = process.communicate(timeout=300)
         assert cluster.poll() is None, "the cluster is still there"

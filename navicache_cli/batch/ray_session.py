@@ -31,9 +31,11 @@ _SETTINGS = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_IGNORE_UNHANDLED_ERRORS": "1",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-    # Tries to reach Ray, of up to 6 seconds each; it would make 20.
-    "RAY_NUM_REDIS_GET_RETRIES": "4",
+    # Tries to reach Ray; it would make 20, and one takes 6 seconds, or 41 where nothing comes back.
+    "RAY_NUM_REDIS_GET_RETRIES": "2",
 }
+# Its warnings of these tries would go to standard error; of what it starts here, to its logs.
+_SETTINGS_THERE = {"RAY_BACKEND_LOG_LEVEL": "error"}
 _SETTINGS_HERE = {
     # No process but the workers that are asked for.
     "RAY_prestart_worker_first_driver": "0",
@@ -104,10 +106,9 @@ def own_cores() -> int:
 
 
 def _import_ray(cluster: Cluster) -> ModuleType:
-    settings = dict(_SETTINGS)
-    if not cluster.address:
-        # A token for this run alone; Ray would write one into the home folder.
-        settings |= {**_SETTINGS_HERE, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+    # A token for this run alone; Ray would write one into the home folder.
+    here = {**_SETTINGS_HERE, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+    settings = {**_SETTINGS, **(_SETTINGS_THERE if cluster.address else here)}
     for name, value in settings.items():
         os.environ.setdefault(name, value)
     try:
@@ -144,7 +145,7 @@ def _connect(ray: ModuleType, cluster: Cluster, logs: Path | None) -> None:
     try:
         with at_most(MOST_TO_START):
             if cluster.address:
-                _knock(cluster.address)
+                _knock(ray, cluster.address)
             # "local" starts one of its own, whatever RAY_ADDRESS says.
             ray.init(address=cluster.address or "local", **options)
     except TimeIsUp:
@@ -176,15 +177,23 @@ def _children() -> set[Any]:
     return set(psutil.Process().children(recursive=True))
 
 
-def _knock(address: str) -> None:
+def _knock(ray: ModuleType, address: str) -> None:
     """Find out at once whether anybody listens at host:port; Ray would try again and again.
 
     Raises:
         OSError: nobody does.
     """
     host, _, port = address.rpartition("://")[2].rpartition(":")
-    if host and port.isdigit():  # else a name that Ray looks up, such as "auto"
-        socket.create_connection((host.strip("[]"), int(port)), timeout=5).close()
+    if not host or not port.isdigit():  # a name that Ray looks up, such as "auto"
+        return
+    host = host.strip("[]")
+    if host in (
+        "localhost",
+        "127.0.0.1",
+        "::1",
+    ):  # Ray goes to this machine's address on the network instead.
+        host = ray.util.get_node_ip_address()
+    socket.create_connection((host, int(port)), timeout=5).close()
 
 
 @contextmanager
