@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +24,8 @@ from navicache_cli.video import to_uint8
 
 from .backend import TinyPipeline, shipped_weights
 from .judge import Verdict, Wanted, judge
-from .world import Scene, describe, sample_scene
+from .train import to_unit
+from .world import Scene, describe, render, sample_scene
 
 SHEET_COLUMNS, SHEET_FRAMES = 4, (0, 5, 11, 16)
 
@@ -37,7 +38,7 @@ def held_out_scenes(count: int, seed: int = 0) -> list[Scene]:
 
 def wanted(scene: Scene) -> Wanted:
     """What the full description of a scene asks for."""
-    objects = tuple((thing.colour, thing.motion) for thing in scene.things)
+    objects = tuple((thing.colour, thing.motion, thing.shape) for thing in scene.things)
     return Wanted(objects, scene.ground.tone, scene.ground.texture)
 
 
@@ -46,9 +47,14 @@ def generate(pipeline: TinyPipeline, plan: Plan) -> np.ndarray:
     return to_uint8(pipeline.generate(plan, Stages()))
 
 
+def through_codec(pipeline: TinyPipeline, frames: np.ndarray) -> np.ndarray:
+    """Encode and decode frames [F, H, W, 3] uint8: what is lost is not the denoiser's fault."""
+    return to_uint8(pipeline.codec.decode(pipeline.codec.encode(to_unit(frames[None])))[0])
+
+
 def agreement(verdicts: list[Verdict]) -> dict[str, float]:
     """Return the share of verdicts that agree, part by part; empty where there are none."""
-    parts = ("colour", "motion", "background") if verdicts else ()
+    parts = [part.name for part in fields(Verdict)] if verdicts else []
     return {part: float(np.mean([getattr(v, part) for v in verdicts])) for part in parts}
 
 
@@ -88,13 +94,14 @@ def main() -> None:
     extra = dict(item.split("=", 1) for item in arguments.set)
     scenes = held_out_scenes(arguments.count)
     prompts = [describe(scene) for scene in scenes]
-    videos, verdicts, path_psnr, wrong = [], [], [], []
+    videos, verdicts, drawn, path_psnr, wrong = [], [], [], [], []
     for index in track(range(len(scenes)), "held-out prompts", console=stderr):
         plan = resolve([Layer("evaluate", {"mode": "off", "prompt": prompts[index], "seed": index, **extra})])
         frames = generate(pipeline, plan)
         verdict = judge(frames, wanted(scenes[index]))
         videos.append(frames)
         verdicts.append(verdict)
+        drawn.append(judge(through_codec(pipeline, render(scenes[index])), wanted(scenes[index])))
         if not all(asdict(verdict).values()):
             wrong.append({"prompt": prompts[index], "seed": index, **asdict(verdict)})
         if index < arguments.paths:
@@ -105,6 +112,7 @@ def main() -> None:
         "agreement": agreement(verdicts),
         "one_object": {"prompts": len(one), **agreement(one)},
         "two_objects": {"prompts": len(two), **agreement(two)},
+        "drawn_and_through_the_codec": agreement(drawn),
         "wrong": wrong,
     }
     if path_psnr:

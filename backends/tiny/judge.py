@@ -1,37 +1,44 @@
 """Does a video show what its prompt says? Answered from the pixels alone.
 
 Objects are the saturated pixels, split by hue; motion is where each hue's pixels are, and how many, at the
-start and at the end; the background is judged on the unsaturated pixels by brightness, by how fine its
-pattern is (clouds are coarse), by how one-sided its gradients are (stripes), and by the skew of its
-brightness (dots). How sharp the edges of a pattern are does not count: the codec softens them.
+start and at the end; shape is the silhouette that fits them best. The background is judged on the unsaturated
+pixels by brightness, by how fine its pattern is (clouds are coarse), by how one-sided its gradients are
+(stripes), and by the skew of its brightness (dots). How sharp edges are does not count: the codec is soft.
 """
 
 from __future__ import annotations
 
+import functools
+import math
 from dataclasses import dataclass
 
 import numpy as np
 
-from .text import COLOURS, DIRECTIONS
-from .world import HUES, VELOCITY
+from .text import COLOURS, DIRECTIONS, SHAPES
+from .world import HUES, VELOCITY, shape_distance
+
+LOOKED_AT = slice(None, None, 4)  # the frames whose silhouettes are compared
+LEAST_PIXELS = 20  # of an object in a frame, to have a shape
+SOFTENING = 3  # how often silhouettes are smoothed, about as much as the codec does
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """What a prompt asks for: (colour, motion) an object, and the ground's tone and texture."""
+    """What a prompt asks for: (colour, motion, shape) an object, and the ground's tone and texture."""
 
-    objects: tuple[tuple[str, str], ...]
+    objects: tuple[tuple[str, str, str], ...]
     tone: str
     texture: str
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """Whether colour, motion and background agree with the prompt."""
+    """Whether colour, motion, background and shape agree with the prompt."""
 
     colour: bool
     motion: bool
     background: bool
+    shape: bool
 
 
 def hue_classes(frames: np.ndarray) -> np.ndarray:
@@ -80,6 +87,54 @@ def observed_motion(classes: np.ndarray, colour: str) -> str:
     return "still"
 
 
+def observed_shape(classes: np.ndarray, colour: str) -> str:
+    """Name the shape of the object of one colour, or nothing.
+
+    It is the one whose silhouette has the largest intersection over union with the object's pixels, in the
+    mean over a few frames, larger objects counting more.
+    """
+    masks = [mask for mask in classes[LOOKED_AT] == COLOURS.index(colour) if mask.sum() >= LEAST_PIXELS]
+    if not masks:
+        return "nothing"
+    return max(SHAPES, key=lambda shape: sum(int(mask.sum()) * overlap(mask, shape) for mask in masks))
+
+
+def overlap(mask: np.ndarray, shape: str) -> float:
+    """Return the best intersection over union of pixels [H, W] with a shape of their area and place.
+
+    The silhouette may stand a little beside the pixels' centre, be a little larger or smaller, and tilted.
+    """
+    rows, columns = np.nonzero(mask)
+    area, size = len(rows), math.sqrt(len(rows) / unit_area(shape))
+    reach = int(1.5 * size) + 3
+    centre_y, centre_x = rows.mean(), columns.mean()
+    top, left = max(0, int(centre_y) - reach), max(0, int(centre_x) - reach)
+    part = mask[top : int(centre_y) + reach + 2, left : int(centre_x) + reach + 2]
+    beside, larger, tilt = (-1.5, 0.0, 1.5), (0.88, 1.0, 1.12), (-0.12, 0.12)
+    down, right, scale, angle = (
+        each.reshape(-1, 1, 1) for each in np.meshgrid(beside, beside, larger, tilt, indexing="ij")
+    )
+    y, x = np.mgrid[top : top + part.shape[0], left : left + part.shape[1]]
+    dx, dy = x - (centre_x + right), y - (centre_y + down)
+    cos, sin = np.cos(angle), np.sin(angle)
+    distance = shape_distance(shape, dx * cos + dy * sin, dy * cos - dx * sin, size * scale)
+    silhouettes = np.clip(0.5 - distance, 0, 1)
+    for axis in (1, 2):
+        for _ in range(SOFTENING):
+            neighbours = np.roll(silhouettes, 1, axis) + np.roll(silhouettes, -1, axis)
+            silhouettes = (neighbours + 2 * silhouettes) / 4
+    silhouettes = np.clip(3 * (silhouettes - 0.5) + 0.5, 0, 1)
+    common = np.minimum(silhouettes, part).sum((1, 2))
+    return float((common / (area + silhouettes.sum((1, 2)) - common)).max())
+
+
+@functools.cache
+def unit_area(shape: str) -> float:
+    """The area of a shape of radius 1."""
+    y, x = (np.mgrid[0:400, 0:400] + 0.5) / 400 * 2.6 - 1.3
+    return float((shape_distance(shape, x, y, np.ones(())) < 0).mean() * 2.6**2)
+
+
 def observed_background(frames: np.ndarray, classes: np.ndarray) -> tuple[str, str]:
     """Name tone and texture of the background from a few frames."""
     tones, features = [], []
@@ -124,12 +179,13 @@ def judge(frames: np.ndarray, wanted: Wanted) -> Verdict:
     """Compare a video [F, H, W, 3] uint8 with what its prompt asked for.
 
     Colour agrees when the most frequent object colours are the wanted ones; motion when every wanted object
-    moves as asked; background when both tone and texture are right.
+    moves as asked; background when both tone and texture are right; shape when every wanted object has it.
     """
     classes = hue_classes(frames)
-    colours = [colour for colour, _ in wanted.objects]
+    colours = [colour for colour, _, _ in wanted.objects]
     return Verdict(
         colour=set(dominant_colours(classes, len(colours))) == set(colours),
-        motion=all(observed_motion(classes, colour) == motion for colour, motion in wanted.objects),
+        motion=all(observed_motion(classes, colour) == motion for colour, motion, _ in wanted.objects),
         background=observed_background(frames, classes) == (wanted.tone, wanted.texture),
+        shape=all(observed_shape(classes, colour) == shape for colour, _, shape in wanted.objects),
     )

@@ -1,4 +1,4 @@
-"""Train `tiny` from nothing: draw the world, learn the codec, encode, learn the denoiser twice over, export.
+"""Train `tiny` from nothing: draw the world, learn the codec, encode, learn the denoiser in stages, export.
 
     python -m backends.tiny.train --out training
 
@@ -63,6 +63,8 @@ class StageSettings:
         scenes: indices of the scenes its videos show.
         two_objects: share of these scenes with two objects.
         phases: what the denoiser dwells on, from which step on.
+        seed: added to the seed of the noise and of the order of the scenes.
+        muon: whether the matrices of the transformer's blocks are moved by Muon instead of AdamW.
     """
 
     steps: int
@@ -71,6 +73,8 @@ class StageSettings:
     scenes: range
     two_objects: float = world.TWO_OBJECTS_SHARE
     phases: tuple[Phase, ...] = ()
+    seed: int = 0
+    muon: bool = False
 
     def phase_at(self, step: int) -> Phase:
         """Return the phase a step belongs to."""
@@ -87,9 +91,20 @@ DENOISER = StageSettings(
 # Then once more, mostly on two objects: which of two motions belongs to which object is learnt last.
 PAIRS = StageSettings(
     steps=4_000, batch=32, rate=1e-3, scenes=range(24_000, 48_000), two_objects=0.65,
-    phases=(Phase(0, 1.2, 5.0, 4), Phase(3_000, 1.2, 3.0, 4)),
+    phases=(Phase(0, 1.2, 5.0, 4), Phase(3_000, 1.2, 3.0, 4)), seed=24_000,
 )  # fmt: skip
-DENOISER_STAGES = {"denoiser": DENOISER, "pairs": PAIRS}
+# Last the lower noise levels, where a circle and a square part; then all of them, as where things stand is
+# soon forgotten.
+SHAPES = StageSettings(
+    steps=5_500, batch=32, rate=8e-4, scenes=DENOISER.scenes,
+    phases=(Phase(0, 1.3, 2.0, 4), Phase(2_600, 1.4, 4.0, 4)), seed=48_000, muon=True,
+)  # fmt: skip
+# And where things stand and how they move once more, gently.
+MOTIONS = StageSettings(
+    steps=1_200, batch=32, rate=3e-4, scenes=PAIRS.scenes, two_objects=PAIRS.two_objects,
+    phases=(Phase(0, 1.4, 5.0, 4),), seed=72_000, muon=True,
+)  # fmt: skip
+DENOISER_STAGES = {"denoiser": DENOISER, "pairs": PAIRS, "shapes": SHAPES, "motions": MOTIONS}
 FITTED_VIDEOS = 400  # videos the encoder's components are fitted to
 LATENT_NOISE = 0.05  # added to latents while the decoder learns
 PROMPT_DROPOUT = 0.1  # share of training prompts replaced by the empty one
@@ -139,28 +154,28 @@ def train(
         device: where to train.
         settings: length and learning rate of the stage.
     """
-    steps, rate, seed = settings.steps, settings.rate, SEED + settings.scenes.start
+    steps, seed = settings.steps, SEED + settings.seed
     modules.to(device).train()
-    optimizer = torch.optim.AdamW(
-        modules.parameters(), lr=rate, betas=(0.9, 0.98), weight_decay=0.01, fused=True
-    )
+    optimizers = optimizers_of(modules, settings)
     ema = Ema(modules)
     checkpoint, log = out / f"{name}.pt", out / f"{name}.csv"
     start, seconds = 0, 0.0
     if checkpoint.exists():
         state = torch.load(checkpoint, map_location=device, weights_only=True)
         modules.load_state_dict(state["modules"])
-        optimizer.load_state_dict(state["optimizer"])
+        for optimizer, kept in zip(optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(kept)
         ema.shadow, start, seconds = state["ema"], state["step"], state["seconds"]
-        kept = log.read_text().splitlines()[: start + 1]
-        log.write_text("\n".join(kept) + "\n")
+        logged = log.read_text().splitlines()[: start + 1]
+        log.write_text("\n".join(logged) + "\n")
     else:
         log.write_text("step,loss\n")
 
     def save(step: int) -> None:
         state = {
-            "modules": modules.state_dict(), "optimizer": optimizer.state_dict(), "ema": ema.shadow,
-            "step": step, "seconds": seconds + time.perf_counter() - began,
+            "modules": modules.state_dict(), "ema": ema.shadow, "step": step,
+            "optimizers": [optimizer.state_dict() for optimizer in optimizers],
+            "seconds": seconds + time.perf_counter() - began,
         }  # fmt: skip
         torch.save(state, checkpoint.with_suffix(".part"))
         checkpoint.with_suffix(".part").replace(checkpoint)
@@ -173,15 +188,17 @@ def train(
     with Progress(*columns) as progress, log.open("a", buffering=1) as losses:
         bar = progress.add_task(name, total=steps, completed=start, loss=float("nan"))
         for step in range(start, steps):
-            for group in optimizer.param_groups:
-                group["lr"] = learning_rate(step, steps, rate)
+            rate = learning_rate(step, steps, settings.rate)
+            for optimizer in optimizers:
+                optimizer.param_groups[0]["lr"] = rate
             torch.manual_seed(seed + step)
             with torch.autocast(device.type, dtype=torch.bfloat16):
                 loss = loss_of(batches(step))
-            optimizer.zero_grad(set_to_none=True)
+            modules.zero_grad(set_to_none=True)
             loss.backward()
             nn.utils.clip_grad_norm_(modules.parameters(), 1.0)
-            optimizer.step()
+            for optimizer in optimizers:
+                optimizer.step()
             ema.update(modules, step)
             value = float(loss.detach())
             losses.write(f"{step},{value:.6f}\n")
@@ -192,6 +209,23 @@ def train(
         save(steps)
     modules.load_state_dict(ema.shadow)
     modules.eval()
+
+
+def optimizers_of(modules: nn.ModuleDict, settings: StageSettings) -> list[torch.optim.Optimizer]:
+    """Return AdamW, or Muon for the matrices of the transformer's blocks and AdamW for the rest."""
+    matrices, rest = [], []
+    for name, parameter in modules.named_parameters():
+        by_muon = settings.muon and name.startswith("transformer.blocks.") and parameter.ndim == 2
+        (matrices if by_muon else rest).append(parameter)
+    optimizers: list[torch.optim.Optimizer] = [
+        torch.optim.AdamW(rest, lr=settings.rate, betas=(0.9, 0.98), weight_decay=0.01, fused=True)
+    ]
+    if matrices:
+        # Its steps made as large as AdamW's, one learning rate does for both.
+        optimizers.append(
+            torch.optim.Muon(matrices, lr=settings.rate, weight_decay=0.01, adjust_lr_fn="match_rms_adamw")
+        )
+    return optimizers
 
 
 def draw_chunk(indices: range, two_objects: float) -> tuple[np.ndarray, list[str]]:
@@ -246,10 +280,13 @@ def train_codec(out: Path, device: torch.device) -> Codec:
 
 @torch.no_grad()
 def encode_world(
-    name: str, settings: StageSettings, codec: Codec, out: Path, device: torch.device
+    settings: StageSettings, codec: Codec, out: Path, device: torch.device
 ) -> tuple[Tensor, Tensor]:
-    """Draw and encode the scenes of a stage: latents [N, 16, f, h, w] float16, tokens [N, 2, TEXT_LEN]."""
-    cache = out / f"{name}_latents.pt"
+    """Draw and encode the scenes of a stage: latents [N, 16, f, h, w] float16, tokens [N, 2, TEXT_LEN].
+
+    They are kept by the number of the first scene: a later stage may learn from the same.
+    """
+    cache = out / f"latents_{settings.scenes.start}.pt"
     if not cache.exists():
         latents, tokens = [], []
         codec = codec.eval().to(device)
@@ -291,7 +328,7 @@ def train_denoiser(
         return (weight * (flow - (noise - clean)).pow(2)).mean()
 
     for name, settings in stages.items():
-        latents, tokens = encode_world(name, settings, codec, out, device)
+        latents, tokens = encode_world(settings, codec, out, device)
         f, h, w = latents.shape[2:]
         places = coordinates((f, h, w)).to(device)
         transformer.rotary_for((f, h // 2, w // 2), device)  # before compiling, or it is compiled twice
@@ -311,7 +348,7 @@ def batches_of(
     empty = tokenize("").padded()
 
     def batch_at(step: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        rng = np.random.default_rng((SEED + settings.scenes.start, step))
+        rng = np.random.default_rng((SEED + settings.seed, step))
         chosen = torch.from_numpy(rng.integers(0, len(latents), settings.batch))
         dropped = torch.from_numpy(rng.random(settings.batch) < PROMPT_DROPOUT)
         prompts = torch.where(dropped[:, None, None], empty, tokens[chosen])

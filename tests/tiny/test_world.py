@@ -16,7 +16,7 @@ from navicache_cli.video import to_uint8
 
 
 def wanted(scene: world.Scene) -> Wanted:
-    objects = tuple((thing.colour, thing.motion) for thing in scene.things)
+    objects = tuple((thing.colour, thing.motion, thing.shape) for thing in scene.things)
     return Wanted(objects, scene.ground.tone, scene.ground.texture)
 
 
@@ -29,28 +29,34 @@ def drawn() -> list[tuple[world.Scene, np.ndarray]]:
 
 def test_judge_agrees_with_the_truth(drawn):
     verdicts = [judge(frames, wanted(scene)) for scene, frames in drawn]
-    for part in ("colour", "motion", "background"):
+    for part in ("colour", "motion", "background", "shape"):
         assert np.mean([getattr(v, part) for v in verdicts]) >= 0.98, part
 
 
 def test_judge_agrees_with_the_truth_that_the_codec_leaves(drawn):
     codec = TinyPipeline(shipped_weights()).codec
+    shapes = []
     for scene, frames in drawn:
         coded = to_uint8(codec.decode(codec.encode(to_unit(frames[None])))[0])
-        verdict = judge(coded, wanted(scene))
-        assert all(asdict(verdict).values()), world.describe(scene)
+        verdict = asdict(judge(coded, wanted(scene)))
+        shapes.append(verdict.pop("shape"))
+        assert all(verdict.values()), world.describe(scene)
+    assert np.mean(shapes) >= 0.8, "of stars the codec leaves too little of the points for this judge"
 
 
 def test_judge_disagrees_with_another_prompt(drawn):
     others = [wanted(scene) for scene, _ in drawn[1:]] + [wanted(drawn[0][0])]
     verdicts = [judge(frames, other) for (_, frames), other in zip(drawn, others, strict=True)]
-    for part in ("colour", "motion", "background"):
+    for part in ("colour", "motion", "background", "shape"):
         assert np.mean([getattr(v, part) for v in verdicts]) <= 0.4, part
 
 
 def test_judge_of_an_empty_picture():
-    verdict = judge(np.full((17, 64, 64, 3), 128, np.uint8), Wanted((("red", "still"),), "dark", "striped"))
+    verdict = judge(
+        np.full((17, 64, 64, 3), 128, np.uint8), Wanted((("red", "still", "ring"),), "dark", "striped")
+    )
     assert not verdict.motion
+    assert not verdict.shape
     assert not verdict.background
 
 
