@@ -94,14 +94,18 @@ def command(output: str, arguments: argparse.Namespace, engine: str) -> list[str
     ]  # fmt: skip
 
 
+def one_thread() -> dict[str, str]:
+    """Return the environment of all runs: with more threads sums are in another order, and last bits differ."""
+    return {**os.environ, "OMP_NUM_THREADS": "1"}
+
+
 def scale(folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
     """Make all videos on one core, and by several workers on one core each."""
-    one_thread = {**os.environ, "OMP_NUM_THREADS": "1"}
     found: dict[str, Any] = {"workers": arguments.workers}
     for engine in arguments.engines.split(","):
         began = time.perf_counter()
         line = command(engine, arguments, engine)
-        subprocess.run(line, cwd=folder, env=one_thread, check=True, timeout=LONGEST)
+        subprocess.run(line, cwd=folder, env=one_thread(), check=True, timeout=LONGEST)
         times = [record["at"] for record in records(folder / engine)]
         found[engine] = {
             "seconds_in_all": round(time.perf_counter() - began, 1),
@@ -138,7 +142,7 @@ def kill_and_resume(folder: Path, arguments: argparse.Namespace) -> dict[str, An
     engines = itertools.cycle(arguments.engines.split(","))
     kills, lost = 0, 0
     for _ in range(arguments.kills):
-        process = subprocess.Popen(command("killed", arguments, next(engines)), cwd=folder)
+        process = subprocess.Popen(command("killed", arguments, next(engines)), cwd=folder, env=one_thread())
         try:
             process.wait(timeout=draw.uniform(0.5, arguments.longest))
         except subprocess.TimeoutExpired:
@@ -146,7 +150,8 @@ def kill_and_resume(folder: Path, arguments: argparse.Namespace) -> dict[str, An
             process.wait()
             kills += 1
         lost += count_lost(output)
-    subprocess.run(command("killed", arguments, next(engines)), cwd=folder, check=True, timeout=LONGEST)
+    line = command("killed", arguments, next(engines))
+    subprocess.run(line, cwd=folder, env=one_thread(), check=True, timeout=LONGEST)
     written = records(output)
     made = Counter(record["name"] for record in written if record["state"] == DONE)
     videos = sorted(path for path in (output / "videos").iterdir() if path.suffix == ".mp4")
