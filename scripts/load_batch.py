@@ -95,7 +95,7 @@ def command(output: str, arguments: argparse.Namespace, engine: str) -> list[str
 
 
 def one_thread() -> dict[str, str]:
-    """Return the environment of all runs: with more threads sums are in another order, and last bits differ."""
+    """Return the environment of all runs: more threads add up in another order, and last bits differ."""
     return {**os.environ, "OMP_NUM_THREADS": "1"}
 
 
