@@ -208,6 +208,13 @@ def test_what_takes_too_long_ends_in_spite_of_retries():
     assert signal.getitimer(signal.ITIMER_REAL) == (0, 0)
 
 
+def test_ctrl_c_in_a_callback_is_not_lost():
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt), at_most(30), suppress(BaseException):
+        os.kill(os.getpid(), signal.SIGINT)
+    assert signal.getsignal(signal.SIGINT) is before
+
+
 def test_without_ray(prompts, monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(BackendError, match="needs the package ray") as raised:

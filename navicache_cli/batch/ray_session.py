@@ -198,18 +198,32 @@ def _knock(ray: ModuleType, address: str) -> None:
 
 @contextmanager
 def at_most(seconds: float) -> Iterator[None]:
-    """Raise `TimeIsUp` in the block after so many seconds; not on Windows, which has no such alarm."""
+    """Raise `TimeIsUp` in the block after so many seconds; not on Windows, which has no such alarm.
+
+    That, and Ctrl-C, is raised at its end again if it was lost: Ray has callbacks in which exceptions are.
+    """
     if not hasattr(signal, "setitimer") or threading.current_thread() is not threading.main_thread():
         yield
         return
+    came: list[type[BaseException]] = []
 
-    def ring(*_: object) -> None:
-        raise TimeIsUp
+    def ring(number: int, _: object) -> None:
+        came.append(KeyboardInterrupt if number == signal.SIGINT else TimeIsUp)
+        raise came[-1]
 
-    before = signal.signal(signal.SIGALRM, ring)
+    numbers = [signal.SIGALRM]
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # else it is to be ignored, say
+        numbers.append(signal.SIGINT)
+    before = [signal.signal(number, ring) for number in numbers]
     signal.setitimer(signal.ITIMER_REAL, seconds)
     try:
         yield
+    except Exception:
+        if not came:
+            raise
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)
+    if came:
+        raise came[0]
