@@ -213,7 +213,8 @@ def train(
 
 def optimizers_of(modules: nn.ModuleDict, settings: StageSettings) -> list[torch.optim.Optimizer]:
     """Return AdamW, or Muon for the matrices of the transformer's blocks and AdamW for the rest."""
-    matrices, rest = [], []
+    matrices: list[nn.Parameter] = []
+    rest: list[nn.Parameter] = []
     for name, parameter in modules.named_parameters():
         by_muon = settings.muon and name.startswith("transformer.blocks.") and parameter.ndim == 2
         (matrices if by_muon else rest).append(parameter)
