@@ -99,6 +99,13 @@ def _batch(
     max_failures: Annotated[
         int, opt(BATCH, "Stop when so many videos failed; 0 goes on to the end.", "N")
     ] = 0,
+    engine: Annotated[str, opt(BATCH, "serial: in this process; ray: in several, on all GPUs.")] = "serial",
+    workers: Annotated[
+        int | None, opt(BATCH, "Processes of ray.  [default: one a GPU, or CPU core]", "N")
+    ] = None,
+    ray_address: Annotated[
+        Text, opt(BATCH, "A Ray cluster that runs.  [default: this machine alone]", "HOST:PORT")
+    ] = None,
     output_dir: Annotated[
         Text, opt(OUTPUT, "Folder of videos/, reports/ and the manifest.  [default: batch]", "DIR")
     ] = None,
@@ -118,7 +125,7 @@ def _batch(
     config, assignments = options.pop("config"), options.pop("assignments") or []
     flags = {**options, "output_dir": output_dir}
     layers = option_layers(flags, assignments, config, dict(os.environ))
-    choices = Choices(name, seeds, methods, modes, shard, retry, max_failures)
+    choices = Choices(name, seeds, methods, modes, shard, retry, max_failures, engine, workers, ray_address)
     batch(file, layers, choices, dry_run=dry_run, as_json=as_json, quiet=quiet)
 
 
@@ -176,6 +183,22 @@ def _compare(
     assignments, config = options.pop("assignments") or [], options.pop("config")
     request = Request(methods, modes, tuple(sweep or ()), settings, prompts, seeds, lpips, page, as_json)
     compare(request, {**options, "output_dir": output_dir}, assignments, config)
+
+
+@app.command("batch-report")
+def _batch_report(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The --output-dir of batch.")],
+    page: Annotated[bool, typer.Option("--page/--no-page", help="Write index.html too.")] = True,
+    as_json: Annotated[bool, typer.Option("--json", help="Print batch-report.json, nothing else.")] = False,
+) -> None:
+    """Sum up a batch, finished or not: skip ratios, speedup and fidelity, skips by step, videos to look at.
+
+    Writes batch-report.json and a page into the folder. Speedup, PSNR and SSIM are of videos made with
+    --baseline.
+    """
+    from .commands.batch_report import batch_report
+
+    batch_report(folder.expanduser(), page, as_json)
 
 
 @app.command("calibrate")

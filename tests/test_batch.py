@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import resource
 import shutil
 import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -18,55 +16,19 @@ import pytest
 from navicache_cli.batch.manifest import Manifest
 from navicache_cli.report import read_report
 from navicache_cli.video import read_video
-from tests.conftest import clean_environment
+from tests.batches import (
+    NAMES,
+    PROMPTS,
+    QUICK,
+    SHORT,
+    digests,
+    done_names,
+    records,
+    run,
+    start,
+    wait_for,
+)
 from tests.program import on_a_terminal
-
-PROMPTS = ("a red circle moving right", "a blue star growing", "a green ring still on a dark background")
-# Of four steps the third is skipped, whatever the weights: two run before there is a ratio, the last always.
-SHORT = ("--steps", "4", "--align-steps", "1", "--threshold", "1000")
-QUICK = (*SHORT, "--name", "{prompt}-{n}.mp4", "--seeds", "2", "--output-dir", "out")
-NAMES = [f"{prompt}-{n}.mp4" for prompt in PROMPTS for n in (0, 1)]
-PROGRAM = [sys.executable, "-m", "navicache_cli"]
-
-
-def run(folder: Path, *arguments: str, program=PROGRAM, **options) -> subprocess.CompletedProcess:
-    return subprocess.run(
-        [*program, *arguments],
-        cwd=folder, env=clean_environment(), capture_output=True, text=True, timeout=300, check=False,
-        **options,
-    )  # fmt: skip
-
-
-def start(folder: Path, *arguments: str) -> subprocess.Popen:
-    return subprocess.Popen(
-        [*PROGRAM, "batch", "prompts.txt", *arguments],
-        cwd=folder, env=clean_environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
-
-
-def wait_for(process: subprocess.Popen, told: str) -> None:
-    for line in process.stderr:
-        if told in line:
-            return
-    raise AssertionError(f"the program ended before it said {told!r}")
-
-
-def digests(folder: Path) -> dict[str, str]:
-    return {
-        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in sorted(folder.rglob("*"))
-        if path.is_file()
-    }
-
-
-def records(folder: Path) -> list[dict]:
-    return [
-        json.loads(line) for path in folder.glob("manifest*.jsonl") for line in path.read_text().splitlines()
-    ]
-
-
-def done_names(folder: Path) -> list[str]:
-    return sorted(record["name"] for record in records(folder) if record["state"] == "done")
 
 
 @pytest.fixture(scope="module")

@@ -29,13 +29,14 @@ def items(count: int, seeds: int = 1, settings=({},), layers=()):
 
 def test_a_manifest_of_100_000_items_opens_in_2_seconds(tmp_path):
     """Two lines an item, as a run writes them."""
-    record = {"version": 1, "pid": 12345, "at": 1.7e9, **FINISHED, "seconds": 123.456}
+    facts = {"at": 1.7e9, "pid": 12345, **FINISHED, "seconds": 123.456}
     with (tmp_path / "manifest.jsonl").open("w") as file:
         for i in range(100_000):
             name = f"A beautiful coastal beach in spring, waves lapping on sand, number {i}-0.mp4"
             for state in (STARTED, DONE):
                 report = f"reports/{name.replace('.mp4', '.json')}"
-                file.write(json.dumps({**record, "name": name, "state": state, "report": report}) + "\n")
+                record = {"version": 1, "name": name, "state": state, **facts, "report": report}
+                file.write(json.dumps(record) + "\n")
     # Of this process alone: what else runs on the machine is not the manifest's.
     before = time.process_time()
     with Manifest(tmp_path, (1, 1)) as manifest:
@@ -43,6 +44,20 @@ def test_a_manifest_of_100_000_items_opens_in_2_seconds(tmp_path):
     assert len(manifest.records) == 100_000
     assert {one["state"] for one in manifest.records.values()} == {DONE}
     assert seconds < 2
+
+
+@pytest.mark.parametrize("name", ['", "state": "', '\\", "state": "done', "\\", '"', "a\\\\"])
+def test_names_that_look_like_the_rest_of_a_line_stay_apart(tmp_path, name):
+    """Records that a later one supersedes are found without being parsed."""
+    with Manifest(tmp_path, (1, 1)) as manifest:
+        manifest.append(name + "1", DONE, **FINISHED)
+        manifest.append(name, STARTED, settings="s", attempt=1)
+        manifest.append(name + "2", DONE, **FINISHED)
+        manifest.append(name, FAILED, settings="s", attempt=1, error='", "state": "done', exit_code=1)
+        found = read_manifests(tmp_path)
+    states = {key: one["state"] for key, one in found.items()}
+    assert states == {name + "1": DONE, name: FAILED, name + "2": DONE}
+    assert found == manifest.records
 
 
 def test_records_are_on_the_disk_when_append_returns(tmp_path):

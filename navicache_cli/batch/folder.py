@@ -15,6 +15,8 @@ from ..report import plan_values, read_report
 from .items import Item, fingerprint
 from .manifest import DONE, STARTED, Record
 
+VIDEOS, REPORTS = "videos", "reports"
+
 
 class Standing(Enum):
     """What is to be done about an item."""
@@ -37,7 +39,7 @@ class Folder:
     @property
     def videos(self) -> Path:
         """Folder of videos."""
-        return self.root / "videos"
+        return self.root / VIDEOS
 
     def video(self, item: Item) -> Path:
         """Where an item's video goes."""
@@ -45,7 +47,7 @@ class Folder:
 
     def report(self, item: Item) -> Path:
         """Where its report goes."""
-        return self.root / "reports" / f"{item.name.removesuffix('.mp4')}.json"
+        return self.root / REPORTS / report_name(item.name)
 
     def standing(self, item: Item, record: Record | None, overwrite: bool) -> Standing:
         """Find out whether an item is finished, by its record and by what is on the disk.
@@ -121,6 +123,11 @@ class Folder:
             f"{': ' + differing if differing else ''}",
             "choose another --output-dir, or --overwrite",
         )
+
+
+def report_name(name: str) -> str:
+    """Return the name of a video's report, below the folder of reports."""
+    return f"{name.removesuffix('.mp4')}.json"
 
 
 def _exists(path: Path) -> bool:

@@ -57,8 +57,9 @@ class BatchProgress:
         self._since = time.perf_counter()
 
     def start(self, name: str) -> None:
-        """Say which video is at work."""
+        """Say which video is at work, or what else goes on."""
         self._name = name
+        self._bar.update(self._task, description=escape(name))
 
     @contextmanager
     def watch(self, title: str, steps: int) -> Iterator[Callable[[StepRecord], None]]:

@@ -14,19 +14,22 @@ from rich.table import Table
 from rich.text import Text
 
 from .. import terminal
+from ..batch.agenda import Agenda, Outcome, Task, adopt
 from ..batch.folder import Folder, Standing
 from ..batch.items import Item, in_shard, make_items, make_settings, read_shard
+from ..batch.making import Checked, check_items
 from ..batch.manifest import Manifest, Record, read_manifests
 from ..batch.progress import BatchProgress
 from ..batch.rows import read_rows
-from ..batch.work import Checked, Outcome, Worker, adopt, check_items
 from ..errors import BatchError, InterruptedRunError, UsageError
 from ..plan import Layer
+from ..presets import unknown
 
 if TYPE_CHECKING:
     from backends.protocol import Pipeline
 
 DEFAULT_FOLDER = "batch"
+SERIAL, RAY = ENGINES = ("serial", "ray")
 MAX_SHOWN = 5  # notes and errors of that many videos are shown; reports and manifest have all
 
 
@@ -41,18 +44,25 @@ class Choices:
     shard: str | None = None
     retry: int = 0
     max_failures: int = 0
+    engine: str = SERIAL
+    workers: int | None = None
+    ray_address: str | None = None
 
     def check(self) -> None:
-        """Check the numbers.
+        """Check the numbers and the engine.
 
         Raises:
-            UsageError: one is too small.
+            UsageError: a number is too small, there is no such engine, or an option is another engine's.
         """
-        for option, least in (("seeds", 1), ("retry", 0), ("max_failures", 0)):
-            found = getattr(self, option)
-            if found < least:
-                flag = f"--{option.replace('_', '-')}"
+        for option, least in (("seeds", 1), ("retry", 0), ("max_failures", 0), ("workers", 1)):
+            found, flag = getattr(self, option), f"--{option.replace('_', '-')}"
+            if found is not None and found < least:
                 raise UsageError(f"{flag} expects {least} or more, found {found}", f"{flag} {least}")
+        if self.engine not in ENGINES:
+            raise UsageError(unknown("engine", self.engine, ENGINES), "--engine ray")
+        if self.engine != RAY and (self.workers or self.ray_address):
+            flag = "--workers" if self.workers else "--ray-address"
+            raise UsageError(f"{flag} expects --engine ray, found {self.engine}", "add --engine ray")
 
 
 def batch(
@@ -94,6 +104,10 @@ def batch(
         _show_plan(items, standings, as_json)
         return
     _check_one_process(all_items[0])
+    if choices.engine == RAY:
+        from ..batch.ray_session import check_ray
+
+        check_ray()
     try:
         with Manifest(folder.root, shard) as manifest:
             outcome = _run(folder, items, manifest, choices, quiet, as_json)
@@ -155,13 +169,40 @@ def _run(
         folder.prepare(todo)
         for item in todo:
             folder.clear(item, manifest.records.get(item.name))
-        pipeline = _load(folder, todo[0], quiet or as_json) if checked.notes else None
-        progress.begin()
-        worker = Worker(pipeline, folder, manifest, checked, progress)
-        with progress:
-            worker.work(todo, standings, choices.retry, choices.max_failures, outcome)
+        tasks = [Task(item, standings[item.name] is Standing.REPLACE) for item in todo]
+        agenda = Agenda(
+            tasks, checked, folder, manifest, progress, outcome, choices.retry, choices.max_failures
+        )
+        if checked.notes:
+            _work(agenda, folder, todo, choices, progress, quiet or as_json)
+        else:
+            agenda.next()  # It records that all are refused.
     outcome.skip_ratio = progress.skip_ratio()
     return outcome
+
+
+def _work(
+    agenda: Agenda,
+    folder: Folder,
+    todo: Sequence[Item],
+    choices: Choices,
+    progress: BatchProgress,
+    silent: bool,
+) -> None:
+    """Make the videos of an agenda, by the engine chosen."""
+    if choices.engine == RAY:
+        from ..batch.on_ray import work_on_ray
+        from ..batch.ray_session import Cluster
+
+        cluster = Cluster(choices.workers, choices.ray_address)
+        with progress:
+            work_on_ray(cluster, todo[0].plan(folder.videos), folder, agenda, len(todo), progress)
+    else:
+        from ..batch.serial import work_serially
+
+        pipeline = _load(folder, todo[0], silent)
+        with progress:
+            work_serially(pipeline, folder, agenda, progress)
 
 
 def _check(folder: Folder, todo: Sequence[Item], quiet: bool) -> Checked:

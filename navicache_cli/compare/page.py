@@ -31,7 +31,7 @@ def write_page(comparison: Comparison, reports: Mapping[str, dict[str, Any]], fo
     Raises:
         OutputError: the page cannot be written.
     """
-    steps = {cell.key: _steps(reports[cell.key]) for cell in comparison.cells}
+    steps = {cell.key: strip_steps(reports[cell.key]) for cell in comparison.cells}
     data = {"comparison": comparison.to_json(), "steps": steps}
     path = folder / "index.html"
     write_atomically(path, page_text(data))
@@ -73,8 +73,8 @@ def asset(name: str) -> str:
     return files("navicache_cli.compare").joinpath("page").joinpath(name).read_text("utf-8")
 
 
-def _steps(report: dict[str, Any]) -> dict[str, Any]:
-    """What the strip of steps shows of a cell, a list a quantity."""
+def strip_steps(report: dict[str, Any]) -> dict[str, Any]:
+    """Return what the strip of steps shows of a report, a list a quantity."""
     steps = report["steps"]
     return {
         "threshold": report["plan"].get("threshold", {}).get("value"),

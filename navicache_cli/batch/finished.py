@@ -1,0 +1,87 @@
+"""The finished videos of a batch, as their reports tell of them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..errors import NavicacheError
+from ..presets import OFF
+from ..report import plan_values, read_report
+from .folder import REPORTS, VIDEOS, report_name
+from .names import check_path
+
+# What a setting is; the first two make its name, the others where they differ between settings of one name.
+_OF_A_SETTING = ("method", "mode", "model", "task", "threshold", "align_steps", "estimator", "size", "steps")
+_OF_OFF = ("method", "mode", "model", "task", "size", "steps")
+Options = tuple[tuple[str, str], ...]  # of a setting: names and values
+
+
+@dataclass(frozen=True)
+class Finished:
+    """What is kept of a finished video's report.
+
+    Attributes:
+        name: below the folder of videos.
+        model: its name in the report.
+        options: what its setting is.
+        computed: of each step, whether the model ran.
+        facts: the other values of a `summary.Video`.
+    """
+
+    name: str
+    model: str
+    options: Options
+    computed: list[bool]
+    facts: dict[str, Any]
+
+
+def read_finished(root: Path, names: Sequence[str]) -> tuple[list[Finished], list[str]]:
+    """Read the reports of finished videos; return them and the names of those that cannot be read."""
+    found, unread = [], []
+    for name in names:
+        try:
+            # A manifest may have been edited: a name must not lead out of the folder.
+            check_path(name, "manifest")
+            found.append(_read(name, read_report(root / REPORTS / report_name(name))))
+        except (NavicacheError, KeyError, ValueError, TypeError, ArithmeticError):
+            unread.append(name)
+    return found, unread
+
+
+def _read(name: str, report: dict[str, Any]) -> Finished:
+    """Keep what is summed up; reports of many videos would fill the memory.
+
+    Raises:
+        KeyError, ValueError, TypeError, ArithmeticError: an option is missing or none, or there are no steps.
+    """
+    computed = [bool(step["computed"]) for step in report["steps"]]
+    values = {**plan_values(report), "steps": len(computed)}
+    keys = _OF_OFF if values["method"] == OFF else _OF_A_SETTING
+    times, baseline = report["timings_s"], report.get("baseline", {})
+    facts = {
+        "prompt": str(values["prompt"]),
+        "seed": int(values["seed"]),
+        "steps": len(computed),
+        "skipped": computed.count(False),
+        "skip_ratio": computed.count(False) / len(computed),
+        "denoise_s": _number(times["denoise"]) or 0.0,
+        "total_s": _number(times["total"]) or 0.0,
+        **{key: _number(baseline.get(key)) for key in ("speedup", "psnr", "ssim")},
+        "video": f"{VIDEOS}/{name}",
+        "report": f"{REPORTS}/{report_name(name)}",
+    }
+    options = tuple((key, str(values[key])) for key in keys)
+    return Finished(name, str(report["model"]["name"]), options, computed, facts)
+
+
+def _number(value: Any) -> float | None:
+    """A report's number, or None for one that no JSON can hold again."""
+    try:
+        number = float(value)
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return number if math.isfinite(number) else None

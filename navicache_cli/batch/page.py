@@ -1,0 +1,43 @@
+"""The page of a batch: one index.html beside the videos, readable offline, of the comparison's parts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from ..compare.page import asset, fill_page, strip_steps
+from ..files import write_atomically
+from .summary import Summary
+
+_PARTS = ("elements.js", "strip.js")
+
+
+def write_page(summary: Summary, reports: Mapping[str, dict[str, Any]], folder: Path) -> Path:
+    """Write index.html into the batch's folder and return its path.
+
+    Args:
+        summary: what to show.
+        reports: of the videos that it lists by name.
+        folder: of the batch; the videos are in it already.
+
+    Raises:
+        OutputError: the page cannot be written.
+    """
+    steps = {name: strip_steps(report) for name, report in reports.items()}
+    path = folder / "index.html"
+    write_atomically(path, page_text({"summary": summary.to_json(), "steps": steps}))
+    return path
+
+
+def page_text(data: dict[str, Any]) -> str:
+    """Return the page with its data in it."""
+    figures = "batch-report.json, the videos in videos/."
+    scripts = [*map(asset, _PARTS), _own("charts.js"), _own("batch.js")]
+    style = asset("page.css") + _own("batch.css")
+    return fill_page("navicache batch", figures, _own("batch.html"), style, scripts, data)
+
+
+def _own(name: str) -> str:
+    return files("navicache_cli.batch").joinpath("page").joinpath(name).read_text("utf-8")

@@ -1,0 +1,119 @@
+"""What runs in the processes of Ray: a loaded model that makes one video after the other."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import socket
+from collections.abc import Sequence
+from contextlib import nullcontext, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .. import __version__
+from ..errors import BackendError, OutputError
+from .folder import Folder
+from .items import Item
+from .making import Made, failure, make
+
+if TYPE_CHECKING:
+    from ..plan import Plan
+
+FOLDER_ID = "folder.id"  # on a cluster, by what is in it workers know that they see the driver's folder
+
+
+@dataclass(frozen=True)
+class Orders:
+    """What every worker is told.
+
+    Attributes:
+        plan: of any item; what to load.
+        folder: where videos and reports go.
+        start: the folder that relative paths are from.
+        folder_id: what is in the file FOLDER_ID, or "" where all are on one machine.
+        threads: of the CPU, for each worker.
+        environment: variables that say where models are.
+        version: of navicache.
+    """
+
+    plan: Plan
+    folder: Folder
+    start: str
+    folder_id: str
+    threads: int
+    environment: dict[str, str]
+    version: str = __version__
+
+
+class Maker:
+    """Runs in a process of Ray: loads the model, then makes videos."""
+
+    def hello(self) -> int:
+        """Return the number of this process: it is there."""
+        return os.getpid()
+
+    def load(self, orders: Orders) -> None:
+        """Load the model.
+
+        Raises:
+            OutputError: the output folder is not the one that the driver sees.
+            BackendError: another version of navicache; or as `Backend.load`.
+            WeightsError: as `Backend.load`.
+        """
+        from backends.registry import get_backend
+
+        if orders.version != __version__:
+            raise BackendError(
+                f"a worker of Ray expected navicache {orders.version}, found {__version__}",
+                "install the same version on all machines",
+            )
+        check_shared(orders)
+        os.environ.update(orders.environment)
+        import torch
+
+        torch.set_num_threads(orders.threads)
+        self._folder = orders.folder
+        self._pipeline = get_backend(orders.plan.model).load(orders.plan)
+
+    def make(self, item: Item, replace: bool, notes: Sequence[str]) -> Made | dict[str, Any]:
+        """Make a video; return what the manifest says of it, or of its failure."""
+        try:
+            return make(self._pipeline, self._folder, item, replace, notes, lambda *_: nullcontext(_ignore))
+        except Exception as error:
+            return failure(error)
+
+
+def check_shared(orders: Orders) -> None:
+    """Go to the folder that the driver was started in, and check that the output folder is the driver's.
+
+    Raises:
+        OutputError: it is not.
+    """
+    path = orders.folder.root / FOLDER_ID
+    try:
+        os.chdir(orders.start)
+        fine = not orders.folder_id or path.read_text() == orders.folder_id
+    except (OSError, ValueError):
+        fine = False
+    if not fine:
+        raise OutputError(
+            f"expected {orders.folder.root.absolute()} on a disk that all machines of the cluster share; "
+            f"{socket.gethostname()} does not see it",
+            "put --output-dir, and the folder you start from, on such a disk; or give each machine a --shard",
+        )
+
+
+def identify(root: Path) -> str:
+    """Return what is in a folder's FOLDER_ID, written if need be."""
+    path = root / FOLDER_ID
+    try:
+        with suppress(FileExistsError), path.open("x") as file:
+            file.write(secrets.token_hex(16))
+        return path.read_text()
+    except OSError as error:
+        raise OutputError(f"cannot write {path}: {error.strerror}", "choose another --output-dir") from None
+
+
+def _ignore(_: object) -> None:
+    """Take the record of a step: nobody looks at the steps of a worker."""

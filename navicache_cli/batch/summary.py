@@ -1,0 +1,246 @@
+"""What a batch adds up to: skip ratios, times, speedups and fidelity of its finished videos.
+
+`batch-report.json` holds a `Summary`; its schema is `batch_report.schema.json`. Speedup, PSNR and SSIM are
+there for videos made with `--baseline`.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..documents import check_document, read_schema, write_document
+from ..errors import OutputError
+from ..presets import OFF
+from ..report import read_report
+from .finished import Options, read_finished
+from .folder import REPORTS, report_name
+from .manifest import DONE, FAILED, Record, read_manifests
+
+SUMMARY_VERSION = 1
+MOST_LISTED = 8  # of the slowest, of the worst …
+
+
+@dataclass(frozen=True)
+class Video:
+    """One finished video.
+
+    Attributes:
+        name: below the folder of videos.
+        setting: name of its setting.
+        prompt, seed: its own.
+        steps: denoising steps, `skipped` of them predicted.
+        skipped: see above.
+        skip_ratio: skipped / steps.
+        denoise_s, total_s: seconds of denoising; of everything, without loading the model.
+        speedup, psnr, ssim: against the uncached one; None without `--baseline`.
+        video, report: paths in the batch's folder.
+    """
+
+    name: str
+    setting: str
+    prompt: str
+    seed: int
+    steps: int
+    skipped: int
+    skip_ratio: float
+    denoise_s: float
+    total_s: float
+    speedup: float | None
+    psnr: float | None
+    ssim: float | None
+    video: str
+    report: str
+
+
+@dataclass(frozen=True)
+class Distribution:
+    """Of one measure over videos: how many have it, their mean, and quantiles (0, 10, 50, 90, 100 %)."""
+
+    videos: int
+    mean: float
+    least: float
+    low: float
+    median: float
+    high: float
+    most: float
+
+
+@dataclass(frozen=True)
+class SettingSummary:
+    """The videos of one setting.
+
+    Attributes:
+        name: method and mode, and what else sets it apart.
+        videos: how many are finished.
+        skip_ratio, denoise_s, speedup, psnr, ssim: None where no video has it.
+        skip_frequency: at each step, the part of the videos that skipped it.
+    """
+
+    name: str
+    videos: int
+    skip_ratio: Distribution | None
+    denoise_s: Distribution | None
+    speedup: Distribution | None
+    psnr: Distribution | None
+    ssim: Distribution | None
+    skip_frequency: list[float]
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Everything about a batch.
+
+    Attributes:
+        models: names of the models, as reports have them.
+        states: how many videos are in each state of the manifest.
+        settings: in the order of their names.
+        videos: the finished ones, by name.
+        slowest: names, those with the longest denoising first.
+        most_skipped: names, the highest skip ratio first.
+        worst: names, the lowest PSNR first; empty without baselines.
+        failed: name and error of each that failed last.
+        notes: what a reader should know.
+    """
+
+    models: list[str]
+    states: dict[str, int]
+    settings: list[SettingSummary]
+    videos: list[Video]
+    slowest: list[str]
+    most_skipped: list[str]
+    worst: list[str]
+    failed: list[dict[str, str]]
+    notes: list[str]
+    version: int = SUMMARY_VERSION
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the document as plain JSON values."""
+        return asdict(self)
+
+
+def summarise(root: Path) -> Summary:
+    """Sum up the folder of a batch, finished or not.
+
+    Raises:
+        OutputError: there is no manifest, it cannot be read, or nothing is finished.
+    """
+    records = read_manifests(root)
+    if not records:
+        raise OutputError(f"expected a batch's folder; {root} has no manifest", "navicache batch … first")
+    done = [name for name, record in sorted(records.items()) if record["state"] == DONE]
+    found, unread = read_finished(root, done)
+    if not found:
+        raise OutputError(f"expected finished videos in {root}; found none", "navicache batch … first")
+    names = name_settings([one.options for one in found])
+    videos = [Video(one.name, names[one.options], **one.facts) for one in found]
+    groups: dict[str, list[int]] = {}
+    for index, video in enumerate(videos):
+        groups.setdefault(video.setting, []).append(index)
+    settings = [
+        _setting(name, [videos[i] for i in group], [found[i].computed for i in group])
+        for name, group in sorted(groups.items())
+    ]
+    states = Counter(str(record["state"]) for record in records.values())
+    return Summary(
+        models=sorted({one.model for one in found}),
+        states=dict(sorted(states.items())),
+        settings=settings,
+        videos=videos,
+        slowest=_first(videos, lambda video: -video.denoise_s),
+        most_skipped=_first(videos, lambda video: -video.skip_ratio if video.skipped else None),
+        worst=_first(videos, lambda video: video.psnr),
+        failed=_failures(records),
+        notes=_notes(videos, unread, states),
+    )
+
+
+def write_summary(summary: Summary, root: Path) -> Path:
+    """Write batch-report.json into the batch's folder, checked against its schema, and return its path.
+
+    Raises:
+        OutputError: the folder cannot be written, or the document does not fit.
+    """
+    document, path = summary.to_json(), root / "batch-report.json"
+    schema = read_schema("batch_report.schema.json")
+    check_document(document, schema, "navicache batch report", "run `navicache batch-report` again")
+    write_document(document, path)
+    return path
+
+
+def name_settings(found: Iterable[Options]) -> dict[Options, str]:
+    """Name settings by method and mode, and by what else differs between those of one method and mode."""
+    groups: dict[str, list[Options]] = {}
+    for options in dict.fromkeys(found):
+        values = dict(options)
+        base = OFF if values["method"] == OFF else f"{values['method']} {values['mode']}"
+        groups.setdefault(base, []).append(options)
+    names = {}
+    for base, group in groups.items():
+        varying = [key for key in dict(group[0]) if len({dict(options)[key] for options in group}) > 1]
+        for options in group:
+            further = [f"{key.replace('_', ' ')} {dict(options)[key]}" for key in varying if key != "mode"]
+            names[options] = ", ".join([base, *further])
+    return names
+
+
+def read_listed(summary: Summary, root: Path) -> dict[str, dict[str, Any]]:
+    """Return the reports of the videos that are listed by name: the slowest, the worst."""
+    listed = dict.fromkeys([*summary.slowest, *summary.most_skipped, *summary.worst])
+    return {name: read_report(root / REPORTS / report_name(name)) for name in listed}
+
+
+def _setting(name: str, videos: Sequence[Video], computed: Sequence[Sequence[bool]]) -> SettingSummary:
+    frequency = 1 - np.mean(np.array(computed, dtype=float), axis=0)
+    return SettingSummary(
+        name=name,
+        videos=len(videos),
+        skip_ratio=_distribution([video.skip_ratio for video in videos]),
+        denoise_s=_distribution([video.denoise_s for video in videos]),
+        speedup=_distribution([video.speedup for video in videos]),
+        psnr=_distribution([video.psnr for video in videos]),
+        ssim=_distribution([video.ssim for video in videos]),
+        skip_frequency=[round(float(value), 6) for value in frequency],
+    )
+
+
+def _distribution(values: Iterable[float | None]) -> Distribution | None:
+    known = [value for value in values if value is not None]
+    if not known:
+        return None
+    quantiles = np.quantile(known, [0, 0.1, 0.5, 0.9, 1])
+    return Distribution(len(known), float(np.mean(known)), *(float(one) for one in quantiles))
+
+
+def _first(videos: Sequence[Video], rank: Callable[[Video], float | None]) -> list[str]:
+    """Names of the videos with the lowest rank; those without one are left out."""
+    ranked = [(value, video.name) for video in videos if (value := rank(video)) is not None]
+    return [name for _, name in sorted(ranked)[:MOST_LISTED]]
+
+
+def _failures(records: dict[str, Record]) -> list[dict[str, str]]:
+    return [
+        {"name": name, "error": str(record.get("error", ""))}
+        for name, record in sorted(records.items())
+        if record["state"] == FAILED
+    ]
+
+
+def _notes(videos: Sequence[Video], unread: Sequence[str], states: Counter[str]) -> list[str]:
+    notes = []
+    if unread:
+        notes.append(f"{len(unread)} finished videos are left out: no report that can be read, {unread[0]}")
+    without = sum(video.psnr is None for video in videos)
+    if without:
+        notes.append(
+            f"speedup, PSNR and SSIM are of videos made with --baseline; {without} of {len(videos)} were not"
+        )
+    unfinished = sum(states.values()) - states[DONE] - states[FAILED]
+    if unfinished:
+        notes.append(f"{unfinished} videos were started and are not finished")
+    return notes

@@ -1,0 +1,90 @@
+"""`navicache batch-report`: what a batch adds up to, as a table, as JSON and as a page."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from rich.table import Table
+from rich.text import Text
+
+from .. import terminal
+from ..batch.summary import Distribution, Summary, read_listed, summarise, write_summary
+
+SHOWN = 3  # of the slowest, and so on; the page has more
+
+
+def batch_report(folder: Path, page: bool = True, as_json: bool = False) -> None:
+    """Write batch-report.json and index.html into a batch's folder, and show a table.
+
+    Args:
+        folder: the `--output-dir` of `navicache batch`.
+        page: whether to write index.html.
+        as_json: print the document and nothing else.
+
+    Raises:
+        OutputError: it is no such folder, nothing is finished in it, or it cannot be written.
+    """
+    summary = summarise(folder)
+    written = [write_summary(summary, folder)]
+    if page:
+        from ..batch.page import write_page
+
+        written.append(write_page(summary, read_listed(summary, folder), folder))
+    if as_json:
+        print(json.dumps(summary.to_json(), indent=1))
+        return
+    _show(summary)
+    for path in written:
+        terminal.stdout.print(Text(str(path)), soft_wrap=True)
+
+
+def _show(summary: Summary) -> None:
+    for note in summary.notes:
+        terminal.show_note(note)
+    terminal.stdout.print(_settings_table(summary))
+    by_name = {video.name: video for video in summary.videos}
+    for title, names in (
+        ("slowest", summary.slowest), ("lowest PSNR", summary.worst), ("most skipped", summary.most_skipped),
+    ):  # fmt: skip
+        for name in names[:SHOWN]:
+            video = by_name[name]
+            psnr = "" if video.psnr is None else f", PSNR {video.psnr:.2f} dB"
+            facts = f"{video.denoise_s:.2f} s, {video.skip_ratio:.0%} skipped{psnr}"
+            terminal.stdout.print(Text(f"{title}: {video.video} ({facts})"), soft_wrap=True)
+    for one in summary.failed[:SHOWN]:
+        terminal.stdout.print(Text(f"failed: {one['name']}: {one['error']}"), soft_wrap=True)
+    if len(summary.failed) > SHOWN:
+        terminal.stdout.print(f"{len(summary.failed) - SHOWN} more failed", highlight=False)
+
+
+def _settings_table(summary: Summary) -> Table:
+    # Narrow gaps and a floor for the names: the table fits into 80 columns.
+    table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False, header_style="bold")
+    table.add_column("setting", overflow="fold", min_width=16)
+    measures = ("seconds", "speedup", "PSNR", "worst", "SSIM")
+    for heading in ("videos", "skipped", "least-most", *measures):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for setting in summary.settings:
+        skipped = setting.skip_ratio
+        span = f"{skipped.least:.0%}-{skipped.most:.0%}" if skipped else "-"
+        table.add_row(
+            Text(setting.name),
+            str(setting.videos),
+            f"{skipped.mean:.0%}" if skipped else "-",
+            span,
+            _median(setting.denoise_s, ""),
+            _median(setting.speedup, "x"),
+            _mean(setting.psnr, 2),
+            "-" if setting.psnr is None else f"{setting.psnr.least:.2f}",
+            _mean(setting.ssim, 4),
+        )
+    return table
+
+
+def _median(found: Distribution | None, unit: str) -> str:
+    return "-" if found is None else f"{found.median:.2f}{unit}"
+
+
+def _mean(found: Distribution | None, digits: int) -> str:
+    return "-" if found is None else f"{found.mean:.{digits}f}"
