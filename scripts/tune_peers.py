@@ -226,7 +226,7 @@ def best_choice(
 
 
 def settings_text(found: list[Found]) -> str:
-    """The file for `navicache compare --settings`, with plain fewer steps of the same budgets."""
+    """The file for `navicache compare --settings`, with what needs no tuning at the same budgets."""
     lines = ["# By `python scripts/tune_peers.py --write FILE`: equal work on its tuning prompts."]
     for one in found:
         if one.speedup in BUDGETS:
@@ -238,6 +238,7 @@ def settings_text(found: list[Found]) -> str:
     for speedup in BUDGETS:
         count = round(STEPS / speedup)
         lines.append(f"fewer-steps {speedup:g}x: {{method: fewer-steps, steps: {count}}}")
+        lines.append(f"calibrated {speedup:g}x: {{method: navicache+calibrated, speedup: {speedup:g}}}")
     if installed("diffusers:off"):
         lines.append('"diffusers:off": {method: "diffusers:off"}')
     return "\n".join(lines) + "\n"

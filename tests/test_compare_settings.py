@@ -89,6 +89,11 @@ def test_compare_with_a_file(tmp_path):
     assert list(found) == ["off", "strict", "pab wide", "a third", "calibrated"]
     assert found["a third"]["compute_ratio"] == pytest.approx(4 / STEPS)
     assert 0.6 < found["pab wide"]["compute_ratio"] < 0.8
+    # Added later, a budget is what runs first; the warm-up before it has fewer steps than any budget needs.
+    text += "\nbudget: {method: navicache, compute: 0.75}"
+    shown = invoke("compare", "--settings", written(tmp_path, text), *prompt, *arguments)
+    found = {one["name"]: one for one in json.loads(shown)["settings"]}
+    assert found["budget"]["compute_ratio"] == pytest.approx(0.75)
 
 
 def test_a_bad_file_is_refused_before_anything_is_loaded(cli, tmp_path):

@@ -61,6 +61,8 @@ def test_what_is_found_is_read_by_compare(script, tmp_path):
     assert settings["navicache dual 2x"].method == "navicache dual"
     assert settings["navicache dual 2x"].values["estimator"] == "dual"
     assert settings["fewer-steps 2x"].values["steps"] == 25
+    budget = {"method": "navicache", "predictor": "calibrated", "speedup": 2}
+    assert settings["calibrated 2x"].values == budget
     for search in script.SEARCHES:
         setting = settings[f"{search.name} 2x"]
         expected = {**search.fixed, **(search.choices or ({"threshold": 0.07},))[0]}

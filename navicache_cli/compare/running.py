@@ -80,7 +80,9 @@ class Work:
         runner = self.runners[job.setting.runner]
         if job.setting.runner not in self._warm:
             # First calls load kernels and fill pools of memory; nobody's time should include that.
-            runner.run(replace(job.plan, steps=min(_WARM_UP_STEPS, job.plan.steps)), job.setting)
+            # A budget may be beyond the reach of so few steps.
+            short = replace(job.plan, steps=min(_WARM_UP_STEPS, job.plan.steps), speedup=0.0, compute=0.0)
+            runner.run(short, job.setting)
             self._warm.add(job.setting.runner)
         outcome = runner.run(job.plan, job.setting)
         if baseline is None:
