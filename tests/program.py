@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 
 from typer.testing import CliRunner
 
@@ -14,6 +17,17 @@ from navicache_cli.app import app
 from tests.conftest import clean_environment
 
 ROOT = Path(__file__).parents[1]
+SCRIPTS = ROOT / "scripts"
+
+
+def loaded_script(name: str) -> Iterator[ModuleType]:
+    """What a fixture yields from: a program in scripts/ as a module, which can be imported for as long."""
+    spec = importlib.util.spec_from_file_location(name, SCRIPTS / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # where dataclasses look up their types
+    spec.loader.exec_module(module)
+    yield module
+    del sys.modules[name]
 
 
 def invoke(*arguments: object) -> str:

@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import os
-from pathlib import Path
 
 import pytest
 
-SCRIPT = Path(__file__).parents[1] / "scripts/load_batch.py"
+from tests.program import loaded_script
 
 
 @pytest.fixture(scope="module")
 def script():
-    found = importlib.util.spec_from_file_location("load_batch", SCRIPT)
-    module = importlib.util.module_from_spec(found)
-    found.loader.exec_module(module)
-    return module
+    yield from loaded_script("load_batch")
 
 
 @pytest.fixture(scope="module")

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,17 +11,14 @@ import pytest
 from navicache_cli.accuracy import Pairs, read_pairs
 from navicache_cli.cache import DualKalman, ScalarKalman, ZeroOrderHold
 from tests.conftest import MEASURED
+from tests.program import SCRIPTS, loaded_script
 
-SCRIPT = Path(__file__).parents[1] / "scripts/tune_dual.py"
-TINY = SCRIPT.with_name("tiny_changes.csv")
+TINY = SCRIPTS / "tiny_changes.csv"
 
 
 @pytest.fixture(scope="module")
 def script():
-    found = importlib.util.spec_from_file_location("tune_dual", SCRIPT)
-    module = importlib.util.module_from_spec(found)
-    found.loader.exec_module(module)
-    return module
+    yield from loaded_script("tune_dual")
 
 
 def searched(script, capsys, monkeypatch, *arguments) -> dict:

@@ -2,28 +2,19 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
-from pathlib import Path
-
 import pytest
 
 from navicache_cli.cache.factory import METHODS
 from navicache_cli.compare.referees import REFEREES
 from navicache_cli.compare.settings_file import read_settings
+from tests.program import SCRIPTS, loaded_script
 
-SCRIPT = Path(__file__).parents[1] / "scripts/tune_peers.py"
-TABLE = SCRIPT.parent / "full_table"
+TABLE = SCRIPTS / "full_table"
 
 
 @pytest.fixture(scope="module")
 def script():
-    found = importlib.util.spec_from_file_location("tune_peers", SCRIPT)
-    module = importlib.util.module_from_spec(found)
-    sys.modules["tune_peers"] = module  # where dataclasses look up their types
-    found.loader.exec_module(module)
-    yield module
-    del sys.modules["tune_peers"]
+    yield from loaded_script("tune_peers")
 
 
 def test_every_method_is_searched(script):

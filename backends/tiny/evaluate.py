@@ -98,10 +98,11 @@ def main() -> None:
     for index in track(range(len(scenes)), "held-out prompts", console=stderr):
         plan = resolve([Layer("evaluate", {"mode": "off", "prompt": prompts[index], "seed": index, **extra})])
         frames = generate(pipeline, plan)
-        verdict = judge(frames, wanted(scenes[index]))
+        asked = wanted(scenes[index])
+        verdict = judge(frames, asked)
         videos.append(frames)
         verdicts.append(verdict)
-        drawn.append(judge(through_codec(pipeline, render(scenes[index])), wanted(scenes[index])))
+        drawn.append(judge(through_codec(pipeline, render(scenes[index])), asked))
         if not all(asdict(verdict).values()):
             wrong.append({"prompt": prompts[index], "seed": index, **asdict(verdict)})
         if index < arguments.paths:

@@ -9,15 +9,9 @@ import pytest
 
 from backends.tiny import world
 from backends.tiny.backend import TinyPipeline, shipped_weights
+from backends.tiny.evaluate import through_codec, wanted
 from backends.tiny.judge import Wanted, judge
 from backends.tiny.text import COLOURS, SHAPES, tokenize
-from backends.tiny.train import to_unit
-from navicache_cli.video import to_uint8
-
-
-def wanted(scene: world.Scene) -> Wanted:
-    objects = tuple((thing.colour, thing.motion, thing.shape) for thing in scene.things)
-    return Wanted(objects, scene.ground.tone, scene.ground.texture)
 
 
 @pytest.fixture(scope="module")
@@ -34,11 +28,10 @@ def test_judge_agrees_with_the_truth(drawn):
 
 
 def test_judge_agrees_with_the_truth_that_the_codec_leaves(drawn):
-    codec = TinyPipeline(shipped_weights()).codec
+    pipeline = TinyPipeline(shipped_weights())
     shapes = []
     for scene, frames in drawn:
-        coded = to_uint8(codec.decode(codec.encode(to_unit(frames[None])))[0])
-        verdict = asdict(judge(coded, wanted(scene)))
+        verdict = asdict(judge(through_codec(pipeline, frames), wanted(scene)))
         shapes.append(verdict.pop("shape"))
         assert all(verdict.values()), world.describe(scene)
     assert np.mean(shapes) >= 0.8, "of stars the codec leaves too little of the points for this judge"
