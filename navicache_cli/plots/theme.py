@@ -148,6 +148,17 @@ def check_picture(path: Path) -> None:
         raise UsageError(f"expected a picture named .png or .svg; found {path.name}", "-o steps.svg")
 
 
+def _settle_layout(figure: Figure) -> None:
+    """Lay the axes out once and round where they stand.
+
+    The solver sums in an order of its own, so last digits vary, and an SVG names its clip paths by them.
+    """
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
+    for axes in figure.axes:
+        axes.set_position([round(number, 6) for number in axes.get_position().bounds])
+
+
 def save(figure: Figure, path: Path) -> None:
     """Write a figure as PNG or SVG, by its suffix, in one move; a picture of that name is replaced.
 
@@ -155,6 +166,7 @@ def save(figure: Figure, path: Path) -> None:
         OutputError: the file cannot be written.
     """
     form = path.suffix.lower().lstrip(".")
+    _settle_layout(figure)
     buffer = io.BytesIO()
     metadata = {"Date": None} if form == "svg" else None
     figure.savefig(buffer, format=form, dpi=_DPI, metadata=metadata)
