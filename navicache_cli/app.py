@@ -443,11 +443,19 @@ def _replay(
             help="Many thresholds of one method, or with the word method of each; may be repeated.",
         ),
     ] = None,
+    compute: Annotated[
+        str,
+        typer.Option(metavar="X,X", help="Budgets in the place of thresholds: shares of steps to compute."),
+    ] = "",
+    speedup: Annotated[str, typer.Option(metavar="X,X", help="Budgets, as steps over computed steps.")] = "",
     as_json: Annotated[bool, typer.Option("--json", help="Print every decision as JSON.")] = False,
     output: Annotated[
         Path | None,
         typer.Option(
-            "--output", "-o", metavar="FILE", help="Draw compute ratio over threshold, .png or .svg."
+            "--output",
+            "-o",
+            metavar="FILE",
+            help="Draw compute ratio over threshold, and the thresholds budgets set, .png or .svg.",
         ),
     ] = None,
     dark: Annotated[bool, typer.Option("--dark", help="Light lines on a dark ground.")] = False,
@@ -459,7 +467,10 @@ def _replay(
     """
     from .commands.replay import replay
 
-    replay(recordings, method, threshold, align_steps, estimator, sweep or [], as_json, output, dark)
+    replay(
+        recordings, method, threshold, align_steps, estimator, sweep or [], compute, speedup, as_json, output,
+        dark,
+    )  # fmt: skip
 
 
 def main() -> None:

@@ -12,6 +12,7 @@ from .cache.factory import METHODS, make_policy
 from .cache.policy import Policy
 from .cache.trajectory import ReplayedStep, Trajectory, replay
 from .errors import OutputError, UsageError
+from .plan import BUDGET_ALIGN_STEPS
 from .presets import load_presets
 from .report import finite, plan_values, read_report
 from .sweep import EVERY, Sweep
@@ -37,16 +38,23 @@ class Recording:
 
 @dataclass(frozen=True)
 class Setting:
-    """One way to cache. `estimator` is "" for a method that has none to choose."""
+    """One way to cache.
+
+    Attributes:
+        estimator: "" for a method that has none to choose.
+        threshold: τ; 0 beside a budget.
+        compute: a budget, share of the steps to compute, in the place of a threshold; 0 where there is none.
+    """
 
     method: str
     estimator: str
     threshold: float
     align_steps: int
+    compute: float = 0.0
 
     @property
     def line(self) -> str:
-        """What all thresholds of one line in a picture share."""
+        """What all thresholds, or all budgets, of one line in a picture share."""
         return f"{self.method}, {self.estimator}" if self.estimator else self.method
 
 
@@ -119,16 +127,19 @@ def choose_settings(
     align_steps: int | None = None,
     estimators: Sequence[str] = (),
     sweeps: Sequence[Sweep] = (),
+    budgets: Sequence[float] = (),
 ) -> list[Setting]:
     """List the settings asked for; what is left out is the recording's, or that of its model's modes.
 
     Args:
         plan: the options of a recording.
         methods: names; "navicache", or the methods swept, if there are none.
-        thresholds: for the methods that no sweep covers; those of the model's modes if there are none.
-        align_steps: the recording's if None.
+        thresholds: for the methods that no sweep covers; if there are none, and no budgets either, those of
+            the model's modes.
+        align_steps: if None the recording's; beside a budget as few of them as `generate` then takes.
         estimators: for "navicache"; the recording's if there are none.
         sweeps: thresholds by method.
+        budgets: shares of the steps to compute, for every method.
 
     Raises:
         UsageError: no threshold is known; an unknown method or estimator, one that needs more than a
@@ -137,13 +148,15 @@ def choose_settings(
     named = [sweep.method for sweep in sweeps if sweep.method != EVERY]
     chosen = list(dict.fromkeys([*methods, *named])) or ["navicache"]
     first_steps = align_steps if align_steps is not None else plan.get("align_steps", 0)
+    on_budget = first_steps if align_steps is not None else min(first_steps, BUDGET_ALIGN_STEPS)
     filters = list(dict.fromkeys(estimators)) or [str(plan.get("estimator") or "scalar")]
     settings = []
     for method in chosen:
         swept = {value for sweep in sweeps if sweep.covers(method) for value in sweep.thresholds}
-        values = sorted(swept or set(thresholds) or _thresholds_of_modes(plan))
+        values = sorted(swept or set(thresholds) or (set() if budgets else _thresholds_of_modes(plan)))
         for estimator in filters if method == "navicache" else [""]:
             settings += [Setting(method, estimator, value, first_steps) for value in values]
+            settings += [Setting(method, estimator, 0.0, on_budget, share) for share in sorted(set(budgets))]
     for setting in settings:
         _policy(setting)
     return settings
@@ -165,7 +178,7 @@ def play(recordings: Sequence[Recording], settings: Sequence[Setting]) -> list[O
     """Replay each setting on each recording.
 
     Raises:
-        UsageError: a method decides by numbers a trajectory does not hold.
+        UsageError: a method decides by numbers a trajectory does not hold, or a budget is out of reach.
     """
     return [
         Outcome(setting, [replay(_policy(setting), recording.trajectory) for recording in recordings])
@@ -174,6 +187,10 @@ def play(recordings: Sequence[Recording], settings: Sequence[Setting]) -> list[O
 
 
 def _policy(setting: Setting) -> Policy:
+    if setting.compute and setting.method == "off":
+        raise UsageError(
+            "expected a method that skips steps beside a budget; found 'off'", "--method navicache"
+        )
     if setting.method in METHODS and setting.method not in REPLAYABLE:
         raise UsageError(
             f"expected a method that decides by the changes of input and output, which is what a recording "
@@ -185,6 +202,7 @@ def _policy(setting: Setting) -> Policy:
         threshold=setting.threshold,
         align_steps=setting.align_steps,
         estimator=setting.estimator or "scalar",
+        compute=setting.compute,
     )
 
 
@@ -199,7 +217,8 @@ def to_json(recordings: Sequence[Recording], outcomes: Sequence[Outcome], second
             {
                 "method": outcome.setting.method,
                 "estimator": outcome.setting.estimator or None,
-                "threshold": outcome.setting.threshold,
+                "threshold": None if outcome.setting.compute else outcome.setting.threshold,
+                "compute": outcome.setting.compute or None,
                 "align_steps": outcome.setting.align_steps,
                 "compute_ratio": fmean(outcome.compute_ratios),
                 "recordings": [
@@ -227,6 +246,7 @@ def _step(index: int, step: ReplayedStep) -> dict[str, Any]:
         "innovation": step.innovation,
         "predicted_change": decision.predicted_change,
         "accumulated_error": decision.accumulated_error,
+        "threshold": decision.threshold,
     }
     shown = {key: finite(value) for key, value in numbers.items()}
     return {"index": index, "computed": decision.compute, "forced": decision.forced, **shown}

@@ -44,13 +44,13 @@ def test_a_name_that_stands_for_a_predictor(tmp_path):
     text = """
     by name: {method: navicache+calibrated, threshold: 0.01}
     by option: {method: easycache, predictor: calibrated}
-    on a budget: {method: navicache, compute: 0.5}
+    on a budget: {method: navicache, compute: 0.5, max-error: 0.05}
     """
     by_name, by_option, budget = read_settings(written(tmp_path, text), 50)
     assert by_name.values == {"method": "navicache", "predictor": "calibrated", "threshold": 0.01}
     assert by_name.method == "navicache+calibrated"
     assert by_option.values == {"method": "easycache", "predictor": "calibrated"}
-    assert budget.values == {"method": "navicache", "compute": 0.5}
+    assert budget.values == {"method": "navicache", "compute": 0.5, "max_error": 0.05}
 
 
 @pytest.mark.parametrize(
@@ -64,6 +64,7 @@ def test_a_name_that_stands_for_a_predictor(tmp_path):
         ("x: {method: navicache, prompt: hello}", "unknown option of navicache"),
         ("x: {method: navicache+calibrated, predictor: hold}", "unknown option of navicache"),
         ("x: {method: teacache, speedup: 2}", "unknown option of teacache"),
+        ("x: {method: teacache, max-error: 0.1}", "unknown option of teacache"),
         ("x: {method: fewer-steps, steps: 51}", "1 to 50 steps, found 51"),
         ("x: {method: fewer-steps}", "a whole number"),
         ("x: {method: 'diffusers:fbcache', threshold: much}", "a number"),

@@ -100,6 +100,9 @@ def options(method: str, estimator: str, threshold: float, align: int) -> dict:
     }  # fmt: skip
 
 
+BUDGETS = [("navicache", "scalar", 0.5, 4), ("navicache", "dual", 0.4, 3), ("easycache", "scalar", 0.75, 5)]
+
+
 def fields(step: dict) -> list:
     return [step[key] for key in ("index", "computed", "forced", *NUMBERS)]
 
@@ -109,6 +112,46 @@ def test_decisions_are_a_sessions_on_the_recorded_path(recording: Path, setting:
     plan = resolve([Layer("test", options(*setting))])
     real = runner.step_reports(runner.run(Unmoved(pipeline()), plan).session)
     assert [fields(vars(step)) for step in real] == [fields(s) for s in replayed(recording, *setting)]
+
+
+@pytest.mark.parametrize(("method", "estimator", "share", "align"), BUDGETS)
+def test_budgets_decide_as_in_a_session_on_the_recorded_path(
+    recording: Path, method: str, estimator: str, share: float, align: int
+) -> None:
+    plan = resolve([Layer("test", {**options(method, estimator, 0.0, align), "compute": share})])
+    real = runner.step_reports(runner.run(Unmoved(pipeline()), plan).session)
+    shown = invoke(
+        "replay", recording, "--json", "--method", method, "--estimator", estimator,
+        "--align-steps", align, "--speedup", 1 / share,
+    )  # fmt: skip
+    (setting,) = json.loads(shown)["settings"]
+    (run,) = setting["recordings"]
+    assert setting["threshold"] is None
+    assert setting["compute"] == pytest.approx(share)
+    assert [fields(step) for step in run["steps"]] == [fields(vars(step)) for step in real]
+    assert [step["threshold"] for step in run["steps"]] == [step.threshold for step in real]
+    assert run["computed_steps"] == share * STEPS
+
+
+def test_budgets_beside_thresholds_in_table_and_picture(recording: Path) -> None:
+    pytest.importorskip("matplotlib", reason="pip install 'navicache[plot]'")
+    from navicache_cli.plots.replay import draw_replay
+    from navicache_cli.plots.theme import LIGHT, drawing
+    from navicache_cli.replays import choose_settings, play, read_recordings
+
+    shown = invoke("replay", recording, "--threshold", "0.1", "--compute", "0.5,0.6")
+    assert [word in shown for word in ("0.1 ", "budget 0.5 ", "budget 0.6 ")] == [True] * 3
+    recordings = read_recordings([recording, recording])
+    settings = choose_settings(recordings[0].plan, thresholds=[0.1], budgets=[0.6, 0.5])
+    assert [(setting.threshold, setting.compute) for setting in settings] == [(0.1, 0), (0, 0.5), (0, 0.6)]
+    outcomes = play(recordings, settings)
+    with drawing(LIGHT):
+        ratios, budgets = draw_replay(outcomes, "x", LIGHT).axes
+    assert [list(line.get_xdata()) for line in ratios.lines] == [[0.1]]
+    for line, outcome in zip(budgets.lines, outcomes[1:], strict=True):
+        decided = {i: step.decision.threshold for i, step in enumerate(outcome.runs[0])}
+        set_by_it = {i: threshold for i, threshold in decided.items() if threshold is not None}
+        assert dict(zip(line.get_xdata(), line.get_ydata(), strict=True)) == pytest.approx(set_by_it)
 
 
 @pytest.mark.parametrize("setting", SETTINGS)
@@ -255,6 +298,11 @@ Change = Callable[[dict], object]
         (lambda d: None, ("--estimator", "triple"), UsageError, "unknown estimator 'triple'"),
         (lambda d: None, ("--threshold", "-1"), UsageError, "at least 0"),
         (lambda d: None, ("--threshold", "low"), UsageError, "numbers with commas"),
+        (lambda d: None, ("--compute", "half"), UsageError, "compute expects numbers with commas"),
+        (lambda d: None, ("--compute", "0.5,0"), UsageError, "compute expects numbers above 0.* found 0"),
+        (lambda d: None, ("--speedup", "0.5"), UsageError, "speedup expects numbers of 1 or more, found 0.5"),
+        (lambda d: None, ("--compute", "0.1"), UsageError, "take a compute share of"),
+        (lambda d: None, ("--method", "off", "--compute", "0.5"), UsageError, "beside a budget; found 'off'"),
         (lambda d: None, ("--align-steps", "-1"), UsageError, "align_steps"),
         (lambda d: None, ("-o", "sweep.pdf"), UsageError, r"found sweep\.pdf"),
     ],

@@ -18,6 +18,7 @@ from ..replays import Outcome, Recording, choose_settings, play, read_recordings
 from ..sweep import parse_sweep
 
 _WIDEST_STRIP = 100  # steps: a longer strip breaks the table's lines
+_EXAMPLES = {"threshold": "0.05,0.07", "compute": "0.5,0.6", "speedup": "1.5,2"}
 
 
 def replay(
@@ -27,6 +28,8 @@ def replay(
     align_steps: int | None = None,
     estimators: str = "",
     sweeps: Sequence[str] = (),
+    compute: str = "",
+    speedup: str = "",
     as_json: bool = False,
     picture: Path | None = None,
     dark: bool = False,
@@ -36,7 +39,7 @@ def replay(
     Args:
         sources: reports of `generate --trajectory`, of one model, task and number of steps.
         methods, estimators: names with commas between; see `replays.choose_settings`.
-        thresholds: numbers with commas between.
+        thresholds, compute, speedup: numbers with commas between; the last two are budgets.
         align_steps: A; the recording's if None.
         sweeps: `METHOD.threshold=LOW:HIGH:COUNT`.
         as_json: print all decisions as JSON, nothing else.
@@ -55,7 +58,13 @@ def replay(
     parsed = [parse_sweep(text) for text in sweeps]
     recordings = read_recordings(sources)
     settings = choose_settings(
-        recordings[0].plan, _words(methods), _numbers(thresholds), align_steps, _words(estimators), parsed
+        recordings[0].plan,
+        _words(methods),
+        _numbers("threshold", thresholds),
+        align_steps,
+        _words(estimators),
+        parsed,
+        _shares(compute, speedup),
     )
     started = time.perf_counter()
     outcomes = play(recordings, settings)
@@ -99,7 +108,7 @@ def _table(outcomes: Sequence[Outcome]) -> Table:
         spread = "" if alone else f" ({min(ratios):.0%} to {max(ratios):.0%})"
         row: list[str | Text] = [
             setting.line,
-            f"{setting.threshold:g}",
+            f"budget {setting.compute:.3g}" if setting.compute else f"{setting.threshold:g}",
             str(setting.align_steps),
             f"{fmean(outcome.computed):g}" if alone else f"{fmean(outcome.computed):.1f}",
             f"{fmean(ratios):.0%}{spread}",
@@ -117,10 +126,26 @@ def _words(text: str) -> list[str]:
     return [word.strip() for word in text.split(",") if word.strip()]
 
 
-def _numbers(text: str) -> list[float]:
+def _numbers(option: str, text: str) -> list[float]:
     try:
         return [read_number(word) for word in _words(text)]
     except ValueError:
         raise UsageError(
-            f"threshold expects numbers with commas between, found {text[:60]!r}", "--threshold 0.05,0.07"
+            f"{option} expects numbers with commas between, found {text[:60]!r}",
+            f"--{option} {_EXAMPLES[option]}",
         ) from None
+
+
+def _shares(compute: str, speedup: str) -> list[float]:
+    """Budgets as shares of the steps to compute."""
+    shares, speedups = _numbers("compute", compute), _numbers("speedup", speedup)
+    for option, numbers, expected, fits in (
+        ("compute", shares, "numbers above 0, at most 1", lambda x: 0 < x <= 1),
+        ("speedup", speedups, "numbers of 1 or more", lambda x: x >= 1),
+    ):
+        for number in numbers:
+            if not fits(number):
+                raise UsageError(
+                    f"{option} expects {expected}, found {number:g}", f"--{option} {_EXAMPLES[option]}"
+                )
+    return [*shares, *(1 / number for number in speedups)]

@@ -23,7 +23,7 @@ from .referees import REFEREES
 from .settings import FEWER_STEPS, Setting, fewer_steps, known_methods, options_of, referee_setting
 
 _OF_ANY_METHOD = ("mode", "threshold", "align_steps", "estimator")
-_OF_PREDICTED_METHODS = ("predictor", "speedup", "compute")
+_OF_PREDICTED_METHODS = ("predictor", "speedup", "compute", "max_error")
 _MOST_CHARACTERS = 60  # of a name, which heads a row of tables
 
 
