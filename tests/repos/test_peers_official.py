@@ -1,4 +1,4 @@
-"""The other papers' methods on the official classes at toy size: what they see, what runs, what stays."""
+"""Methods and predictors on the official classes at toy size: what they see, what runs, what stays."""
 
 from __future__ import annotations
 
@@ -163,3 +163,19 @@ def test_opensora_modulated_input_is_what_the_attention_takes(pipelines):
 def test_hunyuan_has_no_attentions_to_broadcast(pipelines):
     with pytest.raises(SiteError, match="attentions that are modules"):
         pipelines("hunyuan").site(Region.ATTENTION)
+
+
+@pytest.mark.parametrize("seed", ["0", "1"])
+@pytest.mark.parametrize("speedup", ["1.5", "2", "2.5"])
+@pytest.mark.parametrize("model", REPOSITORIES)
+def test_calibration_does_no_harm_where_there_is_nothing_to_learn(pipelines, model, speedup, seed):
+    """With random weights: no more than 2 % further from the uncached video than held outputs."""
+    pipeline = pipelines(model)
+    given = {"seed": seed, "steps": "30"}
+    plain = run(pipeline, plan_of(model, "off", **given)).video
+    off_by = {}
+    for predictor in ("hold", "calibrated"):
+        cached = run(pipeline, plan_of(model, "navicache", predictor=predictor, speedup=speedup, **given))
+        assert computed_of(cached).count(True) == round(30 / float(speedup))
+        off_by[predictor] = ((cached.video - plain).norm() / plain.norm()).item()
+    assert 0 < off_by["calibrated"] <= off_by["hold"] + 0.02
