@@ -8,6 +8,8 @@ from navicache_cli.errors import UsageError
 
 # Weight of the newest step in the running means the rest of the generation is foretold by.
 _FRESH = 0.1
+# Runs of skips share out Σ e^POWER evenly, see `Budget`.
+POWER = 1 / 3
 
 
 def least_computed(total_steps: int, align_steps: int) -> int:
@@ -19,18 +21,22 @@ class Budget:
     """Aims at computing `compute` of all steps, to the nearest whole step.
 
     Before each step, with S steps left from this one on, the last left out, of which B may be computed:
-    compute if B ≥ S, skip if B = 0, otherwise ask the gate at the threshold
+    compute if B ≥ S, skip if B = 0, otherwise, with w_i = e_i^p of the change e_i that this step adds, and
+    W = Σ w over the run of skips before it, skip if
 
-        τ = (E + e_i + F) / (B + 1) − e_i / 2
+        W + w_i < (W + w_i + F) / (B + 1) − w_i / 2
         F = max(m (S − 1), r (λ_{N−2} − λ_i)),   λ_i = log(i / (N − i))
 
-    E is the error accumulated before this step, e_i what this step adds, F what the later ones are
-    expected to. m and r are running means of e_i and of e_i / (λ_i − λ_{i−1}). Early, outputs change
-    about evenly from step to step; towards the end, evenly in half the log-SNR, which for rectified flow
-    is λ_i but for a constant, whatever the schedule's shift. So the error expected by the end is shared
-    out evenly among the B + 1 runs of skips that are left; half a step is taken off because a run ends at
-    the first step at or beyond τ. Errors are spread about as under one fixed threshold, and the number of
-    computed steps is the one asked for.
+    F is what the later steps are expected to weigh. m and r are running means of w_i and of
+    w_i / (λ_i − λ_{i−1}). Early, outputs change about evenly from step to step; towards the end, evenly in
+    half the log-SNR, which for rectified flow is λ_i but for a constant, whatever the schedule's shift. So
+    the weight expected by the end is shared out evenly among the B + 1 runs of skips that are left; half
+    a step is taken off because a run ends at the first step at or beyond its share.
+
+    A fixed threshold gives every run of skips the same change, which is p = 1: it makes the largest error
+    least. But the sampler adds errors up. h steps of held outputs, e apart, are off by about e h² / 2 in
+    all, and interpolated ones by a multiple of e h³; these sums are least where runs share out Σ e^(1/2),
+    or Σ e^(1/3), evenly.
 
     Args:
         compute: share of the steps to compute, above 0, at most 1.
@@ -56,6 +62,7 @@ class Budget:
         """
         self._total = total_steps
         self._spent = 0
+        self._run = 0.0  # W
         self._means: tuple[float, float] | None = None
         wish = self.compute * total_steps
         # Half a step up: what is asked for is a share, and 12.5 is no nearer to 12 than to 13.
@@ -72,26 +79,34 @@ class Budget:
     def forced(self) -> None:
         """A step was computed without asking."""
         self._spent += 1
+        self._run = 0.0
 
     def decide(self, index: int, before: float, change: float) -> tuple[bool, float]:
         """Whether to skip step `index`, and the threshold that says so.
 
         Args:
             index: a step that is neither in alignment nor the last.
-            before: E, accumulated before this step.
+            before: E, accumulated before this step; 0 if the one before was computed.
             change: e_i, what this step adds to it.
+
+        Returns:
+            Whether to skip, and this run's share of the weight in units of E: where W + w_i comes up to its
+            share, E + e_i comes up to the threshold.
         """
         steps = self._total - 1 - index
         left = self.planned - 1 - self._spent
-        rate = change / (self._place(index) - self._place(index - 1))
-        mean, slope = self._means or (change, rate)
-        mean, slope = mean + _FRESH * (change - mean), slope + _FRESH * (rate - slope)
+        weight = change**POWER
+        run = (self._run if before else 0.0) + weight
+        rate = weight / (self._place(index) - self._place(index - 1))
+        mean, slope = self._means or (weight, rate)
+        mean, slope = mean + _FRESH * (weight - mean), slope + _FRESH * (rate - slope)
         self._means = mean, slope
         later = max(mean * (steps - 1), slope * (self._place(self._total - 2) - self._place(index)))
-        threshold = max((before + change + later) / (left + 1) - change / 2, 0.0) if left >= 0 else 0.0
-        skip = left < steps and (left <= 0 or before + change < threshold)
+        share = max((run + later) / (left + 1) - weight / 2, 0.0) if left >= 0 else 0.0
+        skip = left < steps and (left <= 0 or run < share)
+        self._run = run if skip else 0.0
         self._spent += not skip
-        return skip, threshold
+        return skip, share * (before + change) / run if run else share
 
     def _place(self, index: int) -> float:
         """λ of a step, from the middle of the first one on."""

@@ -1,4 +1,4 @@
-"""A budget: kept to whatever the numbers, spread like a fixed threshold's, refused out of reach."""
+"""A budget: kept to whatever the numbers, spent where much changes, refused out of reach."""
 
 from __future__ import annotations
 
@@ -60,6 +60,20 @@ def test_it_computes_where_much_changes():
         return sum(20 <= index < 26 for index in computed(on_budget(0.5), changes))
 
     assert within([1.0] * 20 + [4.0] * 6 + [1.0] * 24) > within([1.0] * 50)
+
+
+def test_it_spreads_errors_less_towards_busy_steps_than_a_fixed_threshold():
+    changes = ([8.0] * 10 + [1.0] * 10) * 6
+
+    def busy_and_calm(chosen):
+        return sum(changes[index] == 8 for index in chosen), sum(changes[index] == 1 for index in chosen)
+
+    busy, calm = busy_and_calm(computed(on_budget(0.4, align=2), changes))
+    fixed = [computed(make_policy("navicache", threshold=t / 2, align_steps=2), changes) for t in range(80)]
+    alike = min(fixed, key=lambda chosen: abs(len(chosen) - busy - calm))
+    busy_when_fixed, calm_when_fixed = busy_and_calm(alike)
+    assert calm < busy < busy_when_fixed
+    assert calm > calm_when_fixed
 
 
 def test_its_thresholds_stay_near_the_fixed_one_that_computes_as_many():
