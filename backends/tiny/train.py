@@ -1,8 +1,8 @@
-"""Train `tiny` from nothing: draw the world, learn the codec, encode, learn the denoiser in stages, export.
+"""Train `tiny` from nothing: draw the world, learn the codec, encode, learn the denoiser, export.
 
     python -m backends.tiny.train --out training
 
-Every stage is seeded and resumes from its last checkpoint when started again. The device is picked
+Both stages are seeded and resume from their last checkpoint when started again. The device is picked
 (CUDA when there is one). `--out` then holds the checkpoints, a CSV and a plot of the losses, and
 `weights/`, the files to put beside this module.
 """
@@ -63,8 +63,6 @@ class StageSettings:
         scenes: indices of the scenes its videos show.
         two_objects: share of these scenes with two objects.
         phases: what the denoiser dwells on, from which step on.
-        seed: added to the seed of the noise and of the order of the scenes.
-        muon: whether the matrices of the transformer's blocks are moved by Muon instead of AdamW.
     """
 
     steps: int
@@ -73,8 +71,6 @@ class StageSettings:
     scenes: range
     two_objects: float = world.TWO_OBJECTS_SHARE
     phases: tuple[Phase, ...] = ()
-    seed: int = 0
-    muon: bool = False
 
     def phase_at(self, step: int) -> Phase:
         """Return the phase a step belongs to."""
@@ -82,29 +78,13 @@ class StageSettings:
 
 
 CODEC = StageSettings(steps=700, batch=10, rate=2e-3, scenes=range(3_000))
-# First what things look like. Then the noise levels above 0.8, where it is settled where an object stands and
-# how it moves. Then the objects above all: only they have colour, and the grounds are learnt by then.
+# First what things look like, all channels alike. Then the objects above all: only they have colour, and the
+# grounds are learnt by then. Low noise levels teach outlines, those above 0.8 where things stand and how they
+# move; both from beginning to end, for either is soon forgotten, and the high ones most towards the end.
 DENOISER = StageSettings(
-    steps=12_000, batch=32, rate=1e-3, scenes=range(24_000),
-    phases=(Phase(0, 1.0, 3.0, 1), Phase(3_500, 1.2, 5.0, 1), Phase(7_600, 1.2, 5.0, 4)),
+    steps=10_000, batch=32, rate=1.5e-3, scenes=range(40_000), two_objects=0.5,
+    phases=(Phase(0, 1.2, 4.0, 1), Phase(2_500, 1.4, 3.0, 4), Phase(7_000, 1.4, 4.5, 4)),
 )  # fmt: skip
-# Then once more, mostly on two objects: which of two motions belongs to which object is learnt last.
-PAIRS = StageSettings(
-    steps=4_000, batch=32, rate=1e-3, scenes=range(24_000, 48_000), two_objects=0.65,
-    phases=(Phase(0, 1.2, 5.0, 4), Phase(3_000, 1.2, 3.0, 4)), seed=24_000,
-)  # fmt: skip
-# Last the lower noise levels, where a circle and a square part; then all of them, as where things stand is
-# soon forgotten.
-SHAPES = StageSettings(
-    steps=5_500, batch=32, rate=8e-4, scenes=DENOISER.scenes,
-    phases=(Phase(0, 1.3, 2.0, 4), Phase(2_600, 1.4, 4.0, 4)), seed=48_000, muon=True,
-)  # fmt: skip
-# And where things stand and how they move once more, gently.
-MOTIONS = StageSettings(
-    steps=1_200, batch=32, rate=3e-4, scenes=PAIRS.scenes, two_objects=PAIRS.two_objects,
-    phases=(Phase(0, 1.4, 5.0, 4),), seed=72_000, muon=True,
-)  # fmt: skip
-DENOISER_STAGES = {"denoiser": DENOISER, "pairs": PAIRS, "shapes": SHAPES, "motions": MOTIONS}
 FITTED_VIDEOS = 400  # videos the encoder's components are fitted to
 LATENT_NOISE = 0.05  # added to latents while the decoder learns
 PROMPT_DROPOUT = 0.1  # share of training prompts replaced by the empty one
@@ -154,7 +134,7 @@ def train(
         device: where to train.
         settings: length and learning rate of the stage.
     """
-    steps, seed = settings.steps, SEED + settings.seed
+    steps = settings.steps
     modules.to(device).train()
     optimizers = optimizers_of(modules, settings)
     ema = Ema(modules)
@@ -191,7 +171,7 @@ def train(
             rate = learning_rate(step, steps, settings.rate)
             for optimizer in optimizers:
                 optimizer.param_groups[0]["lr"] = rate
-            torch.manual_seed(seed + step)
+            torch.manual_seed(SEED + step)
             with torch.autocast(device.type, dtype=torch.bfloat16):
                 loss = loss_of(batches(step))
             modules.zero_grad(set_to_none=True)
@@ -212,11 +192,11 @@ def train(
 
 
 def optimizers_of(modules: nn.ModuleDict, settings: StageSettings) -> list[torch.optim.Optimizer]:
-    """Return AdamW, or Muon for the matrices of the transformer's blocks and AdamW for the rest."""
+    """Return AdamW, and Muon for the matrices of the transformer's blocks: it learns faster, step by step."""
     matrices: list[nn.Parameter] = []
     rest: list[nn.Parameter] = []
     for name, parameter in modules.named_parameters():
-        by_muon = settings.muon and name.startswith("transformer.blocks.") and parameter.ndim == 2
+        by_muon = name.startswith("transformer.blocks.") and parameter.ndim == 2
         (matrices if by_muon else rest).append(parameter)
     optimizers: list[torch.optim.Optimizer] = [
         torch.optim.AdamW(rest, lr=settings.rate, betas=(0.9, 0.98), weight_decay=0.01, fused=True)
@@ -283,11 +263,8 @@ def train_codec(out: Path, device: torch.device) -> Codec:
 def encode_world(
     settings: StageSettings, codec: Codec, out: Path, device: torch.device
 ) -> tuple[Tensor, Tensor]:
-    """Draw and encode the scenes of a stage: latents [N, 16, f, h, w] float16, tokens [N, 2, TEXT_LEN].
-
-    They are kept by the number of the first scene: a later stage may learn from the same.
-    """
-    cache = out / f"latents_{settings.scenes.start}.pt"
+    """Draw and encode the scenes of a stage: latents [N, 16, f, h, w] float16, tokens [N, 2, TEXT_LEN]."""
+    cache = out / "latents.pt"
     if not cache.exists():
         latents, tokens = [], []
         codec = codec.eval().to(device)
@@ -300,17 +277,15 @@ def encode_world(
     return data["latents"], data["tokens"]
 
 
-def train_denoiser(
-    stages: dict[str, StageSettings], codec: Codec, out: Path, device: torch.device
-) -> tuple[TinyWan, TextEncoder]:
-    """Learn text encoder and transformer together by rectified flow, stage after stage.
-
-    They predict noise - latent. Each stage starts from the averaged weights of the one before.
-    """
+def train_denoiser(codec: Codec, out: Path, device: torch.device) -> tuple[TinyWan, TextEncoder]:
+    """Learn text encoder and transformer together by rectified flow: they predict noise - latent."""
+    latents, tokens = encode_world(DENOISER, codec, out, device)
     torch.manual_seed(SEED)
     transformer, text = TinyWan(), TextEncoder()
     modules = nn.ModuleDict({"transformer": transformer, "text": text})
-    coloured = colour_channels(codec)
+    f, h, w = latents.shape[2:]
+    places = coordinates((f, h, w)).to(device)
+    transformer.rotary_for((f, h // 2, w // 2), device)  # before compiling, or it is compiled twice
 
     def predict(noisy: Tensor, t: Tensor, prompts: Tensor) -> Tensor:
         y = places.expand(len(noisy), -1, -1, -1, -1)
@@ -328,33 +303,24 @@ def train_denoiser(
         flow = predict(noisy, 1000 * sigma, prompts)
         return (weight * (flow - (noise - clean)).pow(2)).mean()
 
-    for name, settings in stages.items():
-        latents, tokens = encode_world(settings, codec, out, device)
-        f, h, w = latents.shape[2:]
-        places = coordinates((f, h, w)).to(device)
-        transformer.rotary_for((f, h // 2, w // 2), device)  # before compiling, or it is compiled twice
-        batches = batches_of(settings, latents, tokens, coloured, device)
-        train(name, modules, loss_of, batches, out, device, settings=settings)
+    batches = batches_of(latents, tokens, colour_channels(codec), device)
+    train("denoiser", modules, loss_of, batches, out, device, settings=DENOISER)
     return transformer, text
 
 
 def batches_of(
-    settings: StageSettings,
-    latents: Tensor,
-    tokens: Tensor,
-    coloured: Tensor,
-    device: torch.device,
+    latents: Tensor, tokens: Tensor, coloured: Tensor, device: torch.device
 ) -> Callable[[int], tuple[Tensor, Tensor, Tensor, Tensor]]:
     """Return what maps a step to its batch: latents, prompts, noise levels and the weight of each channel."""
     empty = tokenize("").padded()
 
     def batch_at(step: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        rng = np.random.default_rng((SEED + settings.seed, step))
-        chosen = torch.from_numpy(rng.integers(0, len(latents), settings.batch))
-        dropped = torch.from_numpy(rng.random(settings.batch) < PROMPT_DROPOUT)
+        rng = np.random.default_rng((SEED, step))
+        chosen = torch.from_numpy(rng.integers(0, len(latents), DENOISER.batch))
+        dropped = torch.from_numpy(rng.random(DENOISER.batch) < PROMPT_DROPOUT)
         prompts = torch.where(dropped[:, None, None], empty, tokens[chosen])
-        phase = settings.phase_at(step)
-        sigma = noise_levels(phase, settings.batch)
+        phase = DENOISER.phase_at(step)
+        sigma = noise_levels(phase, DENOISER.batch)
         weight = torch.where(coloured, phase.colour, 1.0)
         weight = (weight / weight.mean()).view(-1, 1, 1, 1)
         return latents[chosen].to(device).float(), prompts.to(device), sigma.to(device), weight.to(device)
@@ -397,7 +363,7 @@ def plot_losses(out: Path) -> None:
     except ImportError:
         print("no matplotlib: pip install 'navicache[train]' to have the losses drawn")
         return
-    names = ("codec", *DENOISER_STAGES)
+    names = ("codec", "denoiser")
     figure, axes = plt.subplots(1, len(names), figsize=(5 * len(names), 3.6), layout="constrained")
     for axis, name in zip(axes, names, strict=True):
         loss = np.loadtxt(out / f"{name}.csv", delimiter=",", skiprows=1)[:, 1]
@@ -410,23 +376,15 @@ def plot_losses(out: Path) -> None:
 
 
 def main() -> None:
-    """Run all stages, or those up to `--until`."""
+    """Run both stages and export."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("training"), help="folder of everything written")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--until", choices=("codec", *DENOISER_STAGES), default=list(DENOISER_STAGES)[-1])
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
     device = torch.device(arguments.device)
     codec = train_codec(arguments.out, device)
-    if arguments.until == "codec":
-        return
-    stages = {}
-    for name, settings in DENOISER_STAGES.items():
-        stages[name] = settings
-        if name == arguments.until:
-            break
-    transformer, text = train_denoiser(stages, codec, arguments.out, device)
+    transformer, text = train_denoiser(codec, arguments.out, device)
     export(codec, transformer, text, arguments.out)
     plot_losses(arguments.out)
 

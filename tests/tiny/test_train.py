@@ -16,12 +16,8 @@ from backends.tiny.backend import TinyPipeline, shipped_weights
 def a_very_short_training(monkeypatch):
     few = range(3)
     codec = train.StageSettings(steps=4, batch=1, rate=1e-3, scenes=few)
-    stages = {
-        name: replace(settings, steps=4, batch=2, scenes=few)
-        for name, settings in train.DENOISER_STAGES.items()
-    }
     monkeypatch.setattr(train, "CODEC", codec)
-    monkeypatch.setattr(train, "DENOISER_STAGES", stages)
+    monkeypatch.setattr(train, "DENOISER", replace(train.DENOISER, steps=4, batch=2, scenes=few))
     monkeypatch.setattr(
         train, "draw_in_parallel", lambda settings: [train.draw_chunk(settings.scenes, settings.two_objects)]
     )
@@ -51,13 +47,13 @@ def test_resuming_changes_nothing(monkeypatch, tmp_path):
         return schedule(step, steps, peak)
 
     monkeypatch.setattr(train, "learning_rate", interrupted)
-    for _ in range(1 + len(train.DENOISER_STAGES)):
+    for _ in ("codec", "denoiser"):
         with pytest.raises(KeyboardInterrupt):
             run(monkeypatch, tmp_path / "resumed")
     resumed = run(monkeypatch, tmp_path / "resumed")
     assert straight.keys() == resumed.keys()
     assert all(torch.equal(straight[key], resumed[key]) for key in straight)
-    for stage in train.DENOISER_STAGES:
+    for stage in ("codec", "denoiser"):
         logs = [(tmp_path / name / f"{stage}.csv").read_text() for name in ("straight", "resumed")]
         assert logs[0] == logs[1]
         assert len(logs[0].splitlines()) == 5
@@ -77,7 +73,7 @@ def test_learning_rate_warms_up_and_decays():
     assert rates[-1] < 0.03
 
 
-@pytest.mark.parametrize("phase", [p for s in train.DENOISER_STAGES.values() for p in s.phases])
+@pytest.mark.parametrize("phase", train.DENOISER.phases)
 def test_noise_levels_are_shifted_as_documented(phase):
     torch.manual_seed(0)
     levels = train.noise_levels(phase, 20_001)
@@ -85,8 +81,8 @@ def test_noise_levels_are_shifted_as_documented(phase):
     assert float(levels.median()) == pytest.approx(phase.shift / (1 + phase.shift), abs=0.01)
 
 
-@pytest.mark.parametrize("settings", train.DENOISER_STAGES.values(), ids=train.DENOISER_STAGES)
-def test_every_step_has_the_phase_that_began_last(settings):
+def test_every_step_has_the_phase_that_began_last():
+    settings = train.DENOISER
     starts = [phase.start for phase in settings.phases]
     assert starts[0] == 0
     assert starts == sorted(starts)
