@@ -2,7 +2,27 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
 from pathlib import Path
+
+
+def assert_data_stays_in_its_element(page_text: Callable[[dict], str], hostile: str) -> None:
+    """Nothing in a page's data reads as HTML, and it comes back as it was; `hostile` would say "stolen"."""
+    texts = [hostile, "<!--<script>", "/* data */ /* style */ /* script */", "\u2028 & \\u003c"]
+    text = page_text({"prompts": texts})
+    before, _, rest = text.partition('<script type="application/json" id="data">')
+    data, end, _ = rest.partition("</script>")
+    assert end
+    assert "<" not in data
+    assert json.loads(data) == {"prompts": texts}
+    assert "stolen" not in before + rest[len(data) :]
+
+
+def assert_names_no_other_file(text: str) -> None:
+    """A page's text asks for nothing from elsewhere."""
+    for outside in ("http://", "https://", '<link rel="stylesheet', "<script src", "@import", "url("):
+        assert outside not in text.replace("http://www.w3.org/2000/svg", "")
 
 
 class Look:

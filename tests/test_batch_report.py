@@ -14,7 +14,7 @@ from navicache_cli.batch.summary import name_settings, summarise
 from navicache_cli.errors import OutputError
 from navicache_cli.report import read_report
 from tests.batches import SHORT, digests, records, run
-from tests.browsing import Look
+from tests.browsing import Look, assert_data_stays_in_its_element, assert_names_no_other_file
 from tests.program import invoke
 
 HOSTILE = (
@@ -144,16 +144,8 @@ def test_settings_are_named_by_what_sets_them_apart():
 
 
 def test_no_text_can_leave_its_element():
-    hostile = [HOSTILE, "<!--<script>", "/* data */ /* style */ /* script */", "\u2028 & \\u003c"]
-    text = page_text({"prompts": hostile})
-    before, _, rest = text.partition('<script type="application/json" id="data">')
-    data, end, _ = rest.partition("</script>")
-    assert end
-    assert "<" not in data
-    assert json.loads(data) == {"prompts": hostile}
-    assert "stolen" not in before + rest[len(data) :]
-    for outside in ("http://", "https://", '<link rel="stylesheet', "<script src", "@import", "url("):
-        assert outside not in text.replace("http://www.w3.org/2000/svg", "")
+    assert_data_stays_in_its_element(page_text, HOSTILE)
+    assert_names_no_other_file(page_text({"prompts": [HOSTILE]}))
 
 
 LOADED = "() => [...document.querySelectorAll('video')].every((one) => one.readyState >= 1)"

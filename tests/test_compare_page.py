@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 from navicache_cli.compare.page import page_text
-from tests.browsing import Look
+from tests.browsing import Look, assert_data_stays_in_its_element, assert_names_no_other_file
 from tests.comparison import PROMPTS, SETTINGS
 
 FPS, FRAMES = 8, 17
@@ -28,20 +28,11 @@ STILL = "VIDEOS.player.videos.every((video) => video.readyState >= 2 && !video.s
 
 def test_no_prompt_can_leave_its_element():
     """Without a browser: nothing in the data reads as HTML, and it comes back as it was."""
-    hostile = [PROMPTS[1], "<!--<script>", "/* data */ /* style */ /* script */", "\u2028 & \\u003c"]
-    text = page_text({"prompts": hostile})
-    before, _, rest = text.partition('<script type="application/json" id="data">')
-    data, end, _ = rest.partition("</script>")
-    assert end
-    assert "<" not in data
-    assert json.loads(data) == {"prompts": hostile}
-    assert "stolen" not in before + rest[len(data) :]
+    assert_data_stays_in_its_element(page_text, PROMPTS[1])
 
 
 def test_the_page_is_one_file_that_names_no_other():
-    text = page_text({})
-    for outside in ("http://", "https://", '<link rel="stylesheet', "<script src", "@import", "url("):
-        assert outside not in text.replace("http://www.w3.org/2000/svg", "")
+    assert_names_no_other_file(page_text({}))
 
 
 def cell_of(document: dict, setting: str) -> dict:
