@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from .by_name import read_option, settle_size, sizes_in_pixels
+from .cache.budget import most_align_steps
 from .cache.factory import ESTIMATORS, PREDICTORS
 from .errors import UsageError
 from .methods import check_method, method_layers
@@ -32,7 +33,6 @@ from .presets import OFF, Preset, preset_for, unknown
 
 MAX_PROMPT_CHARACTERS = 20_000
 SEED_LIMIT = 2**63
-BUDGET_ALIGN_STEPS = 5
 
 
 @dataclass(frozen=True)
@@ -243,8 +243,10 @@ def resolve(layers: list[Layer]) -> Plan:
         )
     if (chosen["speedup"] or chosen["compute"]) and sources["align_steps"].startswith(label):
         # Alignment is paid from the budget; the modes' 10 of 50 steps would leave half of it for the rest.
-        chosen["align_steps"] = min(chosen["align_steps"], BUDGET_ALIGN_STEPS)
-        sources["align_steps"] = f"{sources['align_steps']}, at most {BUDGET_ALIGN_STEPS} on a budget"
+        share = chosen["compute"] or 1 / chosen["speedup"]
+        most = most_align_steps(chosen["steps"], share)
+        chosen["align_steps"] = min(chosen["align_steps"], most)
+        sources["align_steps"] = f"{sources['align_steps']}, at most {most} on this budget"
     size, ratio = settle_size(preset, chosen["size"], chosen["aspect_ratio"])
     if ratio != chosen["aspect_ratio"]:
         sources["aspect_ratio"] = sources["size"]

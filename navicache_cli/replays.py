@@ -8,11 +8,11 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from .cache.budget import most_align_steps
 from .cache.factory import METHODS, make_policy
 from .cache.policy import Policy
 from .cache.trajectory import ReplayedStep, Trajectory, replay
 from .errors import OutputError, UsageError
-from .plan import BUDGET_ALIGN_STEPS
 from .presets import load_presets
 from .report import finite, plan_values, read_report
 from .sweep import EVERY, Sweep
@@ -148,7 +148,11 @@ def choose_settings(
     named = [sweep.method for sweep in sweeps if sweep.method != EVERY]
     chosen = list(dict.fromkeys([*methods, *named])) or ["navicache"]
     first_steps = align_steps if align_steps is not None else plan.get("align_steps", 0)
-    on_budget = first_steps if align_steps is not None else min(first_steps, BUDGET_ALIGN_STEPS)
+
+    def first_on(share: float) -> int:
+        most = most_align_steps(int(plan.get("steps") or 0), share)
+        return first_steps if align_steps is not None else min(first_steps, most)
+
     filters = list(dict.fromkeys(estimators)) or [str(plan.get("estimator") or "scalar")]
     settings = []
     for method in chosen:
@@ -156,7 +160,9 @@ def choose_settings(
         values = sorted(swept or set(thresholds) or (set() if budgets else _thresholds_of_modes(plan)))
         for estimator in filters if method == "navicache" else [""]:
             settings += [Setting(method, estimator, value, first_steps) for value in values]
-            settings += [Setting(method, estimator, 0.0, on_budget, share) for share in sorted(set(budgets))]
+            settings += [
+                Setting(method, estimator, 0.0, first_on(share), share) for share in sorted(set(budgets))
+            ]
     for setting in settings:
         _policy(setting)
     return settings

@@ -41,9 +41,7 @@ class ModelIdentity:
 class FitReport:
     """What a calibrated predictor knew of the first branch; see `cache.calibration.Fit`."""
 
-    input: float
     trend: float
-    input_deviation: float | None
     trend_deviation: float | None
     record: float | None
     used: bool

@@ -112,10 +112,8 @@ def step_reports(session: Session) -> list[StepReport]:
 def fit_report(fit: Fit) -> FitReport:
     """Copy what a predictor knew into the report's form."""
     return FitReport(
-        input=fit.coefficients[0],
-        trend=fit.coefficients[1],
-        input_deviation=finite(fit.deviations[0]),
-        trend_deviation=finite(fit.deviations[1]),
+        trend=fit.trend,
+        trend_deviation=finite(fit.deviation),
         record=finite(fit.record),
         used=fit.used,
         settles=fit.settles,

@@ -125,7 +125,7 @@ def test_published_environment_names():
         ({"speedup": "2", "threshold": "0.1"}, "speedup sets the threshold itself"),
         ({"speedup": "2", "method": "taylorseer"}, "speedup expects method navicache or easycache"),
         ({"speedup": "2", "mode": "off"}, "speedup expects method navicache or easycache"),
-        ({"speedup": "10"}, "a speedup of 1 to 8.33; found 0.1, a speedup of 10"),
+        ({"speedup": "25"}, "a speedup of 1 to 16.7; found 0.04, a speedup of 25"),
         ({"speedup": "5", "align_steps": "10"}, "a speedup of 1 to 4.55"),
     ],
 )
@@ -141,10 +141,11 @@ def test_a_budget_takes_the_place_of_the_mode():
     plan = plan_of(speedup="2")
     assert plan.budget == 0.5
     assert plan.align_steps == 5
-    assert plan.provenance["align_steps"] == "preset tiny, at most 5 on a budget"
+    assert plan.provenance["align_steps"] == "preset tiny, at most 5 on this budget"
     assert output_path(plan).name.endswith("-2x-0.mp4")
     assert plan_of(compute="0.4", align_steps="8").align_steps == 8
     assert plan_of(model="hunyuan", compute="0.4").align_steps == 5
+    assert plan_of(compute="0.4", steps="20").align_steps == 2
 
 
 def test_a_predictor_is_no_part_of_any_mode():

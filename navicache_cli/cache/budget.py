@@ -8,8 +8,16 @@ from navicache_cli.errors import UsageError
 
 # Weight of the newest step in the running means the rest of the generation is foretold by.
 _FRESH = 0.1
-# Runs of skips share out Σ e^POWER evenly, see `Budget`.
+# Runs of skips share out Σ (e exp(−E))^POWER evenly, see `Budget`.
 POWER = 1 / 3
+# The most steps to align with: a mode's 10 of 50 would leave half of a budget for the rest.
+_ALIGN = 5
+# So many of the last steps are computed, where the budget is not too small for it.
+_TAIL = 3
+# E up to which earlier errors are taken to grow: beyond, outputs have changed past recognition.
+_GROWTH = 3.0
+# After so many runs of skips the next one may be a step longer.
+_RAMP = 3
 
 
 def least_computed(total_steps: int, align_steps: int) -> int:
@@ -17,26 +25,44 @@ def least_computed(total_steps: int, align_steps: int) -> int:
     return min(total_steps, max(align_steps, 2) + 1)
 
 
+def most_align_steps(total_steps: int, compute: float) -> int:
+    """How many steps to align with at most, where a budget says how many are computed: a quarter, 2 to 5."""
+    return max(2, min(_ALIGN, planned_steps(total_steps, compute) // 4))
+
+
+def planned_steps(total_steps: int, compute: float) -> int:
+    """The whole number of steps nearest to a share of them, at least 1."""
+    # Half a step up: what is asked for is a share, and 12.5 is no nearer to 12 than to 13.
+    return max(1, math.floor(min(max(0.0, compute), 1.0) * total_steps + 0.5))
+
+
 class Budget:
     """Aims at computing `compute` of all steps, to the nearest whole step.
 
-    Before each step, with S steps left from this one on, the last left out, of which B may be computed:
-    compute if B ≥ S, skip if B = 0, otherwise, with w_i = e_i^p of the change e_i that this step adds, and
-    W = Σ w over the run of skips before it, skip if
+    The first steps are the gate's alignment, the last ones (three, or fewer where that would take over a
+    quarter of what alignment leaves) are computed too: what is skipped there is never made good. In between,
+    with S steps left from this one on, of which B may be computed: compute if B ≥ S, skip if B = 0. Else,
+    with e_i the change that this step adds, E_i the sum of all e so far (at most 3),
+    w_i = (e_i exp(−E_i))^(1/3), and W the sum of w over the run of skips before this step, skip if
 
         W + w_i < (W + w_i + F) / (B + 1) − w_i / 2
-        F = max(m (S − 1), r (λ_{N−2} − λ_i)),   λ_i = log(i / (N − i))
 
-    F is what the later steps are expected to weigh. m and r are running means of w_i and of
-    w_i / (λ_i − λ_{i−1}). Early, outputs change about evenly from step to step; towards the end, evenly in
-    half the log-SNR, which for rectified flow is λ_i but for a constant, whatever the schedule's shift. So
-    the weight expected by the end is shared out evenly among the B + 1 runs of skips that are left; half
-    a step is taken off because a run ends at the first step at or beyond its share.
+    and the run is then no longer than max(1 + ⌊R / 3⌋, S' / (B + 1) − 1/2) steps, R the number of runs
+    before it and S' that of steps to skip, those of this run with them.
 
-    A fixed threshold gives every run of skips the same change, which is p = 1: it makes the largest error
-    least. But the sampler adds errors up. h steps of held outputs, e apart, are off by about e h² / 2 in
-    all, and interpolated ones by a multiple of e h³; these sums are least where runs share out Σ e^(1/2),
-    or Σ e^(1/3), evenly.
+    F is what the later of these steps are expected to weigh: the larger of what they would if each e were
+    the mean of those seen, and if each were r (λ_j − λ_{j−1}), λ_j = log(j / (N − j)), r the mean of
+    e_i / (λ_i − λ_{i−1}); both means are running ones. Early, outputs change about evenly from step to
+    step; towards the end, evenly in half the log-SNR, which for rectified flow is λ but for a constant,
+    whatever the schedule's shift. So the weight expected by the end is shared out evenly among the B + 1
+    runs of skips that are left; half a step is taken off because a run ends at the first step at or
+    beyond its share.
+
+    A fixed threshold gives every run of skips the same change: it makes the largest error least. But the
+    sampler adds errors up: h steps that are interpolated in hindsight are off by a multiple of e h³ in
+    all. And what is off grows with the outputs' change that is still to come (`outlook.Outlook`), so as
+    exp(−E). These sums are least where runs share out w evenly. Early runs are kept short beyond that, since
+    a small error there can still turn the picture into another.
 
     Args:
         compute: share of the steps to compute, above 0, at most 1.
@@ -63,10 +89,10 @@ class Budget:
         self._total = total_steps
         self._spent = 0
         self._run = 0.0  # W
+        self._run_steps = self._runs = 0
+        self._changed = 0.0  # E
         self._means: tuple[float, float] | None = None
-        wish = self.compute * total_steps
-        # Half a step up: what is asked for is a share, and 12.5 is no nearer to 12 than to 13.
-        self.planned = max(1, math.floor(wish + 0.5)) if total_steps else 0
+        self.planned = planned_steps(total_steps, self.compute) if total_steps else 0
         least = least_computed(total_steps, align_steps)
         if total_steps and self.planned < least:
             raise UsageError(
@@ -75,11 +101,12 @@ class Budget:
                 f"found {self.compute:.3g}, a speedup of {1 / self.compute:.3g}",
                 hint="ask for less, or lower --align-steps",
             )
+        self._tail = max(1, min(_TAIL, (self.planned - max(align_steps, 2)) // 4))
 
     def forced(self) -> None:
         """A step was computed without asking."""
         self._spent += 1
-        self._run = 0.0
+        self._end_run()
 
     def decide(self, index: int, before: float, change: float) -> tuple[bool, float]:
         """Whether to skip step `index`, and the threshold that says so.
@@ -93,22 +120,48 @@ class Budget:
             Whether to skip, and this run's share of the weight in units of E: where W + w_i comes up to its
             share, E + e_i comes up to the threshold.
         """
-        steps = self._total - 1 - index
-        left = self.planned - 1 - self._spent
-        weight = change**POWER
-        run = (self._run if before else 0.0) + weight
-        rate = weight / (self._place(index) - self._place(index - 1))
-        mean, slope = self._means or (weight, rate)
-        mean, slope = mean + _FRESH * (weight - mean), slope + _FRESH * (rate - slope)
-        self._means = mean, slope
-        later = max(mean * (steps - 1), slope * (self._place(self._total - 2) - self._place(index)))
-        share = max((run + later) / (left + 1) - weight / 2, 0.0) if left >= 0 else 0.0
-        skip = left < steps and (left <= 0 or run < share)
-        self._run = run if skip else 0.0
-        self._spent += not skip
+        if not before:
+            self._end_run()
+        self._changed += change
+        steps = self._total - self._tail - index
+        left = self.planned - self._tail - self._spent
+        weight = _weigh(change, self._changed)
+        run, runs = self._run + weight, max(left, 0) + 1
+        share = max((run + self._expected(index, change)) / runs - weight / 2, 0.0)
+        longest = max(1 + self._runs // _RAMP, (steps + self._run_steps - left) / runs - 0.5)
+        affordable = run < share and self._run_steps + 1 <= longest
+        skip = steps > max(left, 0) and (affordable or left <= 0)
+        if skip:
+            self._run, self._run_steps = run, self._run_steps + 1
+        else:
+            self._end_run()
+            self._spent += 1
         return skip, share * (before + change) / run if run else share
+
+    def _expected(self, index: int, change: float) -> float:
+        """F, with the means that this step has a part in."""
+        rate = change / (self._place(index) - self._place(index - 1))
+        mean, slope = self._means or (change, rate)
+        mean, slope = mean + _FRESH * (change - mean), slope + _FRESH * (rate - slope)
+        self._means = mean, slope
+        even = rising = 0.0
+        even_sum = rising_sum = self._changed
+        for later in range(index + 1, self._total - self._tail):
+            step = slope * (self._place(later) - self._place(later - 1))
+            even_sum, rising_sum = even_sum + mean, rising_sum + step
+            even, rising = even + _weigh(mean, even_sum), rising + _weigh(step, rising_sum)
+        return max(even, rising)
+
+    def _end_run(self) -> None:
+        self._runs += self._run_steps > 0
+        self._run, self._run_steps = 0.0, 0
 
     def _place(self, index: int) -> float:
         """λ of a step, from the middle of the first one on."""
         passed = max(index, 0.5)
         return math.log(passed / (self._total - passed))
+
+
+def _weigh(change: float, changed: float) -> float:
+    """(e exp(−E))^POWER."""
+    return (change * math.exp(-min(changed, _GROWTH))) ** POWER

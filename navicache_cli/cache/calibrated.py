@@ -7,14 +7,10 @@ from dataclasses import dataclass
 
 import torch
 
-from navicache_cli.cache.calibration import Fit, TrendFilter, products_of
+from navicache_cli.cache.calibration import Fit, Products, TrendFilter
 from navicache_cli.cache.predictor import Keep, Kept
 from navicache_cli.cache.settlement import Account
-from navicache_cli.cache.tensors import Tensors, same_layout
-
-# The trend is taken over at least so many times the gap it is carried across: noise grows with the quotient.
-SPAN = 2.0
-SLACK = 1e-4  # twice but for rounding is twice: a tie is not left to the last bit of a timestep
+from navicache_cli.cache.tensors import Tensors
 
 
 @dataclass(frozen=True)
@@ -23,34 +19,33 @@ class Lesson:
 
     Attributes:
         branch: which.
-        numbers: eight 0-dim tensors, see `calibration.products_of`.
-        place: see `calibration.Products`; None where only one step had been computed before.
+        numbers: <s, s>, <s, t>, <t, t>, 0-dim tensors; these and the others see `calibration.Products`.
+        weight: w.
+        place: v.
     """
 
     branch: int
     numbers: list[torch.Tensor]
-    place: float | None
+    weight: float
+    place: float
 
 
 class Calibrated:
-    """y_i ≈ y_c + a_1 (x_i − x_c) + a_2 w (y_c − y_p) + payment, with a_1 and a_2 learnt; else y_c + payment.
+    """y_i ≈ y_c + a w (y_c − y_p) + payment, with a learnt; y_c + payment where that has been no good.
 
-    c is the last computed step and p an earlier one, w = (t_i − t_c) / (t_c − t_p) in the model's
-    timesteps: p is the latest computed step with |t_c − t_p| ≥ 2 |t_i − t_c|, or the oldest kept, and
-    then w is at most 1. Each branch learns for itself (`calibration.TrendFilter`) from what it would have
-    predicted at the steps it computed, and holds y_c where that was no better than holding. Residual
-    reuse is a_1 = 1, a_2 = 0.
+    c is the last computed step, p the one computed before it, w = (i − c) / (c − p). Each branch learns for
+    itself (`calibration.TrendFilter`) from what it would have predicted at the steps it computed.
 
     The payment is a part of what earlier predictions are known to have missed (`settlement.Account`);
     there is none where interpolating between computed outputs has been no good.
 
-    Kept are x_c, y_c, the outputs of the two steps computed before, the debt, and during a run of skips what
-    is booked of it: four to six tensors of x's size a branch.
+    Kept are x_c, y_c, y_p, the debt, and during a run of skips what is booked of it: three to five tensors
+    of x's size a branch.
     """
 
     name = "calibrated"
-    keeps = Keep.BOTH
-    depth = 2  # outputs kept besides y_c
+    keeps = Keep.BOTH  # x_c is measured against
+    depth = 1  # outputs kept besides y_c
 
     def __init__(self) -> None:
         self.reset()
@@ -72,90 +67,70 @@ class Calibrated:
 
     @torch.no_grad()
     def rebuild(
-        self, branch: int, timestep: float, gap: float, inputs: Tensors, history: Sequence[Kept]
+        self, branch: int, step: int, timestep: float, gap: float, history: Sequence[Kept]
     ) -> Tensors:
         """The output of a skipped step.
 
         Args:
             branch: which.
+            step: i.
             timestep: t_i.
             gap: t_i − t_{i−1}.
-            inputs: x_i.
             history: what was kept of computed calls, the newest first.
         """
         fit, account = self.fit(branch), self._accounts.setdefault(branch, Account())
         if not fit.settles:
             account.write_off()
         payment = account.payment(gap)
-        rebuilt = self._predict(fit, timestep, inputs, history)
+        rebuilt = _predict(fit, step, history)
         account.book(timestep, gap, rebuilt)
         if payment:
             rebuilt = tuple(y + part for y, part in zip(rebuilt, payment, strict=True))
         # Copies even where nothing was added: a sampler may write into what it is given.
         return tuple(y.to(y_c.dtype, copy=True) for y, y_c in zip(rebuilt, history[0].outputs, strict=True))
 
-    def _predict(self, fit: Fit, timestep: float, inputs: Tensors, history: Sequence[Kept]) -> Tensors:
-        last = history[0]
-        held = tuple(y_c.float() for y_c in last.outputs)
-        if not fit.used:
-            return held
-        a, b = fit.coefficients
-        weight, older = trend(timestep, history)
-        return tuple(
-            y_c + a * (x.float() - x_c.float()) + (b * weight) * (y_c - y_p.float())
-            for x, x_c, y_c, y_p in zip(inputs, last.inputs, held, older.outputs, strict=True)
-        )
-
     @torch.no_grad()
     def study(
-        self, branch: int, timestep: float, inputs: Tensors, outputs: Tensors, history: Sequence[Kept]
+        self, branch: int, step: int, timestep: float, outputs: Tensors, history: Sequence[Kept]
     ) -> Lesson | None:
         """Measure what would have been predicted for a computed call, and settle what is owed.
 
         Returns:
             What to `learn` from, once it is read; None where there is nothing to compare with.
         """
-        if not history or not same_layout(inputs, history[0].inputs):
+        if not history:
             self._accounts.pop(branch, None)
             return None
-        last, account = history[0], self._accounts.get(branch)
-        if account is not None:
-            account.settle(timestep, outputs, last)
-        weight, older = trend(timestep, history)
-        before = history[1] if len(history) > 1 else last
+        if (account := self._accounts.get(branch)) is not None:
+            account.settle(timestep, outputs, history)
+        if len(history) < 2 or timestep == history[1].timestep:
+            return None
+        last, older = history[:2]
         sums: list[torch.Tensor] = []
-        for position, (x, y, y_c) in enumerate(zip(inputs, outputs, last.outputs, strict=True)):
-            move = x.float() - last.inputs[position].float()
-            slope = weight * (y_c.float() - older.outputs[position].float())
-            change = y.float() - y_c.float()
-            earlier = y_c.float() - before.outputs[position].float()
-            found = [
-                (u * v).sum()
-                for u, v in (
-                    (move, move), (move, slope), (slope, slope), (move, change), (slope, change),
-                    (change, change), (earlier, earlier), (earlier, change),
-                )
-            ]  # fmt: skip
+        for y, y_c, y_p in zip(outputs, last.outputs, older.outputs, strict=True):
+            before, change = y_c.float() - y_p.float(), y.float() - y_c.float()
+            found = [(u * v).sum() for u, v in ((before, before), (before, change), (change, change))]
             sums = found if not sums else [u + v for u, v in zip(sums, found, strict=True)]
-        span = timestep - before.timestep
-        known = len(history) > 1 and span != 0
-        return Lesson(branch, sums, (last.timestep - before.timestep) / span if known else None)
+        place = (last.timestep - older.timestep) / (timestep - older.timestep)
+        return Lesson(branch, sums, _weight(step, history), place)
 
     def learn(self, lesson: Lesson, numbers: Sequence[float]) -> None:
         """Absorb a lesson, whose `numbers` have been read."""
         calibration = self._calibrations.setdefault(lesson.branch, TrendFilter())
-        calibration.observe(products_of(numbers, lesson.place))
+        before, across, change = numbers
+        calibration.observe(Products(before, across, change, lesson.weight, lesson.place))
 
 
-def trend(timestep: float, history: Sequence[Kept]) -> tuple[float, Kept]:
-    """w and the step p it is for; w is 0, and p the newest step itself, where there is no older one."""
-    last = history[0]
-    weight, chosen = 0.0, last
-    for older in history[1:]:
-        gap = last.timestep - older.timestep
-        if gap == 0:
-            continue
-        weight, chosen = (timestep - last.timestep) / gap, older
-        if abs(weight) * SPAN <= 1 + SLACK:
-            break
-    return max(-1.0, min(1.0, weight)), chosen
+def _predict(fit: Fit, step: int, history: Sequence[Kept]) -> Tensors:
+    """What the output is expected to be, float32, before anything is paid."""
+    held = tuple(y_c.float() for y_c in history[0].outputs)
+    if not fit.used or len(history) < 2:
+        return held
+    slope = fit.trend * _weight(step, history)
+    return tuple(y_c + slope * (y_c - y_p.float()) for y_c, y_p in zip(held, history[1].outputs, strict=True))
+
+
+def _weight(step: int, history: Sequence[Kept]) -> float:
+    """w = (i − c) / (c − p)."""
+    last, older = history[0].step, history[1].step
+    return (step - last) / (last - older)

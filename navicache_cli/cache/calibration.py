@@ -1,4 +1,4 @@
-"""What a calibrated predictor learns: two coefficients, by least squares with forgetting, and two records.
+"""What a calibrated predictor learns: one coefficient, by least squares with forgetting, and two records.
 
 Plain arithmetic on inner products measured at computed steps; no tensors. One object a branch.
 """
@@ -6,15 +6,14 @@ Plain arithmetic on inner products measured at computed steps; no tensors. One o
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 # How much of what was learnt is left at the next computed step.
 FORGETTING = 0.7
-# Pulls both coefficients towards 0, which is to hold the output; in units of the change's own square.
-RIDGE = 0.05
+# Pulls the coefficient towards 1, a straight line; in units of the change's own square.
+RIDGE = 3.0
 # A prediction must have left less than this share of the change's square to be used instead of holding.
-TRUSTED = 0.9
+TRUSTED = 1.0
 # Interpolation must have left less than this share: half is what it leaves where successive changes have
 # nothing to do with one another.
 SMOOTH = 0.5
@@ -24,24 +23,21 @@ _WORST = 4.0
 
 @dataclass(frozen=True)
 class Products:
-    """Inner products over all elements, at a computed step.
-
-    t is the change of the output since the step computed before, s the change between the two computed
-    before that; d_1 and d_2 are the features t would have been predicted from, see `calibrated`.
+    """Inner products over all elements at a computed step i, after the computed steps c and, before it, p.
 
     Attributes:
-        features: <d_1, d_1>, <d_1, d_2>, <d_2, d_2>.
-        targets: <d_1, t>, <d_2, t>.
+        before: <s, s>, s = y_c − y_p.
+        across: <s, t>, t = y_i − y_c.
         change: <t, t>.
-        earlier: <s, s>, <s, t>; None where only one step had been computed before.
-        place: where in timesteps the middle one of these three steps lies between the others, 0 to 1.
+        weight: w = (i − c) / (c − p), so that w s is what a straight line foretells t to be.
+        place: v = (t_c − t_p) / (t_i − t_p), where in timesteps c lies between p and i, 0 to 1.
     """
 
-    features: tuple[float, float, float]
-    targets: tuple[float, float]
+    before: float
+    across: float
     change: float
-    earlier: tuple[float, float] | None = None
-    place: float = 0.5
+    weight: float
+    place: float
 
 
 @dataclass(frozen=True)
@@ -49,15 +45,15 @@ class Fit:
     """What is known before a step.
 
     Attributes:
-        coefficients: a_1 of the input's move, a_2 of the output's trend.
-        deviations: their standard deviations.
+        trend: a, how much of a straight line through the last two computed outputs to follow.
+        deviation: its standard deviation.
         record: root mean square of what past predictions missed, by what holding missed; None before any.
         used: whether that record is good enough to predict by; otherwise the output is held.
         settles: whether interpolation has been good enough to settle debts by, see `settlement.Account`.
     """
 
-    coefficients: tuple[float, float] = (0.0, 0.0)
-    deviations: tuple[float, float] = (math.inf, math.inf)
+    trend: float = 1.0
+    deviation: float = math.inf
     record: float | None = None
     used: bool = False
     settles: bool = False
@@ -89,77 +85,54 @@ class Record:
 
 
 class TrendFilter:
-    """Recursive least squares for t ≈ a_1 d_1 + a_2 d_2, and how well it has foretold t so far.
+    """Recursive least squares for t ≈ a w s, with errors in s, and how well it has foretold t so far.
 
-    At each computed step, all products divided by <t, t> so that every step counts alike, f the
-    forgetting and λ the ridge:
+    Outputs jitter from step to step, and y_c is on both sides: plain least squares would take the jitter
+    for a want of trend, and shrink a. Its size shows in what is left when y_c is interpolated between its
+    neighbours, and is taken out of both moments. At each computed step, all products divided by <t, t> so
+    that every step counts alike, f the forgetting and λ the ridge:
 
-        S ← f S + D;   b ← f b + d;   a = (S + λ I)⁻¹ b
+        n = |(1 − v) s − v t|² / (1 + v² + (1 − v)²)
+        S ← f S + max(w² (<s, s> − 2 n), 0);   b ← f b + w (<s, t> + n);   a = (b + λ) / (S + λ), 0 to 1
 
-    The coefficients' covariance is s² (S + λ I)⁻¹, s² the weighted mean of what the fit leaves of t. One
-    record is of |t − a·d|² / |t|² with the a from before the step; the other of |(1 − v) s − v t|² /
-    |s|², what was left of s when the output between s and t was interpolated from its neighbours.
+    The variance of a is the first record, of |t − a w s|² / |t|² with the a from before the step, over
+    S + λ. The other record is of |(1 − v) s − v t|² / |s|². The correction is that of errors in variables,
+    W. A. Fuller, Measurement Error Models, 1987.
     """
 
     def __init__(self) -> None:
         self.fit = Fit()
-        self._features = (0.0, 0.0, 0.0)  # S
-        self._targets = (0.0, 0.0)  # b
-        self._count = 0.0
+        self._features = 0.0  # S
+        self._targets = 0.0  # b
         self._predicted = Record()
         self._interpolated = Record()
 
     def observe(self, products: Products) -> None:
         """Learn from a computed step; no change, or numbers that are not finite, only mar the records."""
-        if self._count:
-            self._predicted.add(self._left_of(products, *self.fit.coefficients), products.change)
-        if products.earlier is not None:
-            ss, st = products.earlier
-            here, there = 1 - products.place, products.place
-            left = here * here * ss - 2 * here * there * st + there * there * products.change
-            self._interpolated.add(left, ss)
-        self._absorb(products)
-        coefficients, deviations = self._solve()
+        ss, st, tt = products.before, products.across, products.change
+        slope = self.fit.trend * products.weight
+        self._predicted.add(tt - 2 * slope * st + slope * slope * ss, tt)
+        here, there = 1 - products.place, products.place
+        bend = here * here * ss - 2 * here * there * st + there * there * tt
+        self._interpolated.add(bend, ss)
+        noise = max(bend, 0.0) / (1 + here * here + there * there)
+        self._absorb(
+            max(products.weight**2 * (ss - 2 * noise), 0.0), products.weight * (st + noise), products.change
+        )
         mean = self._predicted.mean
+        assert mean is not None
         self.fit = Fit(
-            coefficients,
-            deviations,
-            None if mean is None else math.sqrt(mean),
+            min(max((self._targets + RIDGE) / (self._features + RIDGE), 0.0), 1.0),
+            math.sqrt(mean / (self._features + RIDGE)),
+            math.sqrt(mean),
             self._predicted.below(TRUSTED),
             self._interpolated.below(SMOOTH),
         )
 
-    def _left_of(self, products: Products, a: float, b: float) -> float:
-        """|t − a d_1 − b d_2|²."""
-        (aa, ab, bb), (at, bt) = products.features, products.targets
-        return products.change - 2 * (a * at + b * bt) + a * a * aa + 2 * a * b * ab + b * b * bb
-
-    def _absorb(self, products: Products) -> None:
-        numbers = (*products.features, *products.targets, products.change)
-        if not products.change > 0 or not all(math.isfinite(number / products.change) for number in numbers):
-            return
-        aa, ab, bb, at, bt, _ = (number / products.change for number in numbers)
-        old = self._features
-        self._features = (
-            FORGETTING * old[0] + aa,
-            FORGETTING * old[1] + ab,
-            FORGETTING * old[2] + bb,
-        )
-        self._targets = (FORGETTING * self._targets[0] + at, FORGETTING * self._targets[1] + bt)
-        self._count = FORGETTING * self._count + 1
-
-    def _solve(self) -> tuple[tuple[float, float], tuple[float, float]]:
-        """The coefficients and their standard deviations."""
-        (aa, ab, bb), (at, bt) = self._features, self._targets
-        determinant = (aa + RIDGE) * (bb + RIDGE) - ab * ab
-        if not self._count or not 0 < determinant < math.inf:
-            return (0.0, 0.0), (math.inf, math.inf)
-        a = ((bb + RIDGE) * at - ab * bt) / determinant
-        b = ((aa + RIDGE) * bt - ab * at) / determinant
-        # |t|² counts 1 at every step, so the weighted sum of these squares is the count.
-        left = self._count - 2 * (a * at + b * bt) + a * a * aa + 2 * a * b * ab + b * b * bb
-        noise = max(left, 0.0) / self._count / determinant
-        return (a, b), (math.sqrt(noise * (bb + RIDGE)), math.sqrt(noise * (aa + RIDGE)))
+    def _absorb(self, feature: float, target: float, change: float) -> None:
+        if change > 0 and math.isfinite(feature / change) and math.isfinite(target / change):
+            self._features = FORGETTING * self._features + feature / change
+            self._targets = FORGETTING * self._targets + target / change
 
 
 def relative(missed: float, square: float) -> float:
@@ -169,11 +142,3 @@ def relative(missed: float, square: float) -> float:
     if square <= 0:
         return 1.0 if missed <= 0 else _WORST
     return min(max(missed, 0.0) / square, _WORST)
-
-
-def products_of(numbers: Sequence[float], place: float | None) -> Products:
-    """Read eight numbers in the order of the attributes; without a `place` the last two mean nothing."""
-    aa, ab, bb, at, bt, tt, ss, st = numbers
-    if place is None:
-        return Products((aa, ab, bb), (at, bt), tt)
-    return Products((aa, ab, bb), (at, bt), tt, (ss, st), place)

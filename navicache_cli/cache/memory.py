@@ -64,7 +64,7 @@ class BranchMemory:
         if isinstance(self.predictor, TaylorSeries):
             return self.predictor.extrapolate(step, history)
         if isinstance(self.predictor, Calibrated):
-            return self.predictor.rebuild(branch, timestep, gap, inputs, history)
+            return self.predictor.rebuild(branch, step, timestep, gap, history)
         return self.predictor.predict(inputs, history[0].inputs, history[0].outputs)
 
     def release(self, branch: int) -> Kept | None:
@@ -77,11 +77,11 @@ class BranchMemory:
             self._branches[branch] = _without_inputs(history[: self._depth])
         return history[0] if history else None
 
-    def study(self, branch: int, timestep: float, inputs: Tensors, outputs: Tensors) -> None:
+    def study(self, branch: int, step: int, timestep: float, outputs: Tensors) -> None:
         """Let the predictor measure what it would have predicted for a computed call; before `keep`."""
         if self._calibrated:
-            history = self._branches.get(branch, [])
-            lesson = self._calibrated.study(branch, timestep, inputs, outputs, history)
+            history = [one for one in self._branches.get(branch, []) if same_layout(one.outputs, outputs)]
+            lesson = self._calibrated.study(branch, step, timestep, outputs, history)
             self._lessons += [lesson] if lesson else []
 
     @property

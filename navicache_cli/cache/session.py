@@ -352,7 +352,7 @@ class Session:
         if self._is_last_step():
             return
         timestep = self.records[-1].timestep
-        self._memory.study(self._branch, timestep, call.inputs, outputs)
+        self._memory.study(self._branch, self._tracker.index, timestep, outputs)
         if by_residual:
             call.inputs = ()
         else:

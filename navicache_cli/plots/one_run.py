@@ -28,8 +28,8 @@ def draw_run(trace: Trace, theme: Theme) -> Figure:
         panels.append((1.7, _ratio))
     if np.isfinite(trace.innovation).any():
         panels.append((1.2, _innovation))
-    if trace.coefficients:
-        panels.append((1.2, _coefficients))
+    if trace.trend is not None:
+        panels.append((1.2, _trend))
     if trace.error_bar is not None and trace.error_bar[1] > 0:
         panels.append((1.2, _foretold))
     heights = [height for height, _ in panels]
@@ -134,18 +134,17 @@ def _innovation(axes: Axes, trace: Trace, theme: Theme) -> None:
     axes.set_ylim(-1.4 * largest or -1, 1.4 * largest or 1)
 
 
-def _coefficients(axes: Axes, trace: Trace, theme: Theme) -> None:
+def _trend(axes: Axes, trace: Trace, theme: Theme) -> None:
     """What the calibrated predictor had learnt before each step, ± 2σ where that is known."""
-    steps = np.arange(len(trace.computed))
-    names = {"input": "of the input's move", "trend": "of the output's trend"}
+    assert trace.trend is not None
+    steps, (value, deviation) = np.arange(len(trace.computed)), trace.trend
+    axes.fill_between(
+        steps, value - 2 * deviation, value + 2 * deviation, color=theme.lines[0], alpha=0.2, linewidth=0
+    )
+    axes.plot(steps, value, color=theme.lines[0], linewidth=1.6)
     axes.axhline(0, color=theme.muted, linewidth=0.9)
-    for (name, (value, deviation)), colour in zip(trace.coefficients.items(), theme.lines, strict=False):
-        axes.fill_between(
-            steps, value - 2 * deviation, value + 2 * deviation, color=colour, alpha=0.2, linewidth=0
-        )
-        axes.plot(steps, value, color=colour, linewidth=1.6, label=names[name])
-    axes.set(title="Coefficients of the predictor, ± 2σ")
-    legend_above(axes, len(names))
+    axes.set(title="Share of the outputs' trend that is followed, ± 2σ")
+    axes.set_ylim(-0.25, 1.75)
 
 
 def _foretold(axes: Axes, trace: Trace, theme: Theme) -> None:

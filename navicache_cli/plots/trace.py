@@ -33,8 +33,8 @@ class Trace:
         ratio: [N] k as estimated before the step.
         low, high: [N] k ± 2σ; multiplicative where the filter works in logarithms.
         innovation: [N] measured ratio minus k.
-        coefficients: what a calibrated predictor had learnt before the step, by name; for each [N] its
-            value and [N] its standard deviation. Empty for other predictors.
+        trend: [N] what a calibrated predictor had learnt before the step, and [N] its standard deviation;
+            None for other predictors.
         foretold: [N] relative error of the final latents as foretold at each step.
         error_bar: the same at the end, and its band: low, error, high; None where nothing was foretold.
         max_error: its bound; None where there is none.
@@ -53,7 +53,7 @@ class Trace:
     low: np.ndarray
     high: np.ndarray
     innovation: np.ndarray
-    coefficients: dict[str, tuple[np.ndarray, np.ndarray]]
+    trend: tuple[np.ndarray, np.ndarray] | None
     foretold: np.ndarray
     error_bar: tuple[float, float, float] | None
     max_error: float | None
@@ -108,7 +108,7 @@ def read_trace(path: Path) -> Trace:
         low=low,
         high=high,
         innovation=columns["innovation"],
-        coefficients=_coefficients(steps, path),
+        trend=_trend(steps, path),
         foretold=_optional(steps, "predicted_error", path),
         error_bar=_error_bar(document["totals"], path),
         max_error=_number(plan.get("max_error")) or None,
@@ -137,14 +137,12 @@ def _error_bar(totals: dict[str, Any], path: Path) -> tuple[float, float, float]
     return float(low), float(error), float(high)
 
 
-def _coefficients(steps: list[dict[str, Any]], path: Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+def _trend(steps: list[dict[str, Any]], path: Path) -> tuple[np.ndarray, np.ndarray] | None:
     fits = [step.get("fit") or {} for step in steps]
     if not any(fits):
-        return {}
-    keys = ("input", "input_deviation", "trend", "trend_deviation")
-    filled = [{key: fit.get(key) for key in keys} for fit in fits]
-    columns = {key: _column(filled, key, path) for key in keys}
-    return {name: (columns[name], columns[f"{name}_deviation"]) for name in ("input", "trend")}
+        return None
+    trend, deviation = (_optional(fits, key, path) for key in ("trend", "trend_deviation"))
+    return trend, deviation
 
 
 def _band(ratio: np.ndarray, variance: np.ndarray, logarithmic: bool) -> tuple[np.ndarray, np.ndarray]:

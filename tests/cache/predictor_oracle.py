@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 
 def dot(a, b):
@@ -18,43 +19,36 @@ def mix(*terms):
     return [sum(f * v[j] for f, v in terms) for j in range(len(terms[0][1]))]
 
 
-def solve(a, b, c, p, q):
-    """The 2 × 2 system [[a, b], [b, c]] z = [p, q], by elimination."""
-    factor = b / a
-    second = (q - factor * p) / (c - factor * b)
-    return (p - b * second) / a, second
+def parabola(t, nodes):
+    """At t, the polynomial through the nodes (t_k, y_k), by Neville's scheme."""
+    row = [(node, node, y) for node, y in nodes]
+    while len(row) > 1:
+        row = [
+            (first, last, mix(((t - last) / (first - last), left), ((first - t) / (first - last), right)))
+            for (first, _, left), (_, last, right) in pairwise(row)
+        ]
+    return row[0][2]
 
 
 class Branch:
-    """One branch's calls, in order. `computed` holds (t, x, y), `lessons` what each computed call taught."""
+    """One branch's calls, in order. `computed` holds (step, t, y), `lessons` what each call taught."""
 
     def __init__(self):
-        self.computed, self.lessons, self.bends = [], [], []
+        self.computed, self.lessons = [], []
         self.run, self.owed, self.parts = [], None, 0
         # How near a decision between predicting and holding came to falling otherwise.
         self.margin = 1.0
 
-    def feature(self, t):
+    def line(self, step):
         """w (y_c − y_p)."""
-        (t_c, _, y_c), older = self.computed[-1], self.computed[-3:-1][::-1]
-        if not older:
-            return [0.0] * len(y_c)
-        far = [one for one in older if abs(t_c - one[0]) * 1.0001 >= 2 * abs(t - t_c)] or older[-1:]
-        w = min(1.0, (t - t_c) / (t_c - far[0][0]))
-        return mix((w, y_c), (-w, far[0][2]))
+        (p, _, y_p), (c, _, y_c) = self.computed[-2:]
+        return mix(((step - c) / (c - p), minus(y_c, y_p)))
 
-    def coefficients(self):
-        if not self.lessons:
-            return 0.0, 0.0
+    def coefficient(self):
         weights = [0.7**age for age in range(len(self.lessons))][::-1]
-        sums = [
-            sum(
-                w * dot(one[a], one[b]) / dot(one["t"], one["t"])
-                for w, one in zip(weights, self.lessons, strict=True)
-            )
-            for a, b in (("d1", "d1"), ("d1", "d2"), ("d2", "d2"), ("d1", "t"), ("d2", "t"))
-        ]
-        return solve(sums[0] + 0.05, sums[1], sums[2] + 0.05, sums[3], sums[4])
+        above = 3 + sum(w * one["across"] for w, one in zip(weights, self.lessons, strict=True))
+        below = 3 + sum(w * one["along"] for w, one in zip(weights, self.lessons, strict=True))
+        return min(max(above / below, 0), 1)
 
     def believed(self, misses, limit):
         """Whether the newest of `misses` and their weighted mean are below the limit."""
@@ -67,18 +61,16 @@ class Branch:
 
     @property
     def uses(self):
-        return self.believed([one["miss"] for one in self.lessons[1:]], 0.9)
+        return self.believed([one["miss"] for one in self.lessons], 1.0)
 
     @property
     def settles(self):
-        return self.believed(self.bends, 0.5)
+        return self.believed([one["bend"] for one in self.lessons], 0.5)
 
-    def skip(self, t, gap, x):
-        _, x_c, y_c = self.computed[-1]
-        y = list(y_c)
+    def skip(self, step, t, gap):
+        y = list(self.computed[-1][2])
         if self.uses:
-            a, b = self.coefficients()
-            y = mix((1, y_c), (a, minus(x, x_c)), (b, self.feature(t)))
+            y = mix((1, y), (self.coefficient(), self.line(step)))
         if not self.settles:
             self.owed = None
         left = self.parts - len(self.run)
@@ -89,28 +81,35 @@ class Branch:
         self.owed = [debt - gap * part for debt, part in zip(self.owed, payment, strict=True)]
         return mix((1, y), (1, payment))
 
-    def compute(self, t, x, y):
-        if self.computed:
-            t_c, x_c, y_c = self.computed[-1]
-            for t_j, gap, predicted in self.run:
-                u = (t_j - t_c) / (t - t_c)
-                missed = mix((gap * (1 - u), y_c), (gap * u, y), (-gap, predicted))
-                self.owed = missed if self.owed is None else mix((1, self.owed), (1, missed))
-            if self.run:
-                self.pace = sum(gap for _, gap, _ in self.run) / len(self.run)
-                self.parts, self.run = len(self.run), []
-            lesson = {"d1": minus(x, x_c), "d2": self.feature(t), "t": minus(y, y_c)}
-            a, b = self.coefficients()
-            left = mix((1, lesson["t"]), (-a, lesson["d1"]), (-b, lesson["d2"]))
-            lesson["miss"] = min(4.0, dot(left, left) / dot(lesson["t"], lesson["t"]))
-            self.lessons.append(lesson)
-            if len(self.computed) > 1:
-                t_p, _, y_p = self.computed[-2]
-                v = (t_c - t_p) / (t - t_p)
-                bend = minus(y_c, mix((1 - v, y_p), (v, y)))
-                change = minus(y_c, y_p)
-                self.bends.append(min(4.0, dot(bend, bend) / dot(change, change)))
-        self.computed.append((t, x, y))
+    def compute(self, step, t, y):
+        known = [(t_k, y_k) for _, t_k, y_k in self.computed[-2:]] + [(t, y)]
+        for t_j, gap, predicted in self.run:
+            missed = mix((gap, parabola(t_j, known)), (-gap, predicted))
+            self.owed = missed if self.owed is None else mix((1, self.owed), (1, missed))
+        if self.run:
+            self.pace = sum(gap for _, gap, _ in self.run) / len(self.run)
+            self.parts, self.run = len(self.run), []
+        if len(self.computed) > 1:
+            self.learn(step, known)
+        self.computed.append((step, t, y))
+
+    def learn(self, step, known):
+        (t_p, y_p), (t_c, y_c), (t, y) = known
+        change, before = minus(y, y_c), minus(y_c, y_p)
+        size = dot(change, change)
+        left = mix((1, change), (-self.coefficient(), self.line(step)))
+        bend = minus(y_c, parabola(t_c, [known[0], known[2]]))
+        v = (t_c - t_p) / (t - t_p)
+        noise = dot(bend, bend) / (1 + v * v + (1 - v) ** 2)
+        w = (step - self.computed[-1][0]) / (self.computed[-1][0] - self.computed[-2][0])
+        self.lessons.append(
+            {
+                "miss": min(4.0, dot(left, left) / size),
+                "bend": min(4.0, dot(bend, bend) / dot(before, before)),
+                "across": w * (dot(before, change) + noise) / size,
+                "along": w * w * max(dot(before, before) - 2 * noise, 0) / size,
+            }
+        )
 
 
 def generate(model, latents, timesteps, combine, branches, computes):
@@ -121,9 +120,9 @@ def generate(model, latents, timesteps, combine, branches, computes):
         for b, twin in enumerate(twins):
             if i in computes:
                 y = model(x, t, b)
-                twin.compute(t, x, y)
+                twin.compute(i, t, y)
             else:
-                y = twin.skip(t, t - timesteps[i - 1], x)
+                y = twin.skip(i, t, t - timesteps[i - 1])
             ys.append(y)
         outputs += ys
         after = timesteps[i + 1] if i + 1 < len(timesteps) else 0.0

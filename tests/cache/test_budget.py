@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from test_forward_site import attached_run, noise
 
 from navicache_cli.cache import Session, make_policy
-from navicache_cli.cache.budget import least_computed
+from navicache_cli.cache.budget import least_computed, most_align_steps
 from navicache_cli.errors import UsageError
 
 
@@ -51,8 +51,22 @@ def test_the_number_of_computed_steps_is_the_one_asked_for(changes, align, share
 @pytest.mark.parametrize("steps", [20, 30, 50, 100])
 @pytest.mark.parametrize("speedup", [1.5, 2.0, 2.5])
 def test_no_run_of_skips_is_much_longer_than_the_others(steps, speedup):
-    gaps = [b - a for a, b in pairwise(computed(on_budget(1 / speedup), [1.0] * steps)[4:])]
-    assert max(gaps) <= 2 * speedup + 2
+    policy = on_budget(1 / speedup, most_align_steps(steps, 1 / speedup))
+    gaps = [b - a for a, b in pairwise(computed(policy, [0.02] * steps))]
+    assert max(gaps) <= 2 * speedup + 1
+
+
+def test_the_last_steps_are_computed_and_the_first_runs_short():
+    chosen = computed(on_budget(0.4), [0.02] * 50)
+    assert chosen[-3:] == [47, 48, 49]
+    assert [b - a for a, b in pairwise(chosen[4:])][:2] == [2, 2]
+
+
+@pytest.mark.parametrize(
+    ("steps", "share", "most"), [(50, 0.4, 5), (50, 1.0, 5), (30, 0.5, 3), (20, 0.4, 2), (4, 0.1, 2)]
+)
+def test_alignment_takes_no_more_than_a_quarter(steps, share, most):
+    assert most_align_steps(steps, share) == most
 
 
 def test_it_computes_where_much_changes():
