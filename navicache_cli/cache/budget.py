@@ -18,6 +18,8 @@ _TAIL = 3
 _GROWTH = 3.0
 # After so many runs of skips the next one may be a step longer.
 _RAMP = 3
+# And until then at most so much shorter than the mean run, in steps, as a share of the steps is left.
+_CAUTION = 1.2
 
 
 def least_computed(total_steps: int, align_steps: int) -> int:
@@ -47,8 +49,8 @@ class Budget:
 
         W + w_i < (W + w_i + F) / (B + 1) − w_i / 2
 
-    and the run is then no longer than max(1 + ⌊R / 3⌋, S' / (B + 1) − 1/2) steps, R the number of runs
-    before it and S' that of steps to skip, those of this run with them.
+    and the run is then no longer than max(1 + ⌊R / 3⌋, S' / (B + 1) + 1/2 − 1.2 S / N) steps, R the number
+    of runs before it and S' that of steps still to skip, those of this run with them.
 
     F is what the later of these steps are expected to weigh: the larger of what they would if each e were
     the mean of those seen, and if each were r (λ_j − λ_{j−1}), λ_j = log(j / (N − j)), r the mean of
@@ -128,7 +130,8 @@ class Budget:
         weight = _weigh(change, self._changed)
         run, runs = self._run + weight, max(left, 0) + 1
         share = max((run + self._expected(index, change)) / runs - weight / 2, 0.0)
-        longest = max(1 + self._runs // _RAMP, (steps + self._run_steps - left) / runs - 0.5)
+        mean = (steps + self._run_steps - left) / runs
+        longest = max(1 + self._runs // _RAMP, mean + 0.5 - _CAUTION * steps / self._total)
         affordable = run < share and self._run_steps + 1 <= longest
         skip = steps > max(left, 0) and (affordable or left <= 0)
         if skip:

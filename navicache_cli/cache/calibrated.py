@@ -102,7 +102,7 @@ class Calibrated:
             self._accounts.pop(branch, None)
             return None
         if (account := self._accounts.get(branch)) is not None:
-            account.settle(timestep, outputs, history)
+            account.settle(timestep, outputs, history[0])
         if len(history) < 2 or timestep == history[1].timestep:
             return None
         last, older = history[:2]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from navicache_cli.cache.predictor import Kept
 from navicache_cli.cache.tensors import Tensors
 
@@ -12,16 +10,16 @@ class Account:
     """The debt of one branch: what its predictions missed, each times the timesteps the sampler took with it.
 
     A sampler moves the latents by about the output times the step in noise level. Once step i is
-    computed, the outputs skipped since c are known better than when they were predicted, by the parabola
-    through y_i, y_c and y_p, p being the step computed before c:
+    computed, the outputs skipped since c are known better than when they were predicted, by interpolation
+    between y_c and y_i:
 
-        owed += Σ_j g_j (ỹ_j − ŷ_j),   ỹ_j = Σ_k L_k(t_j) y_k,   L_k(t) = Π_{m ≠ k} (t − t_m) / (t_k − t_m)
+        owed += Σ_j g_j (ỹ_j − ŷ_j),   ỹ_j = y_c + (t_j − t_c) / (t_i − t_c) · (y_i − y_c)
 
     over the skipped steps j between them, g_j the gap in timesteps before step j. The next run of skips
     pays, in as many equal parts as the run had that the debt is from: its outputs are raised by
     owed / (parts · g), or in proportion less where g is shorter than those gaps were in the mean. What
-    remains stays owed. In the sum over a generation the latents thus move as under a quadrature
-    of the computed outputs, one run late, whatever was predicted; nothing is added to a computed
+    remains stays owed. In the sum over a generation the latents thus move as under the trapezoidal rule
+    through the computed outputs, one run late, whatever was predicted; nothing is added to a computed
     output. All in float32.
     """
 
@@ -60,37 +58,19 @@ class Account:
         self._booked = weighted
         self._run.append((timestep, gap))
 
-    def settle(self, timestep: float, outputs: Tensors, history: Sequence[Kept]) -> None:
-        """The step at `timestep` was computed: `outputs` is y_i, `history` what was kept, c first."""
+    def settle(self, timestep: float, outputs: Tensors, last: Kept) -> None:
+        """The step at `timestep` was computed: `outputs` is y_i, `last` what was kept of step c."""
         if not self._run:
             return
-        known = [(timestep, outputs), *((kept.timestep, kept.outputs) for kept in history[:2])]
-        weights = quadrature_weights([t for t, _ in known], self._run)
-        missed = tuple(-booked for booked in self._booked)
-        for weight, (_, values) in zip(weights, known, strict=True):
-            missed = tuple(sum_ + weight * y.float() for sum_, y in zip(missed, values, strict=True))
+        span = timestep - last.timestep
+        weight = sum(gap for _, gap in self._run)
+        share = sum(gap * (t - last.timestep) for t, gap in self._run) / span if span else 0.0
+        missed = tuple(
+            (weight - share) * y_c.float() + share * y.float() - booked
+            for y, y_c, booked in zip(outputs, last.outputs, self._booked, strict=True)
+        )
         if self.owed:
             missed = tuple(old + new for old, new in zip(self.owed, missed, strict=True))
         self.owed, self._booked = missed, ()
-        self._parts = len(self._run)
-        self._pace = sum(gap for _, gap in self._run) / self._parts
+        self._parts, self._pace = len(self._run), weight / len(self._run)
         self._run = []
-
-
-def quadrature_weights(nodes: Sequence[float], points: Sequence[tuple[float, float]]) -> list[float]:
-    """Σ_j g_j L_k(t_j) for each node k; nodes that repeat an earlier one weigh nothing.
-
-    Args:
-        nodes: where the interpolated function is known.
-        points: t_j and g_j.
-    """
-    distinct = [k for k, node in enumerate(nodes) if node not in nodes[:k]]
-    weights = [0.0] * len(nodes)
-    for t, gap in points:
-        for k in distinct:
-            share = gap
-            for m in distinct:
-                if m != k:
-                    share *= (t - nodes[m]) / (nodes[k] - nodes[m])
-            weights[k] += share
-    return weights

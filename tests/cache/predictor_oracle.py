@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from itertools import pairwise
 
 
 def dot(a, b):
@@ -19,15 +18,10 @@ def mix(*terms):
     return [sum(f * v[j] for f, v in terms) for j in range(len(terms[0][1]))]
 
 
-def parabola(t, nodes):
-    """At t, the polynomial through the nodes (t_k, y_k), by Neville's scheme."""
-    row = [(node, node, y) for node, y in nodes]
-    while len(row) > 1:
-        row = [
-            (first, last, mix(((t - last) / (first - last), left), ((first - t) / (first - last), right)))
-            for (first, _, left), (_, last, right) in pairwise(row)
-        ]
-    return row[0][2]
+def between(t, first, last):
+    """At t, the straight line through two (t_k, y_k)."""
+    u = (t - first[0]) / (last[0] - first[0])
+    return mix((1 - u, first[1]), (u, last[1]))
 
 
 class Branch:
@@ -84,7 +78,7 @@ class Branch:
     def compute(self, step, t, y):
         known = [(t_k, y_k) for _, t_k, y_k in self.computed[-2:]] + [(t, y)]
         for t_j, gap, predicted in self.run:
-            missed = mix((gap, parabola(t_j, known)), (-gap, predicted))
+            missed = mix((gap, between(t_j, *known[-2:])), (-gap, predicted))
             self.owed = missed if self.owed is None else mix((1, self.owed), (1, missed))
         if self.run:
             self.pace = sum(gap for _, gap, _ in self.run) / len(self.run)
@@ -98,7 +92,7 @@ class Branch:
         change, before = minus(y, y_c), minus(y_c, y_p)
         size = dot(change, change)
         left = mix((1, change), (-self.coefficient(), self.line(step)))
-        bend = minus(y_c, parabola(t_c, [known[0], known[2]]))
+        bend = minus(y_c, between(t_c, known[0], known[2]))
         v = (t_c - t_p) / (t - t_p)
         noise = dot(bend, bend) / (1 + v * v + (1 - v) ** 2)
         w = (step - self.computed[-1][0]) / (self.computed[-1][0] - self.computed[-2][0])

@@ -1,0 +1,97 @@
+"""Hold `calibrated` against peers at equal work under other conditions: `python scripts/measure_conditions.py`.
+
+For both solvers, with and without guidance, and 20, 30 and 50 steps, runs `navicache compare` with what can be
+set to a budget without tuning: calibrated, navicache and easycache with `--speedup`, fewer steps, and TaylorSeer
+at the intervals that come nearest. Prints a line a condition and budget: calibrated, and of the others the one
+best in the mean. Typed again, it goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+from itertools import product
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from backends.tiny.evaluate import held_out_scenes
+from backends.tiny.world import describe
+from navicache_cli.compare.settings import BASELINE
+
+BUDGETS = (1.5, 2.0, 2.5)
+NEAR = 0.03  # of all work: what another setting may take more and still count as equal
+SEED = 13  # of the prompts; nothing was tuned on them
+OURS = "calibrated"
+
+
+def settings_at(steps: int) -> dict[str, dict[str, Any]]:
+    """Settings by name; names end in their budget."""
+    found: dict[str, dict[str, Any]] = {}
+    for budget in BUDGETS:
+        end = f"{budget:g}x"
+        found[f"{OURS} {end}"] = {"method": "navicache+calibrated", "speedup": budget}
+        for method in ("navicache", "easycache"):
+            found[f"{method} {end}"] = {"method": method, "speedup": budget}
+        found[f"fewer-steps {end}"] = {"method": "fewer-steps", "steps": round(steps / budget)}
+        for interval in (2, 3, 4):
+            # first + (steps - first) / interval = steps / budget
+            first = round((steps / budget - steps / interval) / (1 - 1 / interval))
+            if first >= 1:
+                options = {"method": "taylorseer", "interval": interval, "align_steps": first}
+                found[f"taylorseer every {interval} {end}"] = options
+    return found
+
+
+def compared(
+    folder: Path, prompts: int, steps: int, options: list[str]
+) -> dict[str, tuple[float, float, float]]:
+    """Run one comparison; by setting its mean compute ratio, mean and worst PSNR."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "settings.yaml").write_text(json.dumps(settings_at(steps), indent=1), "utf-8")
+    lines = [describe(scene) for scene in held_out_scenes(prompts, SEED)]
+    (folder / "prompts.txt").write_text("\n".join(lines) + "\n", "utf-8")
+    where = ["--settings", str(folder / "settings.yaml"), "--prompts", str(folder / "prompts.txt")]
+    command = [sys.executable, "-m", "navicache_cli", "compare", *where, "--steps", str(steps), *options]
+    subprocess.run([*command, "--output-dir", str(folder / "table")], check=True, stdout=subprocess.DEVNULL)
+    cells = json.loads((folder / "table" / "compare.json").read_text("utf-8"))["cells"]
+    found = {}
+    for name in {cell["setting"] for cell in cells} - {BASELINE.name}:
+        mine = [cell for cell in cells if cell["setting"] == name]
+        similar = [cell["psnr"] for cell in mine]
+        found[name] = (fmean(cell["compute_ratio"] for cell in mine), fmean(similar), min(similar))
+    return found
+
+
+def main() -> None:
+    """Run, and print as it goes."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--count", type=int, default=8, help="prompts")
+    parser.add_argument("--output-dir", type=Path, default=Path("conditions"))
+    arguments = parser.parse_args()
+    print("solver, guidance, steps  budget   calibrated (worst)   best of the others (worst)")
+    for solver, guidance, steps in product(("unipc", "dpm++"), ("1", "5"), (20, 30, 50)):
+        folder = arguments.output_dir / f"{solver} {guidance} {steps}"
+        options = ["--solver", solver, "--guidance", guidance]
+        table = compared(folder, arguments.count, steps, options)
+        for budget in BUDGETS:
+            end = f" {budget:g}x"
+            ratio, mean, worst = table[OURS + end]
+            others = {
+                name: row
+                for name, row in table.items()
+                if name.endswith(end) and not name.startswith(OURS) and row[0] <= ratio + NEAR
+            }
+            name, (_, best, low) = max(others.items(), key=lambda one: one[1][1])
+            condition = f"{solver}, {guidance}, {steps}"
+            theirs = f"{name.removesuffix(end)} {best:.1f} ({low:.1f})"
+            print(
+                f"{condition:24} {end:>6}   {mean:.1f} ({worst:.1f})   {theirs}   {mean - best:+.1f}",
+                flush=True,
+            )
+
+
+if __name__ == "__main__":
+    main()
