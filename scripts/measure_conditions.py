@@ -1,9 +1,9 @@
-"""Hold `calibrated` against peers at equal work under other conditions: `python scripts/measure_conditions.py`.
+"""Hold `calibrated` against peers under other conditions: `python scripts/measure_conditions.py`.
 
-For both solvers, with and without guidance, and 20, 30 and 50 steps, runs `navicache compare` with what can be
-set to a budget without tuning: calibrated, navicache and easycache with `--speedup`, fewer steps, and TaylorSeer
-at the intervals that come nearest. Prints a line a condition and budget: calibrated, and of the others the one
-best in the mean. Typed again, it goes on where it stopped.
+For both solvers, with and without guidance, and 20, 30 and 50 steps, runs `navicache compare` with what can
+be set to a budget without tuning: calibrated, navicache and easycache with `--speedup`, fewer steps, and
+TaylorSeer at the intervals that come nearest. Prints a line a condition and budget: calibrated, and of the
+others the one best in the mean. Typed again, it goes on where it stopped.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ BUDGETS = (1.5, 2.0, 2.5)
 NEAR = 0.03  # of all work: what another setting may take more and still count as equal
 SEED = 13  # of the prompts; nothing was tuned on them
 OURS = "calibrated"
+Row = tuple[float, float, float]  # mean compute ratio, mean and worst PSNR
 
 
 def settings_at(steps: int) -> dict[str, dict[str, Any]]:

@@ -30,7 +30,7 @@ class Scale:
 SCALES = {
     "residual": Scale(0.66, 0.33),
     "hold": Scale(0.73, 0.42),
-    "calibrated": Scale(0.27, 0.52),
+    "calibrated": Scale(0.27, 0.55),
 }
 
 
