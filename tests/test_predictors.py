@@ -54,6 +54,8 @@ def test_the_plot_shows_thresholds_and_coefficients(reports):
     invoke("plot", path, "-o", picture)
     drawn = picture.read_text("utf-8")
     assert "set by the budget" in drawn
+    assert "calibrated · 2x" in drawn
+    assert "fast" not in drawn
     assert "trend that is followed" in drawn
 
 

@@ -15,7 +15,7 @@ from ..report import plan_values, read_report
 # This estimator's variance is that of log k (cache/estimator.py); the others' is that of k.
 _LOG_VARIANCE = "dual"
 _LARGEST = 1e12  # of any number: none of these quantities comes near
-HEADING = ("model", "task", "method", "estimator", "mode")
+HEADING = ("model", "task", "method", "estimator", "predictor", "mode", "budget")
 
 
 @dataclass(frozen=True)
@@ -159,9 +159,16 @@ def _settings(plan: dict[str, Any], steps: int) -> dict[str, str]:
     names = [*HEADING, "threshold", "align_steps"]
     if method != "navicache":
         names.remove("estimator")  # the plan names one, but the method has none to choose
+    if plan.get("predictor") == "residual":
+        names.remove("predictor")  # the published one
     if method == "off":
         names = ["model", "task", "method"]
     found = {name: str(plan[name]) for name in names if plan.get(name) is not None}
+    speedup, compute = (_number(plan.get(key)) for key in ("speedup", "compute"))
+    if method != "off" and (speedup or compute):
+        # In the place of what the mode says.
+        found = {name: value for name, value in found.items() if name not in ("mode", "threshold")}
+        found["budget"] = f"{speedup:g}x" if speedup else f"{compute:g} of the steps"
     return {**found, "steps": str(steps)}
 
 
