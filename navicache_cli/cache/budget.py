@@ -8,8 +8,8 @@ from navicache_cli.errors import UsageError
 
 # Weight of the newest step in the running means the rest of the generation is foretold by.
 _FRESH = 0.1
-# Runs of skips share out Σ (e exp(−E))^POWER evenly, see `Budget`.
-POWER = 1 / 3
+# Runs of skips share out Σ (e exp(−E))^(1/3) evenly, see `Budget`.
+_POWER = 1 / 3
 # The most steps to align with: a mode's 10 of 50 would leave half of a budget for the rest.
 _ALIGN = 5
 # So many of the last steps are computed, where the budget is not too small for it.
@@ -115,12 +115,12 @@ class Budget:
 
         Args:
             index: a step that is neither in alignment nor the last.
-            before: E, accumulated before this step; 0 if the one before was computed.
+            before: the gate's error accumulated before this step; 0 if the one before was computed.
             change: e_i, what this step adds to it.
 
         Returns:
-            Whether to skip, and this run's share of the weight in units of E: where W + w_i comes up to its
-            share, E + e_i comes up to the threshold.
+            Whether to skip, and this run's share of the weight in units of that error, which comes up to the
+            threshold where W + w_i comes up to its share; at a computed step no more than the error.
         """
         if not before:
             self._end_run()
@@ -134,12 +134,14 @@ class Budget:
         longest = max(1 + self._runs // _RAMP, mean + 0.5 - _CAUTION * steps / self._total)
         affordable = run < share and self._run_steps + 1 <= longest
         skip = steps > max(left, 0) and (affordable or left <= 0)
+        error = before + change
+        threshold = share * error / run if run else share
         if skip:
             self._run, self._run_steps = run, self._run_steps + 1
-        else:
-            self._end_run()
-            self._spent += 1
-        return skip, share * (before + change) / run if run else share
+            return True, threshold
+        self._end_run()
+        self._spent += 1
+        return False, min(threshold, error)
 
     def _expected(self, index: int, change: float) -> float:
         """F, with the means that this step has a part in."""
@@ -166,5 +168,5 @@ class Budget:
 
 
 def _weigh(change: float, changed: float) -> float:
-    """(e exp(−E))^POWER."""
-    return (change * math.exp(-min(changed, _GROWTH))) ** POWER
+    """(e exp(−E))^(1/3)."""
+    return (change * math.exp(-min(changed, _GROWTH))) ** _POWER
