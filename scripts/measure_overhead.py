@@ -11,11 +11,13 @@ import json
 import statistics
 import time
 from contextlib import nullcontext
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from navicache_cli.cache import ForwardSite, Session, attach, make_policy
+from navicache_cli.cache import ForwardSite, Policy, Session, attach, make_policy
+from navicache_cli.cache.predictors import make_predictor
 
 STEPS = 50
 
@@ -42,18 +44,29 @@ def seconds_a_step(model: nn.Module, session: Session | None, latents: Tensor) -
         return (time.perf_counter() - start) / STEPS
 
 
+def sessions() -> dict[str, Session]:
+    """A new session of every kind that is timed."""
+
+    def gate(threshold: float = 0.0, **options: Any) -> Policy:
+        return make_policy("navicache", threshold=threshold, align_steps=10, **options)
+
+    return {
+        "off": Session(make_policy("off", threshold=0.0, align_steps=10), STEPS),
+        "navicache, nothing skipped": Session(gate(), STEPS),
+        "navicache, all but forced skipped": Session(gate(1e9), STEPS),
+        "calibrated, nothing skipped": Session(gate(), STEPS, make_predictor("calibrated")),
+        "calibrated, half on a budget": Session(gate(compute=0.5), STEPS, make_predictor("calibrated")),
+    }
+
+
 def session_cost(latents: Tensor, runs: int) -> dict[str, float]:
     """Return the median microseconds a step that a session adds, by what it does."""
     model = Scaled()
-    settings = {"off": 0.0, "navicache, nothing skipped": 0.0, "navicache, all but forced skipped": 1e9}
-    differences: dict[str, list[float]] = {name: [] for name in settings}
+    differences: dict[str, list[float]] = {name: [] for name in sessions()}
     for _ in range(runs):
         bare = seconds_a_step(model, None, latents)
-        for name, threshold in settings.items():
-            method = name.split(",")[0]
-            policy = make_policy(method, threshold=threshold, align_steps=10)
-            cost = seconds_a_step(model, Session(policy, STEPS), latents)
-            differences[name].append(1e6 * (cost - bare))
+        for name, session in sessions().items():
+            differences[name].append(1e6 * (seconds_a_step(model, session, latents) - bare))
     return {name: round(statistics.median(found), 1) for name, found in differences.items()}
 
 
