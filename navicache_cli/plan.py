@@ -136,6 +136,11 @@ class Plan:
         """Share of the steps to compute, by `speedup` or `compute`; 0 where neither is asked for."""
         return 1 / self.speedup if self.speedup else self.compute
 
+    @property
+    def pace(self) -> str:
+        """The mode, or the budget in its place, such as 2x."""
+        return f"{1 / self.budget:.3g}x" if self.budget else self.mode
+
     def values(self) -> dict[str, Any]:
         """All options and their values, without provenance."""
         return {key: value for key, value in asdict(self).items() if key != "provenance"}
@@ -341,8 +346,7 @@ def output_path(plan: Plan) -> Path:
             )
         return path
     folder = Path(plan.output_dir).expanduser()
-    pace = f"{1 / plan.budget:.3g}x" if plan.budget else plan.mode
-    stem = f"{plan.model}-{slug(plan.prompt)}-{pace}-{plan.seed}"
+    stem = f"{plan.model}-{slug(plan.prompt)}-{plan.pace}-{plan.seed}"
     path, number = folder / f"{stem}.mp4", 1
     while path.exists() and not plan.overwrite:
         number += 1

@@ -179,3 +179,15 @@ def test_the_page_in_a_browser(batch, browser, width):
     assert "step 4: computed" in page.locator("#grid .readout").first.text_content()
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     page.close()
+
+
+def test_budgets_have_names_of_their_own(tmp_path):
+    (tmp_path / "prompts.txt").write_text("a red circle still\n")
+    steps = ("--steps", "12", "--align-steps", "2", "--output-dir", "out", "-q")
+    for options in (("--speedup", "2"), ("--compute", "0.6")):
+        done = run(tmp_path, "batch", "prompts.txt", *steps, *options)
+        assert done.returncode == 0, done.stderr
+    made = sorted(path.name for path in (tmp_path / "out/videos").iterdir())
+    assert made == [f"0001-a-red-circle-still-navicache-{pace}-0.mp4" for pace in ("1.67x", "2x")]
+    document = json.loads(run(tmp_path, "batch-report", "out", "--json").stdout)
+    assert sorted(one["name"] for one in document["settings"]) == ["navicache 1.67x", "navicache 2x"]

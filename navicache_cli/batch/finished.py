@@ -15,7 +15,9 @@ from .folder import REPORTS, VIDEOS, report_name
 from .names import check_path
 
 # What a setting is; the first two make its name, the others where they differ between settings of one name.
-_OF_A_SETTING = ("method", "mode", "model", "task", "threshold", "align_steps", "estimator", "size", "steps")
+_OF_A_SETTING = (
+    "method", "mode", "model", "task", "threshold", "align_steps", "estimator", "predictor", "size", "steps",
+)  # fmt: skip
 _OF_OFF = ("method", "mode", "model", "task", "size", "steps")
 Options = tuple[tuple[str, str], ...]  # of a setting: names and values
 
@@ -60,7 +62,11 @@ def _read(name: str, report: dict[str, Any]) -> Finished:
     """
     computed = [bool(step["computed"]) for step in report["steps"]]
     values = {**plan_values(report), "steps": len(computed)}
-    keys = _OF_OFF if values["method"] == OFF else _OF_A_SETTING
+    keys: tuple[str, ...] = _OF_OFF if values["method"] == OFF else _OF_A_SETTING
+    if budget := values.get("compute") or 1 / (values.get("speedup") or math.inf):
+        # It stands in the place of a mode and its threshold.
+        values["mode"], keys = f"{1 / budget:.3g}x", tuple(key for key in keys if key != "threshold")
+    values.setdefault("predictor", "residual")
     times, baseline = report["timings_s"], report.get("baseline", {})
     facts = {
         "prompt": str(values["prompt"]),

@@ -218,7 +218,7 @@ def _name(row: Row, template: str, plan: Plan, prompt: str, seed: int, n: int) -
     fields = {"row": f"{row.number:04}", "prompt": prompt, "slug": slug(prompt), "n": n, "seed": seed}
     return make_name(
         template,
-        {**fields, "model": plan.model, "task": plan.task, "mode": plan.mode, "method": plan.method},
+        {**fields, "model": plan.model, "task": plan.task, "mode": plan.pace, "method": plan.method},
         row.where,
     )
 

@@ -174,7 +174,7 @@ def write_summary(summary: Summary, root: Path) -> Path:
 
 
 def name_settings(found: Iterable[Options]) -> dict[Options, str]:
-    """Name settings by method and mode, and by what else differs between those of one method and mode."""
+    """Name settings by method and mode or budget, and by what else differs between those of one such name."""
     groups: dict[str, list[Options]] = {}
     for options in dict.fromkeys(found):
         values = dict(options)

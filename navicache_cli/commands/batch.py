@@ -242,7 +242,7 @@ def _show_plan(items: Iterable[Item], standings: dict[str, Standing], as_json: b
     if as_json:
         rows = [
             {"name": item.name, "state": standings[item.name].value, "prompt": item.prompt, "seed": item.seed,
-             "mode": item.settings.mode, "method": item.settings.method, "from": item.where}
+             "mode": item.settings.pace, "method": item.settings.method, "from": item.where}
             for item in items
         ]  # fmt: skip
         print(json.dumps(rows, indent=1))

@@ -172,7 +172,7 @@ def run_plan(pipeline: Pipeline, plan: Plan, watch: Watch) -> Runs:
     """
     from ..runner import run
 
-    with watch(f"{plan.model} {plan.mode}", plan.steps) as on_step:
+    with watch(f"{plan.model} {plan.pace}", plan.steps) as on_step:
         cached = run(pipeline, plan, on_step=on_step)
     if not plan.baseline:
         return cached, None
@@ -264,7 +264,7 @@ def video_tags(plan: Plan, model: str) -> dict[str, str]:
     return {
         "title": plan.prompt,
         "comment": (
-            f"AI-generated video. Model: {model}. Cache: {plan.method} ({plan.mode}). Seed: {plan.seed}."
+            f"AI-generated video. Model: {model}. Cache: {plan.method} ({plan.pace}). Seed: {plan.seed}."
         ),
         "encoder_software": f"navicache {__version__}",
         "navicache": json.dumps(settings),
