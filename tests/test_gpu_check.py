@@ -58,6 +58,7 @@ def test_measures_and_writes(check, tmp_path):
         assert statistics.median(times[False]) < 0.2 * statistics.median(times[True])
     assert set(found["session_us_a_step"]) == {
         "off", "navicache, nothing skipped", "navicache, all but forced skipped",
+        "calibrated, nothing skipped", "calibrated, half on a budget",
     }  # fmt: skip
     assert len(found["targets"]) == 2 + len(PUBLISHED)
     assert page.count("\n- ") == len(found["targets"])
