@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from .by_name import read_option, settle_size, sizes_in_pixels
-from .cache.budget import most_align_steps
+from .cache.budget import budget_name, most_align_steps, share_of
 from .cache.factory import ESTIMATORS, PREDICTORS
 from .errors import UsageError
 from .methods import check_method, method_layers
@@ -134,12 +134,12 @@ class Plan:
     @property
     def budget(self) -> float:
         """Share of the steps to compute, by `speedup` or `compute`; 0 where neither is asked for."""
-        return 1 / self.speedup if self.speedup else self.compute
+        return share_of(self.speedup, self.compute)
 
     @property
     def pace(self) -> str:
         """The mode, or the budget in its place, such as 2x."""
-        return f"{1 / self.budget:.3g}x" if self.budget else self.mode
+        return budget_name(self.budget) if self.budget else self.mode
 
     def values(self) -> dict[str, Any]:
         """All options and their values, without provenance."""
@@ -246,9 +246,9 @@ def resolve(layers: list[Layer]) -> Plan:
             f"but method {chosen['method'][:40]!r} was asked for ({sources['method']})",
             "drop --method, or choose --mode fast, mid or slow",
         )
-    if (chosen["speedup"] or chosen["compute"]) and sources["align_steps"].startswith(label):
+    share = share_of(chosen["speedup"], chosen["compute"])
+    if share and sources["align_steps"].startswith(label):
         # Alignment is paid from the budget; the modes' 10 of 50 steps would leave half of it for the rest.
-        share = chosen["compute"] or 1 / chosen["speedup"]
         most = most_align_steps(chosen["steps"], share)
         chosen["align_steps"] = min(chosen["align_steps"], most)
         sources["align_steps"] = f"{sources['align_steps']}, at most {most} on this budget"

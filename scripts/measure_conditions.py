@@ -14,14 +14,14 @@ import subprocess
 import sys
 from itertools import product
 from pathlib import Path
-from statistics import fmean
 from typing import Any
+
+from tune_peers import BUDGETS, intervals
 
 from backends.tiny.evaluate import held_out_scenes
 from backends.tiny.world import describe
 from navicache_cli.compare.settings import BASELINE
 
-BUDGETS = (1.5, 2.0, 2.5)
 NEAR = 0.03  # of all work: what another setting may take more and still count as equal
 SEED = 13  # of the prompts; nothing was tuned on them
 OURS = "calibrated"
@@ -37,18 +37,12 @@ def settings_at(steps: int) -> dict[str, dict[str, Any]]:
         for method in ("navicache", "easycache"):
             found[f"{method} {end}"] = {"method": method, "speedup": budget}
         found[f"fewer-steps {end}"] = {"method": "fewer-steps", "steps": round(steps / budget)}
-        for interval in (2, 3, 4):
-            # first + (steps - first) / interval = steps / budget
-            first = round((steps / budget - steps / interval) / (1 - 1 / interval))
-            if first >= 1:
-                options = {"method": "taylorseer", "interval": interval, "align_steps": first}
-                found[f"taylorseer every {interval} {end}"] = options
+        for options in intervals("align_steps", steps, [budget]):
+            found[f"taylorseer every {options['interval']} {end}"] = {"method": "taylorseer", **options}
     return found
 
 
-def compared(
-    folder: Path, prompts: int, steps: int, options: list[str]
-) -> dict[str, tuple[float, float, float]]:
+def compared(folder: Path, prompts: int, steps: int, options: list[str]) -> dict[str, Row]:
     """Run one comparison; by setting its mean compute ratio, mean and worst PSNR."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "settings.yaml").write_text(json.dumps(settings_at(steps), indent=1), "utf-8")
@@ -57,13 +51,12 @@ def compared(
     where = ["--settings", str(folder / "settings.yaml"), "--prompts", str(folder / "prompts.txt")]
     command = [sys.executable, "-m", "navicache_cli", "compare", *where, "--steps", str(steps), *options]
     subprocess.run([*command, "--output-dir", str(folder / "table")], check=True, stdout=subprocess.DEVNULL)
-    cells = json.loads((folder / "table" / "compare.json").read_text("utf-8"))["cells"]
-    found = {}
-    for name in {cell["setting"] for cell in cells} - {BASELINE.name}:
-        mine = [cell for cell in cells if cell["setting"] == name]
-        similar = [cell["psnr"] for cell in mine]
-        found[name] = (fmean(cell["compute_ratio"] for cell in mine), fmean(similar), min(similar))
-    return found
+    document = json.loads((folder / "table" / "compare.json").read_text("utf-8"))
+    return {
+        one["name"]: (one["compute_ratio"], one["psnr"]["mean"], one["psnr"]["worst"])
+        for one in document["settings"]
+        if one["name"] != BASELINE.name
+    }
 
 
 def main() -> None:
@@ -88,10 +81,8 @@ def main() -> None:
             name, (_, best, low) = max(others.items(), key=lambda one: one[1][1])
             condition = f"{solver}, {guidance}, {steps}"
             theirs = f"{name.removesuffix(end)} {best:.1f} ({low:.1f})"
-            print(
-                f"{condition:24} {end:>6}   {mean:.1f} ({worst:.1f})   {theirs}   {mean - best:+.1f}",
-                flush=True,
-            )
+            ours = f"{mean:.1f} ({worst:.1f})"
+            print(f"{condition:24} {end:>6}   {ours}   {theirs}   {mean - best:+.1f}", flush=True)
 
 
 if __name__ == "__main__":

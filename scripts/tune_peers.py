@@ -79,13 +79,15 @@ class Found:
     worst: float
 
 
-def intervals(first: str) -> tuple[dict[str, Any], ...]:
+def intervals(
+    first: str, steps: int = STEPS, speedups: Iterable[float] = SPEEDUPS
+) -> tuple[dict[str, Any], ...]:
     """Every 2nd, 3rd or 4th step after so many `first` ones, near each of the speedups."""
     chosen = []
     for interval in (2, 3, 4):
-        for speedup in SPEEDUPS:
-            # first + (STEPS - first) / interval = STEPS / speedup
-            count = round((STEPS / speedup - STEPS / interval) / (1 - 1 / interval))
+        for speedup in speedups:
+            # first + (steps - first) / interval = steps / speedup
+            count = round((steps / speedup - steps / interval) / (1 - 1 / interval))
             if count >= 1:
                 chosen.append({"interval": interval, first: count})
     return tuple({str(one): one for one in chosen}.values())

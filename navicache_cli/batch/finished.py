@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..cache.budget import budget_name, share_of
 from ..errors import NavicacheError
 from ..presets import OFF
 from ..report import plan_values, read_report
@@ -63,9 +64,9 @@ def _read(name: str, report: dict[str, Any]) -> Finished:
     computed = [bool(step["computed"]) for step in report["steps"]]
     values = {**plan_values(report), "steps": len(computed)}
     keys: tuple[str, ...] = _OF_OFF if values["method"] == OFF else _OF_A_SETTING
-    if budget := values.get("compute") or 1 / (values.get("speedup") or math.inf):
-        # It stands in the place of a mode and its threshold.
-        values["mode"], keys = f"{1 / budget:.3g}x", tuple(key for key in keys if key != "threshold")
+    if share := share_of(values.get("speedup", 0), values.get("compute", 0)):
+        # A budget stands in the place of a mode and its threshold.
+        values["mode"], keys = budget_name(share), tuple(key for key in keys if key != "threshold")
     values.setdefault("predictor", "residual")
     times, baseline = report["timings_s"], report.get("baseline", {})
     facts = {

@@ -27,6 +27,16 @@ def least_computed(total_steps: int, align_steps: int) -> int:
     return min(total_steps, max(align_steps, 2) + 1)
 
 
+def share_of(speedup: float, compute: float) -> float:
+    """The share of steps to compute that a budget asks for by either of the two; 0 where both are."""
+    return 1 / speedup if speedup else compute
+
+
+def budget_name(share: float) -> str:
+    """A budget's share of steps as a speedup, such as 2x."""
+    return f"{1 / share:.3g}x"
+
+
 def most_align_steps(total_steps: int, compute: float) -> int:
     """How many steps to align with at most, where a budget says how many are computed: a quarter, 2 to 5."""
     return max(2, min(_ALIGN, planned_steps(total_steps, compute) // 4))
@@ -94,6 +104,7 @@ class Budget:
         self._run_steps = self._runs = 0
         self._changed = 0.0  # E
         self._means: tuple[float, float] | None = None
+        self._gaps = _log_snr_gaps(total_steps)
         self.planned = planned_steps(total_steps, self.compute) if total_steps else 0
         least = least_computed(total_steps, align_steps)
         if total_steps and self.planned < least:
@@ -145,14 +156,14 @@ class Budget:
 
     def _expected(self, index: int, change: float) -> float:
         """F, with the means that this step has a part in."""
-        rate = change / (self._place(index) - self._place(index - 1))
+        rate = change / self._gaps[index]
         mean, slope = self._means or (change, rate)
         mean, slope = mean + _FRESH * (change - mean), slope + _FRESH * (rate - slope)
         self._means = mean, slope
         even = rising = 0.0
         even_sum = rising_sum = self._changed
         for later in range(index + 1, self._total - self._tail):
-            step = slope * (self._place(later) - self._place(later - 1))
+            step = slope * self._gaps[later]
             even_sum, rising_sum = even_sum + mean, rising_sum + step
             even, rising = even + _weigh(mean, even_sum), rising + _weigh(step, rising_sum)
         return max(even, rising)
@@ -161,10 +172,12 @@ class Budget:
         self._runs += self._run_steps > 0
         self._run, self._run_steps = 0.0, 0
 
-    def _place(self, index: int) -> float:
-        """λ of a step, from the middle of the first one on."""
-        passed = max(index, 0.5)
-        return math.log(passed / (self._total - passed))
+
+def _log_snr_gaps(steps: int) -> list[float]:
+    """λ_i − λ_{i−1} for each step i of N, from the middle of the first one on; 0 for the first."""
+    passed = [max(index, 0.5) for index in range(steps)]
+    places = [math.log(one / (steps - one)) for one in passed]
+    return [here - before for before, here in zip(places[:1] + places, places, strict=False)]
 
 
 def _weigh(change: float, changed: float) -> float:

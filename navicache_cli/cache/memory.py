@@ -80,7 +80,7 @@ class BranchMemory:
     def study(self, branch: int, step: int, timestep: float, outputs: Tensors) -> None:
         """Let the predictor measure what it would have predicted for a computed call; before `keep`."""
         if self._calibrated:
-            history = [one for one in self._branches.get(branch, []) if same_layout(one.outputs, outputs)]
+            history = self._kept_like(branch, outputs)
             lesson = self._calibrated.study(branch, step, timestep, outputs, history)
             self._lessons += [lesson] if lesson else []
 
@@ -105,8 +105,12 @@ class BranchMemory:
 
     def keep(self, branch: int, kept: Kept) -> None:
         """Keep a computed call."""
-        older = [old for old in self._branches.get(branch, []) if same_layout(old.outputs, kept.outputs)]
+        older = self._kept_like(branch, kept.outputs)
         self._branches[branch] = [kept, *_without_inputs(older[: self._depth])]
+
+    def _kept_like(self, branch: int, outputs: Tensors) -> list[Kept]:
+        """What the branch keeps of calls whose outputs were laid out like these."""
+        return [kept for kept in self._branches.get(branch, []) if same_layout(kept.outputs, outputs)]
 
     def computed(self, step: int) -> None:
         """The first branch has computed `step`: what was kept before is stale for the others."""

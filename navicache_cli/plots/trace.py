@@ -163,13 +163,14 @@ def _settings(plan: dict[str, Any], steps: int) -> dict[str, str]:
         names.remove("predictor")  # the published one
     if method == "off":
         names = ["model", "task", "method"]
-    found = {name: str(plan[name]) for name in names if plan.get(name) is not None}
+    budget = {}
     speedup, compute = (_number(plan.get(key)) for key in ("speedup", "compute"))
     if method != "off" and (speedup or compute):
         # In the place of what the mode says.
-        found = {name: value for name, value in found.items() if name not in ("mode", "threshold")}
-        found["budget"] = f"{speedup:g}x" if speedup else f"{compute:g} of the steps"
-    return {**found, "steps": str(steps)}
+        names = [name for name in names if name not in ("mode", "threshold")]
+        budget = {"budget": f"{speedup:g}x" if speedup else f"{compute:g} of the steps"}
+    found = {name: str(plan[name]) for name in names if plan.get(name) is not None}
+    return {**found, **budget, "steps": str(steps)}
 
 
 def _threshold(plan: dict[str, Any]) -> float | None:
