@@ -12,6 +12,7 @@ import secrets
 import shutil
 import signal
 import socket
+import sys
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -200,7 +201,8 @@ def _knock(ray: ModuleType, address: str) -> None:
 def at_most(seconds: float) -> Iterator[None]:
     """Raise `TimeIsUp` in the block after so many seconds; not on Windows, which has no such alarm.
 
-    That, and Ctrl-C, is raised at its end again if it was lost: Ray has callbacks in which exceptions are.
+    That, and Ctrl-C, is raised at its end again if it was lost in a callback: Python only prints what is
+    raised in one of Ray's, in `__del__`, or as a process forks. As nothing is lost, nothing is printed.
     """
     if not hasattr(signal, "setitimer") or threading.current_thread() is not threading.main_thread():
         yield
@@ -211,9 +213,14 @@ def at_most(seconds: float) -> Iterator[None]:
         came.append(KeyboardInterrupt if number == signal.SIGINT else TimeIsUp)
         raise came[-1]
 
+    def tell(lost: Any) -> None:
+        if lost.exc_type not in came:
+            tell_before(lost)
+
     numbers = [signal.SIGALRM]
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # else it is to be ignored, say
         numbers.append(signal.SIGINT)
+    tell_before, sys.unraisablehook = sys.unraisablehook, tell
     before = [signal.signal(number, ring) for number in numbers]
     signal.setitimer(signal.ITIMER_REAL, seconds)
     try:
@@ -225,5 +232,6 @@ def at_most(seconds: float) -> Iterator[None]:
         signal.setitimer(signal.ITIMER_REAL, 0)
         for number, handler in zip(numbers, before, strict=True):
             signal.signal(number, handler)
+        sys.unraisablehook = tell_before
     if came:
         raise came[0]
