@@ -8,6 +8,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .cache.budget import check_budget
 from .cache.factory import GENERAL_METHODS, METHOD_SETTINGS, METHODS, PREDICTED_METHODS, make_policy
 from .errors import UsageError
 from .presets import OFF, Preset, unknown
@@ -86,17 +87,11 @@ def check_method(plan: Plan, preset: Preset) -> None:
 
 def _check_budget(plan: Plan) -> None:
     """Check that a budget stands alone and that the method can keep to one; its range the policy checks."""
-    for option, fits, expected, example in (
-        ("speedup", lambda x: x >= 1, "1 or more", "2"),
-        ("compute", lambda x: 0 < x <= 1, "above 0, at most 1", "0.5"),
-    ):
+    for option in ("speedup", "compute"):
         value, source = getattr(plan, option), plan.provenance[option]
         if value == 0 and source == "default":
             continue
-        if not fits(value):
-            raise UsageError(
-                f"{option} expects {expected}, found {value:g} ({source})", f"--{option} {example}"
-            )
+        check_budget(option, value, source)
         if plan.method not in PREDICTED_METHODS:
             raise UsageError(
                 f"{option} expects method {' or '.join(PREDICTED_METHODS)}, found {plan.method!r} ({source})",

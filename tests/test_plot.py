@@ -11,6 +11,7 @@ import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable
 from pathlib import Path
 
+import imageio.v3 as imageio
 import numpy as np
 import pytest
 
@@ -227,6 +228,25 @@ def test_reports_of_different_settings_are_told_apart(report: Writer) -> None:
         figure = draw_runs(traces, LIGHT)
     assert len(figure.axes) == 1 + 3 + 1
     assert len(figure.axes[-1].lines) == 3
+
+
+def test_budgets_have_one_name_however_asked_for(report: Writer) -> None:
+    traces = [
+        read_trace(report("a", lambda d: option(d, speedup=2))),
+        read_trace(report("b", lambda d: option(d, compute=0.5))),
+        read_trace(report("c", lambda d: option(d, compute=0.4))),
+    ]
+    _, groups = group(traces)
+    assert {label: len(members) for label, members in groups.items()} == {"2x": 2, "2.5x": 1}
+
+
+def test_long_names_are_within_the_picture(report: Writer, tmp_path: Path) -> None:
+    names = [f"tiny-a-red-circle-moving-right-2x-{seed}" for seed in range(2)]
+    invoke("plot", *(report(name) for name in names), "-o", tmp_path / "rows.png")
+    picture = imageio.imread(tmp_path / "rows.png")
+    rows = picture[150:275, :200, :3].min(axis=2)  # the names of the strip's rows
+    assert (rows < 200).any()
+    assert (rows[:, :5] == 255).all(), "free at the left edge"
 
 
 def test_many_reports(report: Writer, tmp_path: Path) -> None:

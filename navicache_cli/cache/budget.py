@@ -22,6 +22,26 @@ _RAMP = 3
 _CAUTION = 1.2
 
 
+def check_budget(option: str, value: float, source: str = "") -> None:
+    """Check that a budget is one.
+
+    Args:
+        option: "speedup" or "compute".
+        value: of that option.
+        source: where the value is from.
+
+    Raises:
+        UsageError: the value is out of range.
+    """
+    fits, expected, example = {
+        "speedup": (value >= 1, "1 or more", "2"),
+        "compute": (0 < value <= 1, "above 0, at most 1", "0.5"),
+    }[option]
+    if not fits:
+        told = f" ({source})" if source else ""
+        raise UsageError(f"{option} expects {expected}, found {value:g}{told}", f"--{option} {example}")
+
+
 def least_computed(total_steps: int, align_steps: int) -> int:
     """The fewest steps a gate can compute: alignment, or two for a first ratio, and the last."""
     return min(total_steps, max(align_steps, 2) + 1)

@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from .. import terminal
+from ..cache.budget import check_budget, share_of
 from ..errors import UsageError
 from ..options import read_number
 from ..replays import Outcome, Recording, choose_settings, play, read_recordings, to_json
@@ -139,13 +140,7 @@ def _numbers(option: str, text: str) -> list[float]:
 def _shares(compute: str, speedup: str) -> list[float]:
     """Budgets as shares of the steps to compute."""
     shares, speedups = _numbers("compute", compute), _numbers("speedup", speedup)
-    for option, numbers, expected, fits in (
-        ("compute", shares, "numbers above 0, at most 1", lambda x: 0 < x <= 1),
-        ("speedup", speedups, "numbers of 1 or more", lambda x: x >= 1),
-    ):
+    for option, numbers in (("compute", shares), ("speedup", speedups)):
         for number in numbers:
-            if not fits(number):
-                raise UsageError(
-                    f"{option} expects {expected}, found {number:g}", f"--{option} {_EXAMPLES[option]}"
-                )
-    return [*shares, *(1 / number for number in speedups)]
+            check_budget(option, number)
+    return [*shares, *(share_of(number, 0) for number in speedups)]

@@ -110,7 +110,8 @@ def new_figure(height: float) -> Figure:
     from matplotlib.layout_engine import ConstrainedLayoutEngine
 
     layout = ConstrainedLayoutEngine(rect=(0, 0, 1, 1 - _HEAD / height), h_pad=0.07, w_pad=0.07)
-    return Figure(figsize=(9, height), layout=layout)
+    # Laid out at the resolution it is saved at: hinted text is not equally wide in proportion at others.
+    return Figure(figsize=(9, height), dpi=_DPI, layout=layout)
 
 
 def head(figure: Figure, title: str, subtitle: str, theme: Theme) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from ..cache.budget import budget_name, share_of
 from ..errors import OutputError
 from ..report import plan_values, read_report
 
@@ -164,11 +165,11 @@ def _settings(plan: dict[str, Any], steps: int) -> dict[str, str]:
     if method == "off":
         names = ["model", "task", "method"]
     budget = {}
-    speedup, compute = (_number(plan.get(key)) for key in ("speedup", "compute"))
+    speedup, compute = (_number(plan.get(key)) or 0.0 for key in ("speedup", "compute"))
     if method != "off" and (speedup or compute):
         # In the place of what the mode says.
         names = [name for name in names if name not in ("mode", "threshold")]
-        budget = {"budget": f"{speedup:g}x" if speedup else f"{compute:g} of the steps"}
+        budget = {"budget": budget_name(share_of(speedup, compute))}
     found = {name: str(plan[name]) for name in names if plan.get(name) is not None}
     return {**found, **budget, "steps": str(steps)}
 
