@@ -1,0 +1,87 @@
+"""Reading files that anybody may have named: regular ones alone, of a bounded size.
+
+A named pipe would block for ever, a device never ends, and a file of a few bytes may be a link to either.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from pathlib import Path
+from typing import BinaryIO
+
+from .errors import UsageError
+
+MOST_TEXT = 64 << 20  # bytes; a file of a hundred thousand prompts has a quarter of that
+
+_KINDS = {
+    stat.S_IFDIR: "a folder",
+    stat.S_IFIFO: "a named pipe",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+    stat.S_IFSOCK: "a socket",
+}
+
+
+def expand_user(path: str | Path) -> Path:
+    """Replace a leading `~` or `~user`.
+
+    Raises:
+        UsageError: there is no such user.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        user = str(path).split("/")[0]
+        raise UsageError(
+            f"expected a user of this machine in {str(path)[:80]!r}, found none named {user[1:][:40]!r}",
+            f"./{path} for a file or folder of that name",
+        ) from None
+
+
+def open_regular(path: Path) -> BinaryIO:
+    """Open a regular file to read bytes from; never waits and never starts on anything else.
+
+    Raises:
+        OSError: it is missing, cannot be opened, or is no regular file; `strerror` says which.
+    """
+    try:
+        # Without O_NONBLOCK, opening a named pipe waits until somebody writes to it.
+        handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    except ValueError as error:  # a null byte in the name
+        raise OSError(errno.EINVAL, str(error), str(path)) from None
+    try:
+        mode = os.fstat(handle).st_mode
+        if not stat.S_ISREG(mode):
+            kind = _KINDS.get(stat.S_IFMT(mode), "no file")
+            raise OSError(errno.EINVAL, f"a regular file was expected, it is {kind}", str(path))
+        return os.fdopen(handle, "rb")
+    except BaseException:
+        os.close(handle)
+        raise
+
+
+def read_bytes(path: Path, most: int = MOST_TEXT) -> bytes:
+    """Read a regular file of at most `most` bytes.
+
+    Raises:
+        OSError: as `open_regular`, or it is larger.
+    """
+    with open_regular(path) as file:
+        data = file.read(most + 1)
+    if len(data) > most:
+        raise OSError(errno.EFBIG, f"at most {most >> 20} MiB were expected, it is larger", str(path))
+    return data
+
+
+def read_utf8(path: Path, most: int = MOST_TEXT) -> str:
+    """Read a regular file as UTF-8 text, with or without a byte order mark.
+
+    Raises:
+        OSError: as `read_bytes`, or it is not UTF-8.
+    """
+    try:
+        return read_bytes(path, most).decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise OSError(errno.EILSEQ, "UTF-8 text was expected, it is something else", str(path)) from None

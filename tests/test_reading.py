@@ -1,0 +1,57 @@
+"""Files that anybody may have named."""
+
+import os
+import socket
+from pathlib import Path
+
+import pytest
+
+from navicache_cli.errors import UsageError
+from navicache_cli.reading import expand_user, open_regular, read_bytes, read_utf8
+
+
+@pytest.mark.parametrize("kind", ["named pipe", "device", "folder", "link to a device", "socket"])
+def test_only_regular_files_are_opened_and_nothing_is_waited_for(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "x"
+    if kind == "named pipe":
+        os.mkfifo(path)
+    elif kind == "device":
+        path = Path("/dev/zero")
+    elif kind == "folder":
+        path.mkdir()
+    elif kind == "link to a device":
+        path.symlink_to("/dev/zero")
+    else:
+        with socket.socket(socket.AF_UNIX) as server:
+            server.bind(str(path))
+    with pytest.raises(OSError) as found:
+        open_regular(path)
+    assert found.value.strerror
+
+
+def test_a_name_with_a_null_byte_is_an_error_of_the_system() -> None:
+    with pytest.raises(OSError, match="null"):
+        open_regular(Path("a\0b"))
+
+
+def test_size_is_bounded(tmp_path: Path) -> None:
+    path = tmp_path / "x"
+    path.write_bytes(bytes(11))
+    assert read_bytes(path, 11) == bytes(11)
+    with pytest.raises(OSError, match="larger"):
+        read_bytes(path, 10)
+
+
+def test_text_is_utf8_with_or_without_a_mark(tmp_path: Path) -> None:
+    path = tmp_path / "x"
+    path.write_text("größer", "utf-8-sig")
+    assert read_utf8(path) == "größer"
+    path.write_bytes(b"\xff\xfe")
+    with pytest.raises(OSError, match="UTF-8"):
+        read_utf8(path)
+
+
+def test_a_user_who_is_not_there_is_named() -> None:
+    with pytest.raises(UsageError, match="nobody-of-that-name"):
+        expand_user("~nobody-of-that-name/x")
+    assert expand_user("~/x") == Path.home() / "x"
