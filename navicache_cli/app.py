@@ -8,18 +8,38 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from . import __version__
-from .errors import InterruptedRunError, NavicacheError, OutputError, UsageError
+from .errors import InterruptedRunError, NavicacheError, UsageError, known_error
+from .files import published
 from .flags import OUTPUT, Switch, Text, generate_options, opt
+from .interruption import exit_code_of, stop_on_signals, stopped_run
 from .shared_options import takes_options_of
+
+
+class Commands(TyperGroup):
+    """The commands. One that is stopped ends with an error that says what there is of its work."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run a command.
+
+        Raises:
+            InterruptedRunError: it was stopped by Ctrl-C or another signal, and said nothing of it itself.
+        """
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            raise stopped_run(published) from None
+
 
 app = typer.Typer(
     name="navicache",
+    cls=Commands,
     help="Video diffusion made faster without training: steps whose output hardly changes are skipped.",
-    epilog="Exit codes: 0 done, 2 wrong option or prompt, 3 model family or package not available, "
-    "4 weights, 5 cache does not fit the model, 6 output or report file, 7 out of GPU memory, "
-    "8 some videos of a batch failed, 130 interrupted.",
+    epilog="Exit codes: 0 done, 1 internal error, 2 wrong option or prompt, 3 model family or package not "
+    "available, 4 weights, 5 cache does not fit the model, 6 output or report file, 7 out of GPU memory, "
+    "8 some videos of a batch failed, 130 interrupted (129, 131, 143 by the signals HUP, QUIT, TERM).",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -66,7 +86,8 @@ def _generate(**options: Any) -> None:
                 "both --prompt and --prompt-file were given, one was expected", "drop one of them"
             )
         options["prompt"] = read_prompt(prompt_file)
-    generate(build_plan(options, assignments or [], config, dict(os.environ)), **show)
+    inputs = [Path(file) for file in (config, prompt_file) if file is not None]
+    generate(build_plan(options, assignments or [], config, dict(os.environ)), inputs=inputs, **show)
 
 
 BATCH = "Batch"
@@ -475,25 +496,21 @@ def _replay(
 
 def main() -> None:
     """Run the program; every error becomes one line, a next step and an exit code."""
+    stop_on_signals()
     try:
-        # Typer turns a KeyboardInterrupt into this code; any other way out is an exception.
         code = app(standalone_mode=False) or 0
-        if code == InterruptedRunError.exit_code:
-            raise InterruptedRunError(
-                "stopped before the video was finished; nothing was written",
-                "run it again: the same seed gives the same video",
-            )
     except NavicacheError as error:
         code = _fail(error)
-    except BrokenPipeError:
-        code = _fail(OutputError("the reader of standard output went away"))
+    except KeyboardInterrupt as stop:  # While an error was shown, say; then that is cut short.
+        code = exit_code_of(stop)
     except Exception as error:
         # Click's own errors (a wrong flag) know how to show themselves and which code to exit with.
         show = getattr(error, "show", None)
         if show is None:
-            raise
-        show()
-        code = getattr(error, "exit_code", UsageError.exit_code)
+            code = _fail(known_error(error))
+        else:
+            show()
+            code = getattr(error, "exit_code", UsageError.exit_code)
     sys.exit(code)
 
 
@@ -507,7 +524,7 @@ def _fail(error: NavicacheError) -> int:
 
     error.message = process_name() + error.message
     show_error(error)
-    return error.exit_code
+    return exit_code_of(error) if isinstance(error, InterruptedRunError) else error.exit_code
 
 
 if __name__ == "__main__":

@@ -5,6 +5,8 @@ Every message says what was expected and what was found; `hint` says what to typ
 
 from __future__ import annotations
 
+import re
+
 
 class NavicacheError(Exception):
     """Base of all errors a user can cause or mend.
@@ -53,7 +55,7 @@ class OutputError(NavicacheError):
 
 
 class OutOfMemoryError(NavicacheError):
-    """The device ran out of memory during generation."""
+    """The device, or the machine, ran out of memory."""
 
     exit_code = 7
 
@@ -73,3 +75,35 @@ class InterruptedRunError(NavicacheError):
 def one_line(error: BaseException, limit: int = 200) -> str:
     """Return what an error of another library says, in one line of at most `limit` characters."""
     return " ".join(str(error).split())[:limit] or type(error).__name__
+
+
+class InternalError(NavicacheError):
+    """A fault of navicache itself: something it did not expect."""
+
+    exit_code = 1
+
+
+# How torch and the system's loader say that memory ran out.
+_OUT_OF_MEMORY = re.compile(
+    "allocate memory|not enough memory|out of memory|failed to map segment|start new thread", re.IGNORECASE
+)
+
+
+def known_error(error: Exception) -> NavicacheError:
+    """Return the documented error for an exception that no code expected."""
+    told = one_line(error, 160)
+    if isinstance(error, MemoryError) or _OUT_OF_MEMORY.search(told):
+        return OutOfMemoryError(
+            f"the memory did not suffice: {told}",
+            "choose a smaller --size or fewer --frames, close other programs, or raise the limit (ulimit -v)",
+        )
+    if isinstance(error, OSError):
+        place = f" ({error.filename})" if error.filename else ""
+        return OutputError(
+            f"the system refused: {error.strerror or told}{place}",
+            "check the path, its permissions and the disk",
+        )
+    return InternalError(
+        f"internal error: {type(error).__name__}: {told}",
+        "report it with what `navicache --debug …` and `navicache doctor --json` print",
+    )

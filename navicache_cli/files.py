@@ -1,43 +1,215 @@
-"""Files: small ones in one move, whether a folder can be written, what a file is by its digest."""
+"""Files written: hidden until they are complete, published together, and never left behind.
+
+What is being written lies beside its place under a hidden name with a token of its own, the *part*, and is
+locked for as long as the process that writes it lives, however that ends. A part that is not locked has no
+owner any more: `sweep` removes it. Process numbers would not do: they come again, and in containers soon.
+"""
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
+import re
+import secrets
+import shutil
+import stat
 import tempfile
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from .errors import OutputError
+from .interruption import uninterrupted
+from .reading import open_regular
+
+try:
+    import fcntl
+except ImportError:  # Windows: parts of killed runs stay, and folders are not locked there.
+    fcntl = None  # type: ignore[assignment]
+
+# What this process has published, oldest first: what is said when it is stopped must be true.
+published: list[Path] = []
+
+MARK = b"navicache"  # stands near the start of every picture, page and document that is made again
+_PART = re.compile(r"\..*\.navicache-[0-9a-f]{16}\.part(\.[a-z0-9]+)?", re.DOTALL)
+_NAME_BYTES = 160  # of a name in that of its part; file systems limit names to 255
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_MEND = "choose a folder you may write to"
 
 
-def write_atomically(path: Path, data: str | bytes) -> None:
-    """Write a file, in place of one of that name; a crash leaves the old one or the new one, whole.
+class TakenError(OutputError):
+    """There is a file of that name already, and it is not to be replaced."""
+
+    def __init__(self, path: Path, hint: str = "--overwrite, or another --output") -> None:
+        super().__init__(f"expected a new file; {path} exists already", hint)
+
+
+def cannot_write(path: Path, error: OSError | ValueError, hint: str = _MEND) -> OutputError:
+    """Return the error for a file or folder that the system does not let us write."""
+    if isinstance(error, OSError) and error.errno in _FULL:
+        reason, hint = "the disk is full, or a quota or size limit was reached", "free some space, or " + hint
+    else:
+        reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
+    return OutputError(f"cannot write {path}: {reason}", hint)
+
+
+def check_new(path: Path, overwrite: bool, inputs: Collection[Path] = ()) -> None:
+    """Find out, before any work, whether `path` can be published.
+
+    Makes its folder, removes what runs that were killed left there, and writes and removes a small nameless
+    file: the only honest test on network disks and for root.
+
+    Args:
+        path: of a file to come.
+        overwrite: whether it may replace a file.
+        inputs: files the same run reads, which are never replaced.
 
     Raises:
+        TakenError: there is a file of that name and not `overwrite`.
+        OutputError: a folder, one of `inputs`, a name too long, no permission, disk full.
+    """
+    try:
+        with suppress(FileNotFoundError):
+            path.lstat()
+            if path.is_dir():
+                raise OutputError(f"expected a file name; {path} is a folder", f"{path / path.name}")
+            if any(one.exists() and path.exists() and path.samefile(one) for one in inputs):
+                raise OutputError(
+                    f"expected a new file; {path} is read by this run itself", "choose another --output"
+                )
+            if not overwrite:
+                raise TakenError(path)
+        probe_folder(path.parent)
+    except (OSError, ValueError) as error:
+        raise cannot_write(path, error, "choose a folder you may write to with --output") from error
+
+
+def check_replaceable(path: Path, overwrite: bool = False) -> None:
+    """Check, before any work, that a picture, page or document that is made again would replace one of ours.
+
+    Args:
+        path: of a file to come, in a folder that may not be there yet.
+        overwrite: whether any file may be replaced.
+
+    Raises:
+        TakenError: there is a file of that name without the word navicache in its first 64 KiB.
+        OutputError: it is a folder, or cannot be read.
+    """
+    try:
+        with suppress(FileNotFoundError):
+            path.lstat()
+            if path.is_dir():
+                raise OutputError(f"expected a file name; {path} is a folder", "rename or remove it")
+            with open_regular(path) as file:
+                ours = MARK in file.read(1 << 16)
+            if not ours and not overwrite:
+                raise TakenError(path, f"rename or remove {path.name}: it was not written by navicache")
+    except (OSError, ValueError) as error:
+        raise cannot_write(path, error) from error
+
+
+@contextmanager
+def part_of(path: Path) -> Iterator[Path]:
+    """Make the hidden file in which `path` comes to be; at the end it is gone, published or not.
+
+    Raises:
+        OSError: the folder cannot be written.
+    """
+    with ExitStack() as stack:
+        with uninterrupted():
+            part, handle = _new_part(path)
+            stack.callback(os.close, handle)
+            stack.callback(_remove, part)
+        yield part
+
+
+def publish(parts: Sequence[tuple[Path, Path]], overwrite: bool) -> None:
+    """Give finished parts their names, all of them or none.
+
+    Args:
+        parts: each a part, complete and synced, and the path it becomes.
+        overwrite: whether they may replace files; those are back if a later one cannot be published.
+
+    Raises:
+        TakenError: there is a file of one of the names and not `overwrite`; nothing was published.
+        OSError: a name cannot be given; nothing was published.
+    """
+    with uninterrupted(), ExitStack() as done, ExitStack() as undo:
+        for part, path in parts:
+            old = _kept(path, done) if overwrite else None
+            _give_name(part, path, overwrite)
+            undo.callback(_take_back, path, old)
+        undo.pop_all()
+        published.extend(path for _, path in parts)
+        for folder in {path.parent for _, path in parts}:
+            with suppress(OSError):  # Folders cannot be synced everywhere, and the files are safe.
+                sync(folder)
+
+
+def write_atomically(path: Path, data: str | bytes, overwrite: bool = True) -> None:
+    """Write a file; a crash leaves what was there or the new one, whole.
+
+    Raises:
+        TakenError: there is a file of that name and not `overwrite`.
         OutputError: it cannot be written; nothing is left of the attempt.
     """
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        with part.open("wb") as file:
-            file.write(data.encode() if isinstance(data, str) else data)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-    except OSError as error:
-        raise OutputError(
-            f"cannot write {path}: {error.strerror}", "free some space or choose --output-dir"
-        ) from None
+        with part_of(path) as part:
+            write_part(part, data)
+            publish([(part, path)], overwrite)
+    except (OSError, ValueError) as error:
+        raise cannot_write(path, error) from None
+
+
+def write_part(part: Path, data: str | bytes) -> None:
+    """Fill a part and put it on the disk.
+
+    Raises:
+        OSError: the disk is full or went away.
+    """
+    with part.open("wb") as file:
+        file.write(data.encode() if isinstance(data, str) else data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def sync(path: Path) -> None:
+    """Put a file or a folder's list of names on the disk.
+
+    Raises:
+        OSError: it cannot be.
+    """
+    handle = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
+    try:
+        os.fsync(handle)
     finally:
-        part.unlink(missing_ok=True)
+        os.close(handle)
+
+
+def sweep(folder: Path) -> None:
+    """Remove the parts in a folder whose owner is gone."""
+    if fcntl is None:
+        return
+    with suppress(OSError), os.scandir(folder) as entries:
+        for part in [Path(entry.path) for entry in entries if _PART.fullmatch(entry.name)]:
+            with suppress(OSError):
+                handle = os.open(part, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK)
+                try:
+                    if stat.S_ISREG(os.fstat(handle).st_mode) and _lock(handle):
+                        part.unlink()
+                finally:
+                    os.close(handle)
 
 
 def probe_folder(folder: Path) -> None:
-    """Make a folder and find out whether it takes a file of one block, which a full disk does not.
+    """Make a folder, sweep it, and find out whether it takes a file of one block, as a full disk does not.
 
     Raises:
         OSError: it does not.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    sweep(folder)
     with tempfile.TemporaryFile(dir=folder) as probe:
         probe.write(bytes(4096))
         probe.flush()
@@ -51,18 +223,162 @@ def prepare_folder(folder: Path, mend: str) -> None:
     """
     try:
         probe_folder(folder)
-    except OSError as error:
-        reason = error.strerror or "it is not a folder"
+    except (OSError, ValueError) as error:
+        reason = (error.strerror if isinstance(error, OSError) else str(error)) or "it is not a folder"
         raise OutputError(f"cannot write in {folder}: {reason}", mend) from None
 
 
+class FolderLock:
+    """Keeps a second run out of a folder of results, for as long as this process lives or until `release`.
+
+    The lock is on a hidden file in the folder, which is removed with it.
+
+    Args:
+        folder: there already.
+        work: what is done there, for the error, such as "comparison".
+        mend: what to do while another run has it.
+
+    Raises:
+        OutputError: another run has it, or the folder cannot be written.
+    """
+
+    def __init__(
+        self, folder: Path, work: str, mend: str = "wait for it, or choose another --output-dir"
+    ) -> None:
+        self._path, self._work = folder / ".navicache.lock", work
+        try:
+            with uninterrupted():
+                self._handle = self._taken()
+        except OSError as error:
+            raise cannot_write(self._path, error, "choose another --output-dir") from None
+        if self._handle is None:
+            raise OutputError(f"another run works on this {work}: {self._path} is locked", mend)
+
+    def check(self) -> None:
+        """Notice that the folder, or the lock in it, was removed or replaced while we worked.
+
+        Raises:
+            OutputError: it was.
+        """
+        if self._handle is not None and not _is_at(self._handle, self._path):
+            raise OutputError(
+                f"expected {self._path.parent} to stay as it was; the {self._work} in it was removed or "
+                "replaced while this run worked",
+                "run the same command again, and leave the folder until it ends",
+            )
+
+    def release(self) -> None:
+        """Let other runs in."""
+        if self._handle is not None:
+            with uninterrupted():
+                if _is_at(self._handle, self._path):
+                    _remove(self._path)
+                os.close(self._handle)
+                self._handle = None
+
+    def __enter__(self) -> FolderLock:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
+
+    def _taken(self) -> int | None:
+        """Open and lock the file; None if another has it."""
+        while True:
+            handle = os.open(self._path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o666)
+            if not _lock(handle):
+                os.close(handle)
+                return None
+            if _is_at(handle, self._path):
+                return handle
+            os.close(handle)  # The run before removed it as we opened it.
+
+
 def sha256_of(path: Path) -> str:
-    """Return a file's digest in hex, or "" where there is no file that can be read."""
+    """Return a file's digest in hex, or "" where there is no regular file that can be read."""
     digest = hashlib.sha256()
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             while block := file.read(1 << 20):
                 digest.update(block)
     except OSError:
         return ""
     return digest.hexdigest()
+
+
+def _new_part(path: Path) -> tuple[Path, int]:
+    """Create a part and lock it; a sweep may take it in between, then another one is made."""
+    while True:
+        part = _hidden(path)
+        handle = os.open(part, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
+        if _lock(handle) and _is_at(handle, part):
+            return part, handle
+        os.close(handle)
+
+
+def _hidden(path: Path) -> Path:
+    """Name a part; it keeps the suffix, by which encoders tell the format."""
+    name = os.fsdecode(os.fsencode(path.name)[:_NAME_BYTES])
+    suffix = path.suffix.lower() if re.fullmatch(r"\.[a-z0-9]{1,8}", path.suffix.lower()) else ""
+    return path.with_name(f".{name}.navicache-{secrets.token_hex(8)}.part{suffix}")
+
+
+def _lock(handle: int) -> bool:
+    """Lock an open file without waiting; False if another has it. True on disks that know no locks."""
+    if fcntl is None:
+        return True
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
+    return True
+
+
+def _is_at(handle: int, path: Path) -> bool:
+    """Whether an open file is still the one of that name."""
+    try:
+        return os.path.samestat(os.fstat(handle), path.lstat())
+    except OSError:
+        return False
+
+
+def _give_name(part: Path, path: Path, overwrite: bool) -> None:
+    if overwrite:
+        os.replace(part, path)
+        return
+    try:
+        os.link(part, path)  # Unlike a rename, it fails if the name was taken in the meantime.
+    except OSError as error:
+        if os.path.lexists(path):
+            raise TakenError(path) from None
+        if error.errno in (*_FULL, errno.ENAMETOOLONG, errno.ENOENT, errno.EROFS):
+            raise
+        os.replace(part, path)  # A disk without hard links: FAT, some network shares.
+
+
+def _kept(path: Path, done: ExitStack) -> Path | None:
+    """Keep the file that is about to be replaced under a second name until all is done."""
+    if not os.path.lexists(path):
+        return None
+    old = _hidden(path)
+    try:
+        os.link(path, old, follow_symlinks=False)
+    except OSError:  # A disk without hard links.
+        shutil.copy2(path, old, follow_symlinks=False)
+    done.callback(_remove, old)
+    return old
+
+
+def _take_back(path: Path, old: Path | None) -> None:
+    with suppress(OSError):
+        if old is None:
+            path.unlink()
+        else:
+            os.replace(old, path)
+
+
+def _remove(path: Path) -> None:
+    with suppress(OSError):
+        path.unlink()

@@ -6,11 +6,9 @@ without loading a model, so that a typing error costs no waiting.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any
 
 from .by_name import read_option, settle_size, sizes_in_pixels
@@ -324,31 +322,3 @@ def check(plan: Plan, preset: Preset) -> None:
             "add --mode off",
         )
     check_method(plan, preset)
-
-
-def slug(text: str, limit: int = 48) -> str:
-    """Turn a prompt into the safe middle of a file name: lower case letters, digits and hyphens."""
-    words = re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
-    return words[:limit].rstrip("-") or "video"
-
-
-def output_path(plan: Plan) -> Path:
-    """Where the video goes: `--output`, or a free name by prompt, mode or budget, and seed.
-
-    Raises:
-        UsageError: `--output` does not end in .mp4.
-    """
-    if plan.output:
-        path = Path(plan.output).expanduser()
-        if path.suffix.lower() != ".mp4":
-            raise UsageError(
-                f"output expects a file ending in .mp4, found {plan.output[-60:]!r}", "--output video.mp4"
-            )
-        return path
-    folder = Path(plan.output_dir).expanduser()
-    stem = f"{plan.model}-{slug(plan.prompt)}-{plan.pace}-{plan.seed}"
-    path, number = folder / f"{stem}.mp4", 1
-    while path.exists() and not plan.overwrite:
-        number += 1
-        path = folder / f"{stem}-{number}.mp4"
-    return path

@@ -7,16 +7,14 @@ hidden name, and renamed at the end.
 
 from __future__ import annotations
 
-import contextlib
 import errno
-import hashlib
 import math
 import os
 import re
 import signal
 import subprocess
 import unicodedata
-import uuid
+from contextlib import ExitStack
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -25,7 +23,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from navicache_cli.errors import OutputError
-from navicache_cli.files import probe_folder
+from navicache_cli.files import cannot_write, check_new, part_of, publish, sha256_of, sync
+from navicache_cli.interruption import uninterrupted
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -41,6 +40,7 @@ _TO_YUV = (
 )
 # Only containers: ffmpeg would also play text files as ANSI art and follow playlists to other files.
 _CONTAINERS = "mov,matroska,webm,avi,gif"
+_ELSEWHERE = "choose a folder you may write to with --output"
 _MADE_BY_MUXER = {"major_brand", "minor_version", "compatible_brands"}
 
 
@@ -75,27 +75,14 @@ def to_uint8(video: Tensor) -> np.ndarray:
     return pixels.byte().permute(1, 2, 3, 0).contiguous().cpu().numpy()
 
 
-def check_writable(path: Path, overwrite: bool = False) -> None:
-    """Find out, before a long generation, whether `write_video` could write `path`.
-
-    Makes the parent folder, and writes and removes a small nameless file in it: the only honest test on
-    network disks and for root.
+def check_video_name(path: Path) -> None:
+    """Check that a video may be called that.
 
     Raises:
-        OutputError: not an .mp4 name, exists already and not `overwrite`, a folder, no permission, disk full.
+        OutputError: it is not an .mp4 name.
     """
     if path.suffix.lower() != ".mp4":
         raise OutputError(f"expected an output name that ends in .mp4; found {path}", f"{path}.mp4")
-    try:
-        with contextlib.suppress(FileNotFoundError):
-            path.lstat()
-            if path.is_dir():
-                raise OutputError(f"expected a file name; {path} is a folder", f"{path / 'video.mp4'}")
-            if not overwrite:
-                raise _exists(path)
-        probe_folder(path.parent)
-    except (OSError, ValueError) as error:
-        raise _cannot_write(path, error) from error
 
 
 def write_video(
@@ -106,44 +93,59 @@ def write_video(
     overwrite: bool = False,
     crf: int = 17,
 ) -> VideoInfo:
-    """Write [F, H, W, 3] uint8 RGB frames as H.264 (yuv420p, faststart) at exactly `fps` frames a second.
+    """Write a video under its name in one move; missing parent folders are made.
+
+    Args:
+        frames, fps, metadata, crf: see `encode_video`.
+        path: ends in .mp4.
+        overwrite: replace a file of that name, which stays as it was until the new one is complete.
+
+    Raises:
+        OutputError: as `encode_video`; another kind of name, or one that is taken. No partial file is left
+            then, nor after KeyboardInterrupt, which passes through.
+    """
+    check_video_name(path)
+    _check_video(frames, fps)
+    check_new(path, overwrite)
+    try:
+        with part_of(path) as part:
+            info = encode_video(frames, part, fps, metadata, path, crf)
+            publish([(part, path)], overwrite)
+    except OSError as error:
+        raise cannot_write(path, error, _ELSEWHERE) from error
+    return info
+
+
+def encode_video(
+    frames: np.ndarray, part: Path, fps: float, metadata: dict[str, str], path: Path, crf: int = 17
+) -> VideoInfo:
+    """Encode [F, H, W, 3] uint8 RGB frames as H.264 (yuv420p, faststart) at exactly `fps` frames a second.
 
     Args:
         frames: even height and width.
-        path: ends in .mp4; missing parent folders are made.
+        part: the file to write, see `files.part_of`; complete and on the disk when this returns.
         fps: up to 3 decimals, or a ratio such as 24000 / 1001.
         metadata: MP4 tags. In keys, anything but letters, digits and `_.-` becomes `_`. In values, control
             characters (line breaks too) become spaces, MAX_TAG_CHARS is the limit, empty ones are left out.
-        overwrite: replace a file of that name, which stays as it was until the new one is complete.
+        path: what the file will be called, for `VideoInfo` and for errors.
         crf: x264's constant rate factor, 0 (largest) to 51; 17 is hard to tell from the frames.
 
     Raises:
-        OutputError: as `check_writable`; odd sizes or another dtype; the disk is full; ffmpeg failed. No
-            partial file is left then, nor after KeyboardInterrupt, which passes through.
+        OutputError: odd sizes or another dtype; the disk is full; ffmpeg failed.
+        OSError: the file cannot be read again.
     """
     rate = _check_video(frames, fps)
-    check_writable(path, overwrite)
     count, height, width, _ = frames.shape
     args = f"-f rawvideo -pix_fmt rgb24 -video_size {width}x{height} -framerate {rate} -i pipe:0"
     args += f" -map 0:v -vf {_TO_YUV} -c:v libx264 -preset medium -crf {crf} -threads 1"
     # Custom tags survive in MP4 only with use_metadata_tags; faststart puts the index before the pictures.
     args += " -fflags +bitexact -flags:v +bitexact -movflags +faststart+use_metadata_tags -f mp4"
-    # Cut, because the file system limits names to 255 bytes; the id keeps two writers apart.
-    part = path.parent / f".{path.name[:40]}.{os.getpid()}-{uuid.uuid4().hex[:8]}.part.mp4"
-    try:
-        command: list[str | bytes] = [*args.split(), *_tags(metadata), _url(part)]
-        code, _, complaint = _ffmpeg(command, frames.tobytes())
-        if code != 0:
-            raise _not_written(path, code, complaint)
-        _sync(part)
-        data = part.read_bytes()
-        _publish(part, path, overwrite)
-    except OSError as error:
-        raise _cannot_write(path, error) from error
-    finally:
-        with contextlib.suppress(OSError):
-            part.unlink()
-    return VideoInfo(path, hashlib.sha256(data).hexdigest(), count, width, height, float(rate), len(data))
+    command: list[str | bytes] = [*args.split(), *_tags(metadata), _url(part)]
+    code, _, complaint = _ffmpeg(command, frames.tobytes())
+    if code != 0:
+        raise _not_written(path, code, complaint)
+    sync(part)
+    return VideoInfo(path, sha256_of(part), count, width, height, float(rate), part.stat().st_size)
 
 
 def read_video(path: Path) -> tuple[np.ndarray, float]:
@@ -222,18 +224,29 @@ def _ffmpeg(args: list[str | bytes], feed: bytes | None = None) -> tuple[int, by
         import imageio_ffmpeg
 
         command = [imageio_ffmpeg.get_ffmpeg_exe(), *options, *args]
-        # A session of its own: Ctrl-C reaches us only, and we end ffmpeg, in that order.
-        process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, start_new_session=True)
     except (ImportError, RuntimeError, OSError) as error:
-        hint = "pip install imageio-ffmpeg, and unset IMAGEIO_FFMPEG_EXE"
-        raise OutputError(f"expected an ffmpeg program; cannot run one: {error}", hint) from error
-    with process:
-        try:
-            output, complaint = process.communicate(feed)  # a broken pipe shows in the exit status
-        except BaseException:
-            process.kill()
-            raise
+        raise _no_ffmpeg(error) from error
+    with ExitStack() as stack:
+        # Not to be stopped before we could end what was started.
+        with uninterrupted():
+            try:
+                # A session of its own: Ctrl-C reaches us only, and we end ffmpeg, in that order.
+                process = subprocess.Popen(
+                    command, stdin=pipe, stdout=pipe, stderr=pipe, start_new_session=True
+                )
+            except OSError as error:
+                raise _no_ffmpeg(error) from error
+            stack.enter_context(process)
+            kill = stack.enter_context(ExitStack())
+            kill.callback(process.kill)
+        output, complaint = process.communicate(feed)  # a broken pipe shows in the exit status
+        kill.pop_all()
     return process.returncode, output, complaint.decode(errors="replace")
+
+
+def _no_ffmpeg(error: Exception) -> OutputError:
+    hint = "pip install imageio-ffmpeg, and unset IMAGEIO_FFMPEG_EXE"
+    return OutputError(f"expected an ffmpeg program; cannot run one: {error}", hint)
 
 
 def _decoded(path: Path, form: str) -> bytes:
@@ -246,51 +259,14 @@ def _decoded(path: Path, form: str) -> bytes:
     return output
 
 
-def _publish(part: Path, path: Path, overwrite: bool) -> None:
-    """Give the finished file its name; without `overwrite` never in place of another file."""
-    if overwrite:
-        os.replace(part, path)
-    else:
-        try:
-            os.link(part, path)  # unlike a rename, fails if the name was taken in the meantime
-        except OSError:  # taken, or a disk without hard links (FAT, some network shares)
-            if os.path.lexists(path):
-                raise _exists(path) from None
-            os.replace(part, path)
-    with contextlib.suppress(OSError):  # folders cannot be synced everywhere, and the file is safe
-        _sync(path.parent)
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
 def _last_line(complaint: str) -> str:
     return (complaint.strip().splitlines() or ["no reason given"])[-1]
-
-
-def _exists(path: Path) -> OutputError:
-    return OutputError(f"expected a new file; {path} exists already", "--overwrite, or another --output")
-
-
-def _cannot_write(path: Path, error: OSError | ValueError) -> OutputError:
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-        hint = "free some space, or choose another disk with --output"
-        return OutputError(
-            f"cannot write {path}: the disk is full, or a quota or size limit was reached", hint
-        )
-    reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-    return OutputError(f"cannot write {path}: {reason}", "choose a folder you may write to with --output")
 
 
 def _not_written(path: Path, code: int, complaint: str) -> OutputError:
     # A file size limit (ulimit -f) ends ffmpeg by a signal, without a word.
     limited = hasattr(signal, "SIGXFSZ") and code == -signal.SIGXFSZ
     if limited or re.search("No space left|quota exceeded|File too large", complaint):
-        return _cannot_write(path, OSError(errno.ENOSPC, complaint))
+        return cannot_write(path, OSError(errno.ENOSPC, complaint), _ELSEWHERE)
     hint = "unset IMAGEIO_FFMPEG_EXE to use the ffmpeg of imageio-ffmpeg"
     return OutputError(f"cannot write {path}: ffmpeg ended with {code}: {_last_line(complaint)}", hint)

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from navicache_cli.commands.generate import build_plan, read_prompt
 from navicache_cli.errors import UsageError
-from navicache_cli.plan import OPTIONS, Layer, environment_layer, output_path, resolve, slug
+from navicache_cli.names import result_places, slug
+from navicache_cli.plan import OPTIONS, Layer, environment_layer, resolve
 from navicache_cli.presets import load_presets, read_yaml
 
 
@@ -142,7 +143,7 @@ def test_a_budget_takes_the_place_of_the_mode():
     assert plan.budget == 0.5
     assert plan.align_steps == 5
     assert plan.provenance["align_steps"] == "preset tiny, at most 5 on this budget"
-    assert output_path(plan).name.endswith("-2x-0.mp4")
+    assert name_of(plan).endswith("-2x-0.mp4")
     assert plan_of(compute="0.4", align_steps="8").align_steps == 8
     assert plan_of(model="hunyuan", compute="0.4").align_steps == 5
     assert plan_of(compute="0.4", steps="20").align_steps == 2
@@ -219,16 +220,37 @@ def test_prompt_files(tmp_path):
         read_prompt(str(tmp_path / "none"))
 
 
+def name_of(plan):
+    return next(result_places(plan))[0].name
+
+
 def test_output_names(tmp_path):
-    plan = plan_of(prompt="../../etc/passwd; rm -rf / red", output_dir=str(tmp_path))
-    path = output_path(plan)
-    assert path.parent == tmp_path
+    asked = {"prompt": "../../etc/passwd; rm -rf / red", "output_dir": str(tmp_path)}
+    plan = plan_of(**asked)
+    path, report = next(result_places(plan))
+    assert path.parent == report.parent == tmp_path
     assert path.name == "tiny-etc-passwd-rm-rf-red-fast-0.mp4"
-    path.touch()
-    assert output_path(plan).name == "tiny-etc-passwd-rm-rf-red-fast-0-2.mp4"
-    assert output_path(plan_of(prompt=plan.prompt, output_dir=str(tmp_path), overwrite=True)) == path
+    report.touch()  # of a name, both must be free
+    assert name_of(plan) == "tiny-etc-passwd-rm-rf-red-fast-0-2.mp4"
+    (tmp_path / "tiny-etc-passwd-rm-rf-red-fast-0-2.mp4").touch()
+    assert name_of(plan) == "tiny-etc-passwd-rm-rf-red-fast-0-3.mp4"
+    assert [place[0] for place in result_places(plan_of(**asked, overwrite=True))] == [path]
     with pytest.raises(UsageError, match=r"ending in \.mp4"):
-        output_path(plan_of(output="video.avi"))
+        name_of(plan_of(output="video.avi"))
+
+
+def test_names_differ_where_settings_differ():
+    others = [
+        {}, {"mode": "slow"}, {"mode": "off"}, {"method": "easycache"}, {"method": "taylorseer"},
+        {"seed": "1"}, {"speedup": "2"}, {"speedup": "2", "predictor": "calibrated"}, {"steps": "30"},
+        {"steps": "31"}, {"guidance": "3"}, {"shift": "3"}, {"solver": "dpm++"}, {"threshold": "0.1"},
+        {"max_error": "0.1"},
+        {"estimator": "dual"}, {"negative_prompt": "blue"}, {"weights": "elsewhere"},
+        {"method": "taylorseer", "interval": "4"},
+    ]  # fmt: skip
+    names = [name_of(plan_of(**options)) for options in others]
+    assert len(set(names)) == len(names), names
+    assert name_of(plan_of(baseline=True, output_dir="videos")) == names[0]
 
 
 @given(st.text())

@@ -24,9 +24,8 @@ def test_only_regular_files_are_opened_and_nothing_is_waited_for(tmp_path: Path,
     else:
         with socket.socket(socket.AF_UNIX) as server:
             server.bind(str(path))
-    with pytest.raises(OSError) as found:
+    with pytest.raises(OSError, match=r"regular file|No such device"):
         open_regular(path)
-    assert found.value.strerror
 
 
 def test_a_name_with_a_null_byte_is_an_error_of_the_system() -> None:

@@ -20,9 +20,9 @@ from hypothesis import strategies as st
 
 from navicache_cli import video
 from navicache_cli.errors import OutputError
+from navicache_cli.files import check_new
 from navicache_cli.video import (
     MAX_TAG_CHARS,
-    check_writable,
     read_metadata,
     read_video,
     to_uint8,
@@ -147,12 +147,12 @@ def test_existing_file_needs_overwrite(tmp_path: Path) -> None:
     path = tmp_path / "out.mp4"
     path.write_bytes(b"precious")
     with pytest.raises(OutputError, match="exists already") as caught:
-        check_writable(path)
+        check_new(path, overwrite=False)
     assert "--overwrite" in caught.value.hint
     with pytest.raises(OutputError, match="exists already"):
         write_video(moving_square(2), path, 16, {})
     assert path.read_bytes() == b"precious"
-    check_writable(path, overwrite=True)
+    check_new(path, overwrite=True)
     assert path.read_bytes() == b"precious"
     write_video(moving_square(2), path, 16, {}, overwrite=True)
     assert os.listdir(tmp_path) == ["out.mp4"]
@@ -164,7 +164,7 @@ def test_a_file_that_appears_meanwhile_is_not_replaced(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, links: bool
 ) -> None:
     path = tmp_path / "out.mp4"
-    monkeypatch.setattr(video, "_sync", lambda part: path.write_bytes(b"precious"))
+    monkeypatch.setattr(video, "sync", lambda part: path.write_bytes(b"precious"))
     if not links:
         monkeypatch.setattr(os, "link", no_links)
     with pytest.raises(OutputError, match="exists already"):
@@ -189,14 +189,15 @@ def test_paths_that_cannot_be_written(tmp_path: Path) -> None:
     for path, message in [
         (tmp_path / "file" / "out.mp4", "cannot write"),
         (tmp_path / "folder.mp4", "is a folder"),
-        (tmp_path / "out.webm", r"ends in \.mp4"),
         (tmp_path / ("x" * 300 + ".mp4"), "File name too long"),
         (tmp_path / "a\0b.mp4", "null"),
         (Path("/proc/navicache/out.mp4"), "cannot write"),
     ]:
         for overwrite in (False, True):
             with pytest.raises(OutputError, match=message):
-                check_writable(path, overwrite)
+                check_new(path, overwrite)
+    with pytest.raises(OutputError, match=r"ends in \.mp4"):
+        write_video(moving_square(2), tmp_path / "out.webm", 16, {})
     assert sorted(os.listdir(tmp_path)) == ["file", "folder.mp4"]
 
 
@@ -204,7 +205,7 @@ def test_paths_that_cannot_be_written(tmp_path: Path) -> None:
 def test_no_permission(tmp_path: Path) -> None:
     tmp_path.chmod(0o500)
     with pytest.raises(OutputError, match="Permission denied"):
-        check_writable(tmp_path / "out.mp4")
+        check_new(tmp_path / "out.mp4", overwrite=False)
     tmp_path.chmod(0o700)
 
 
@@ -230,6 +231,7 @@ import sys
 from pathlib import Path
 import numpy as np
 from navicache_cli.errors import OutputError
+from navicache_cli.files import check_new
 from navicache_cli.video import write_video
 """
 

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UsageError
+from ..names import slug
 from ..options import read_integer
-from ..plan import SEED_LIMIT, Layer, Plan, resolve, slug
+from ..plan import SEED_LIMIT, Layer, Plan, resolve
 from ..presets import OFF
 from .names import check_path, check_template, make_name, same_file
 from .rows import Row

@@ -81,9 +81,8 @@ def make(
     clock = Clock()
     plan = item.plan(folder.videos, replace)
     runs = run_plan(pipeline, plan, watch)
-    report = write_result(
-        plan, pipeline, folder.video(item), folder.report(item), runs, 0.0, clock, list(notes)
-    )
+    place = folder.video(item), folder.report(item)
+    report = write_result(plan, pipeline, [place], runs, 0.0, clock, list(notes))
     totals = report.totals
     return Made(report.output.sha256, totals.steps, totals.skipped_steps, clock())
 

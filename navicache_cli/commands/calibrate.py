@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .. import __version__
-from ..errors import OutputError, UsageError
+from ..errors import UsageError
+from ..files import check_new, write_atomically
 from ..plan import Plan
 
 if TYPE_CHECKING:
@@ -33,14 +33,12 @@ def calibrate(plan: Plan, output: Path, quiet: bool = False) -> None:
     from ..distributed import check_processes, leave_processes, read_launch
     from ..runner import run
 
-    if output.exists() and not plan.overwrite:
-        raise UsageError(
-            f"expected a new file, found {output}", "choose another --output, or add --overwrite"
-        )
     if plan.steps < 2:
         raise UsageError(f"expected at least 2 steps to compare, found {plan.steps}", "--steps 50")
     launch = read_launch()
     check_processes(plan, launch)
+    if launch.first:
+        check_new(output, plan.overwrite)
     backend = get_backend(plan.model)
     for note in backend.check(plan):
         if launch.first and not quiet:
@@ -54,7 +52,8 @@ def calibrate(plan: Plan, output: Path, quiet: bool = False) -> None:
     if not launch.first:
         return
     ratios = ratios_of(done.session)
-    _write(output, {**_facts(plan, pipeline.identity.weights_digest), "ratios": ratios})
+    document = {**_facts(plan, pipeline.identity.weights_digest), "ratios": ratios}
+    write_atomically(output, json.dumps(document, indent=1) + "\n", plan.overwrite)
     if not quiet:
         low, high = min(ratios), max(ratios)
         terminal.stdout.print(f"{len(ratios)} magnitude ratios between {low:.4f} and {high:.4f}")
@@ -76,20 +75,3 @@ def _facts(plan: Plan, weights: str) -> dict[str, Any]:
         "weights": weights,
         **{name: getattr(plan, name) for name in names},
     }
-
-
-def _write(path: Path, document: dict[str, Any]) -> None:
-    """Write in one move.
-
-    Raises:
-        OutputError: the folder cannot be written.
-    """
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_text(json.dumps(document, indent=1) + "\n", "utf-8")
-        part.replace(path)
-    except OSError as error:
-        raise OutputError(f"cannot write {path}: {error.strerror}", "choose another --output") from None
-    finally:
-        part.unlink(missing_ok=True)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,8 @@ from .. import __version__
 from ..cache.factory import METHOD_SETTINGS
 from ..errors import UsageError
 from ..methods import nothing_to_skip
-from ..plan import Layer, Plan, environment_layer, output_path, parse_assignments, resolve
+from ..names import files_read, result_places
+from ..plan import Layer, Plan, environment_layer, parse_assignments, resolve
 from ..presets import OFF, read_yaml
 
 if TYPE_CHECKING:
@@ -83,11 +85,23 @@ def option_layers(
 
 
 def generate(
-    plan: Plan, *, quiet: bool = False, as_json: bool = False, dry_run: bool = False
+    plan: Plan,
+    *,
+    inputs: Collection[Path] = (),
+    quiet: bool = False,
+    as_json: bool = False,
+    dry_run: bool = False,
 ) -> Report | None:
-    """Run a plan and show the result; `dry_run` only shows the plan.
+    """Run a plan and show the result.
 
     Of several processes on one video only the first writes, shows and returns anything.
+
+    Args:
+        plan: what to generate.
+        inputs: files the plan was read from, which no result may replace.
+        quiet: print the video's path alone.
+        as_json: print the report alone.
+        dry_run: only show the plan.
 
     Raises:
         NavicacheError: see the error classes; nothing is left half-written.
@@ -104,16 +118,18 @@ def generate(
 
     from backends.registry import get_backend
 
+    from ..files import check_new
     from ..runner import Clock
-    from ..video import check_writable
 
     clock = Clock()
     quiet = quiet or not launch.first
     backend = get_backend(plan.model)
     notes = check_with_backend(backend, plan)
-    path = output_path(plan)
+    places = result_places(plan)
+    first = next(places)
     if launch.first:
-        check_writable(path, plan.overwrite)
+        for path in first:
+            check_new(path, plan.overwrite, [*inputs, *files_read(plan)])
     if not quiet:
         for note in notes:
             terminal.show_note(note)
@@ -126,7 +142,7 @@ def generate(
     leave_processes()
     if not launch.first:
         return None
-    report = write_result(plan, pipeline, path, path.with_suffix(".json"), runs, load_seconds, clock, notes)
+    report = write_result(plan, pipeline, chain([first], places), runs, load_seconds, clock, notes)
     if as_json:
         print(json.dumps(report.to_json(), indent=1))
     elif quiet:
@@ -183,48 +199,51 @@ def run_plan(pipeline: Pipeline, plan: Plan, watch: Watch) -> Runs:
 def write_result(
     plan: Plan,
     pipeline: Pipeline,
-    path: Path,
-    report_path: Path,
+    places: Iterable[tuple[Path, Path]],
     runs: Runs,
     load_seconds: float,
     clock: Clock,
     notes: list[str],
 ) -> Report:
-    """Write video and report, in this order and each in one move, and return the report."""
-    from ..report import Output, Report, Timings, machine_facts, write_report
+    """Write video and report at the first of the places that is free, and return the report.
+
+    Raises:
+        OutputError: see `produce.publish_result`; nothing is left then.
+    """
+    from ..produce import publish_result
+    from ..report import Output, Report, Timings, machine_facts
     from ..runner import Clock, step_reports, totals
-    from ..video import to_uint8, write_video
+    from ..video import VideoInfo, to_uint8
 
     cached, uncached = runs
     recorder = cached.session.recorder
     recorded = recorder.trajectory if recorder else None
+    compared = None if uncached is None else _compare(cached, uncached)
     writing = Clock()
-    frames = to_uint8(cached.video)
-    info = write_video(
-        frames, path, plan.fps, metadata=video_tags(plan, pipeline.identity.name), overwrite=plan.overwrite
-    )
-    write_seconds = writing()
-    report = Report(
-        plan=plan_document(plan),
-        model=pipeline.identity,
-        machine=machine_facts(),
-        timings_s=Timings(
-            load=load_seconds,
-            text=cached.seconds["text"],
-            denoise=cached.seconds["denoise"],
-            decode=cached.seconds["decode"],
-            write=write_seconds,
-            total=clock(),
-        ),
-        steps=step_reports(cached.session),
-        totals=totals(cached.session),
-        output=Output(str(info.path), info.sha256, info.frames, info.width, info.height, info.fps),
-        baseline=None if uncached is None else _compare(cached, uncached),
-        trajectory=None if recorded is None else recorded.to_json(),
-        notes=tuple(notes),
-    )
-    write_report(report, report_path)
-    return report
+
+    def report_for(info: VideoInfo) -> Report:
+        return Report(
+            plan=plan_document(plan),
+            model=pipeline.identity,
+            machine=machine_facts(),
+            timings_s=Timings(
+                load=load_seconds,
+                text=cached.seconds["text"],
+                denoise=cached.seconds["denoise"],
+                decode=cached.seconds["decode"],
+                write=writing(),
+                total=clock(),
+            ),
+            steps=step_reports(cached.session),
+            totals=totals(cached.session),
+            output=Output(str(info.path), info.sha256, info.frames, info.width, info.height, info.fps),
+            baseline=compared,
+            trajectory=None if recorded is None else recorded.to_json(),
+            notes=tuple(notes),
+        )
+
+    tags = video_tags(plan, pipeline.identity.name)
+    return publish_result(to_uint8(cached.video), plan.fps, tags, report_for, places, plan.overwrite)
 
 
 def _compare(cached: Run, uncached: Run) -> Baseline:

@@ -11,9 +11,10 @@ import numpy as np
 from ..commands.generate import plan_document, video_tags
 from ..errors import BackendError, SiteError, UsageError
 from ..metrics import compare_videos
-from ..report import Baseline, Output, Report, Timings, machine_facts, write_report
+from ..produce import publish_result
+from ..report import Baseline, Output, Report, Timings, machine_facts
 from ..runner import Clock
-from ..video import write_video
+from ..video import VideoInfo
 from .jobs import Job
 from .runners import Outcome, Runner
 from .store import Cell, Fidelity, Store
@@ -122,21 +123,24 @@ def _compared(outcome: Outcome, fidelity: Fidelity | None, baseline: Cell | None
 def _write(job: Job, outcome: Outcome, runner: Runner, store: Store, baseline: Baseline | None) -> Report:
     """Write video and report of a cell, in place of what an interrupted run may have left."""
     writing = Clock()
-    tags = video_tags(job.plan, runner.identity.name)
-    info = write_video(outcome.frames, store.video(job.key), job.plan.fps, metadata=tags, overwrite=True)
-    seconds = {name: outcome.seconds[name] for name in ("text", "denoise", "decode")}
-    seconds["write"] = writing()
-    report = Report(
-        plan=plan_document(job.plan),
-        model=runner.identity,
-        machine=machine_facts(),
-        timings_s=Timings(load=0.0, total=sum(seconds.values()), **seconds),
-        steps=outcome.steps,
-        totals=outcome.totals,
-        # Relative to the comparison, which may be moved.
-        output=Output(f"cells/{info.path.name}", info.sha256, info.frames, info.width, info.height, info.fps),
-        baseline=baseline,
-        notes=(f"a cell of a comparison: {job.setting.name}; the model was loaded once for all",),
-    )
-    write_report(report, store.report(job.key))
-    return report
+
+    def report_for(info: VideoInfo) -> Report:
+        seconds = {name: outcome.seconds[name] for name in ("text", "denoise", "decode")}
+        seconds["write"] = writing()
+        return Report(
+            plan=plan_document(job.plan),
+            model=runner.identity,
+            machine=machine_facts(),
+            timings_s=Timings(load=0.0, total=sum(seconds.values()), **seconds),
+            steps=outcome.steps,
+            totals=outcome.totals,
+            # Relative to the comparison, which may be moved.
+            output=Output(
+                f"cells/{info.path.name}", info.sha256, info.frames, info.width, info.height, info.fps
+            ),
+            baseline=baseline,
+            notes=(f"a cell of a comparison: {job.setting.name}; the model was loaded once for all",),
+        )
+
+    tags, place = video_tags(job.plan, runner.identity.name), (store.video(job.key), store.report(job.key))
+    return publish_result(outcome.frames, job.plan.fps, tags, report_for, [place], overwrite=True)

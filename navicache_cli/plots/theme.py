@@ -6,7 +6,6 @@ Figures are made without pyplot: no window, no state that outlives a call.
 from __future__ import annotations
 
 import io
-import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,7 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import BackendError, OutputError, UsageError
+from ..errors import BackendError, UsageError
+from ..files import check_replaceable, prepare_folder, write_atomically
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -162,22 +162,17 @@ def _settle_layout(figure: Figure) -> None:
 
 
 def save(figure: Figure, path: Path) -> None:
-    """Write a figure as PNG or SVG, by its suffix, in one move; a picture of that name is replaced.
+    """Write a figure as PNG or SVG, by its suffix, in one move; a picture that navicache drew is replaced.
 
     Raises:
+        TakenError: another file has that name.
         OutputError: the file cannot be written.
     """
+    check_replaceable(path)
     form = path.suffix.lower().lstrip(".")
     _settle_layout(figure)
     buffer = io.BytesIO()
-    metadata = {"Date": None} if form == "svg" else None
+    metadata = {"Date": None, "Creator": "navicache"} if form == "svg" else {"Software": "navicache"}
     figure.savefig(buffer, format=form, dpi=_DPI, metadata=metadata)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_bytes(buffer.getvalue())
-        part.replace(path)
-    except OSError as error:
-        raise OutputError(f"cannot write {path}: {error.strerror}", "choose another place with -o") from None
-    finally:
-        part.unlink(missing_ok=True)
+    prepare_folder(path.parent, "choose another place with -o")
+    write_atomically(path, buffer.getvalue())
