@@ -6,14 +6,17 @@ A named pipe would block for ever, a device never ends, and a file of a few byte
 from __future__ import annotations
 
 import errno
+import json
+import math
 import os
 import stat
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from .errors import UsageError
 
 MOST_TEXT = 64 << 20  # bytes; a file of a hundred thousand prompts has a quarter of that
+MOST_LEVELS = 64  # of lists and mappings in one another; documents of this program have eight
 
 _KINDS = {
     stat.S_IFDIR: "a folder",
@@ -85,3 +88,68 @@ def read_utf8(path: Path, most: int = MOST_TEXT) -> str:
         return read_bytes(path, most).decode("utf-8-sig")
     except UnicodeDecodeError:
         raise OSError(errno.EILSEQ, "UTF-8 text was expected, it is something else", str(path)) from None
+
+
+def read_json(path: Path, most: int = MOST_TEXT) -> Any:
+    """Read a file of JSON; see `parse_json`.
+
+    Raises:
+        OSError: as `read_utf8`, or it is no such JSON; `strerror` says which.
+    """
+    try:
+        return parse_json(read_utf8(path, most))
+    except ValueError as error:
+        raise OSError(errno.EILSEQ, str(error), str(path)) from None
+
+
+def parse_json(text: str) -> Any:
+    """Parse JSON in which every number is finite as a float, no key is there twice, and depth is bounded.
+
+    Raises:
+        ValueError: it is none; the message says in one line what was expected and what was found.
+    """
+    try:
+        data = json.loads(
+            text,
+            object_pairs_hook=_unique,
+            parse_int=_integer,
+            parse_float=_number,
+            parse_constant=_number,
+        )
+    except json.JSONDecodeError as error:
+        place = f" (line {error.lineno} column {error.colno})" if "\n" in text else f" (column {error.colno})"
+        raise ValueError(f"JSON was expected, it is none: {error.msg}{place}") from None
+    except RecursionError:
+        raise ValueError(_TOO_DEEP) from None
+    # Whatever walks the document later may recurse.
+    level = [data] if isinstance(data, dict | list) else []
+    for _ in range(MOST_LEVELS):
+        inside = [item.values() if isinstance(item, dict) else item for item in level]
+        level = [child for items in inside for child in items if isinstance(child, dict | list)]
+    if level:
+        raise ValueError(_TOO_DEEP)
+    return data
+
+
+_TOO_DEEP = f"at most {MOST_LEVELS} lists and mappings in one another were expected, it has more"
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):  # one of the values would be lost
+        keys = [key for key, _ in pairs]
+        twice = next(key for key in keys if keys.count(key) > 1)
+        raise ValueError(f"each key was expected once, {twice[:60]!r} is there twice")
+    return found
+
+
+def _integer(digits: str) -> int:
+    _number(digits)
+    return int(digits)
+
+
+def _number(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"finite numbers were expected, {text[:40]} is none")
+    return number
