@@ -12,6 +12,7 @@ import typer
 from . import __version__
 from .errors import InterruptedRunError, NavicacheError, OutputError, UsageError
 from .flags import OUTPUT, Switch, Text, generate_options, opt
+from .reading import expand_user
 from .shared_options import takes_options_of
 
 app = typer.Typer(
@@ -198,7 +199,7 @@ def _batch_report(
     """
     from .commands.batch_report import batch_report
 
-    batch_report(folder.expanduser(), page, as_json)
+    batch_report(expand_user(folder), page, as_json)
 
 
 @app.command("calibrate")
@@ -235,7 +236,7 @@ def _calibrate(
     plan = build_plan(
         {**flags, "overwrite": overwrite, "mode": "off"}, assignments or [], None, dict(os.environ)
     )
-    calibrate(plan, output.expanduser(), quiet)
+    calibrate(plan, expand_user(output), quiet)
 
 
 @app.command("presets")
@@ -387,7 +388,7 @@ def _eval_common(
     """
     from .commands.eval_common import eval_common
 
-    eval_common(a, b, output_dir.expanduser(), lpips, page=page, as_json=as_json)
+    eval_common(a, b, expand_user(output_dir), lpips, page=page, as_json=as_json)
 
 
 @app.command("plot")
@@ -486,7 +487,9 @@ def main() -> None:
     except NavicacheError as error:
         code = _fail(error)
     except BrokenPipeError:
-        code = _fail(OutputError("the reader of standard output went away"))
+        code = _fail(
+            OutputError("the reader of standard output went away", "write to a file instead: > FILE")
+        )
     except Exception as error:
         # Click's own errors (a wrong flag) know how to show themselves and which code to exit with.
         show = getattr(error, "show", None)

@@ -8,6 +8,7 @@ import tempfile
 from pathlib import Path
 
 from .errors import OutputError
+from .reading import open_regular
 
 
 def write_atomically(path: Path, data: str | bytes) -> None:
@@ -60,7 +61,7 @@ def sha256_of(path: Path) -> str:
     """Return a file's digest in hex, or "" where there is no file that can be read."""
     digest = hashlib.sha256()
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             while block := file.read(1 << 20):
                 digest.update(block)
     except OSError:

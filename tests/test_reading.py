@@ -60,7 +60,7 @@ def test_a_user_who_is_not_there_is_named() -> None:
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ("", "JSON was expected"),
+        ("", "it is not JSON"),
         ('{\n"a": ,}', "line 2"),
         ("NaN", "NaN"),
         ("[-Infinity]", "-Infinity"),

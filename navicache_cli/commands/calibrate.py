@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .. import __version__
-from ..errors import OutputError, UsageError
+from ..documents import write_document
+from ..errors import UsageError
+from ..files import prepare_folder
 from ..plan import Plan
 
 if TYPE_CHECKING:
@@ -45,6 +45,8 @@ def calibrate(plan: Plan, output: Path, quiet: bool = False) -> None:
     for note in backend.check(plan):
         if launch.first and not quiet:
             terminal.show_note(note)
+    if launch.first:
+        prepare_folder(output.parent, "choose another --output")
     pipeline = backend.load(plan)
     with terminal.StepProgress(
         f"{plan.model} calibration", plan.steps, quiet or not launch.first
@@ -54,7 +56,7 @@ def calibrate(plan: Plan, output: Path, quiet: bool = False) -> None:
     if not launch.first:
         return
     ratios = ratios_of(done.session)
-    _write(output, {**_facts(plan, pipeline.identity.weights_digest), "ratios": ratios})
+    write_document({**_facts(plan, pipeline.identity.weights_digest), "ratios": ratios}, output)
     if not quiet:
         low, high = min(ratios), max(ratios)
         terminal.stdout.print(f"{len(ratios)} magnitude ratios between {low:.4f} and {high:.4f}")
@@ -76,20 +78,3 @@ def _facts(plan: Plan, weights: str) -> dict[str, Any]:
         "weights": weights,
         **{name: getattr(plan, name) for name in names},
     }
-
-
-def _write(path: Path, document: dict[str, Any]) -> None:
-    """Write in one move.
-
-    Raises:
-        OutputError: the folder cannot be written.
-    """
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_text(json.dumps(document, indent=1) + "\n", "utf-8")
-        part.replace(path)
-    except OSError as error:
-        raise OutputError(f"cannot write {path}: {error.strerror}", "choose another --output") from None
-    finally:
-        part.unlink(missing_ok=True)

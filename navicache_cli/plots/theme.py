@@ -6,7 +6,6 @@ Figures are made without pyplot: no window, no state that outlives a call.
 from __future__ import annotations
 
 import io
-import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import BackendError, OutputError, UsageError
+from ..files import write_atomically
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -172,12 +172,13 @@ def save(figure: Figure, path: Path) -> None:
     buffer = io.BytesIO()
     metadata = {"Date": None} if form == "svg" else None
     figure.savefig(buffer, format=form, dpi=_DPI, metadata=metadata)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_bytes(buffer.getvalue())
-        part.replace(path)
+        write_atomically(path, buffer.getvalue())
     except OSError as error:
-        raise OutputError(f"cannot write {path}: {error.strerror}", "choose another place with -o") from None
-    finally:
-        part.unlink(missing_ok=True)
+        raise OutputError(f"cannot write {path}: {error.strerror}", _ELSEWHERE) from None
+    except OutputError as error:
+        raise OutputError(error.message, _ELSEWHERE) from None
+
+
+_ELSEWHERE = "choose another place with -o"
