@@ -7,22 +7,27 @@ and gives noise.
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import struct
 import zipfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from navicache_cli.reading import expand_user, open_regular, parse_json, read_json
 
 if TYPE_CHECKING:
     from .repositories import Checkout
 
 
+_MOST_LAYERS, _MOST_SIZE = 1000, 1 << 24  # of a model's configuration
+_MOST_HEADER = 100_000_000  # bytes of a safetensors file: the format's own limit
+
+
 def managed_weights(name: str) -> Path:
     """Return where this program keeps the weights `name`, honouring XDG_CACHE_HOME."""
     cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(cache).expanduser() / "navicache" / "weights" / name
+    return expand_user(cache) / "navicache" / "weights" / name
 
 
 def read_mapping(path: Path) -> dict[str, Any]:
@@ -32,12 +37,26 @@ def read_mapping(path: Path) -> dict[str, Any]:
         ValueError: it cannot be read; the message says why.
     """
     try:
-        data = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        raise ValueError(getattr(error, "strerror", None) or "it is not JSON") from None
+        data = read_json(path)
+    except OSError as error:
+        raise ValueError(error.strerror) from None
     if not isinstance(data, dict):
         raise ValueError("it holds no mapping")
     return data
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """Read the configuration of a model, whose numbers decide how much memory it takes.
+
+    Raises:
+        ValueError: it cannot be read, or a number in it is beyond those of any model; the message says why.
+    """
+    config = read_mapping(path)
+    for key, value in config.items():
+        most = _MOST_LAYERS if "layers" in key or "depth" in key else _MOST_SIZE
+        if type(value) is int and abs(value) > most:
+            raise ValueError(f"{key[:40]} {str(value)[:40]} is beyond {most}, which no model has")
+    return config
 
 
 def shard_names(index: Path) -> list[str]:
@@ -57,20 +76,31 @@ def shard_names(index: Path) -> list[str]:
 
 def file_fault(path: Path) -> str:
     """Say what is wrong with a file of weights, or with a folder of small files; "" when nothing is seen."""
-    if not path.exists():
+    try:
+        if path.is_dir():
+            return "" if any(path.iterdir()) else "is empty"
+        with open_regular(path) as file:
+            return _fault_inside(path, file)
+    except FileNotFoundError:
         return "is missing"
-    if path.name.endswith(".index.json"):
-        try:
+    except OSError as error:
+        return f"cannot be read: {error.strerror}"
+
+
+def _fault_inside(path: Path, file: BinaryIO) -> str:
+    size = os.fstat(file.fileno()).st_size
+    try:
+        if path.name.endswith(".index.json"):
             shard_names(path)
-        except ValueError as error:
-            return f"cannot be used: {error}"
+        elif path.name == "config.json":
+            read_config(path)
+    except ValueError as error:
+        return f"cannot be used: {error}"
     if path.suffix == ".safetensors":
-        return "" if _safetensors_size(path) == path.stat().st_size else "is cut short or damaged"
+        return "" if _safetensors_size(file, size) == size else "is cut short or damaged"
     if path.suffix in (".pt", ".pth", ".bin"):
-        return "" if _is_whole_pth(path) else "is cut short or damaged"
-    if path.is_file():
-        return "" if path.stat().st_size else "is empty"
-    return "" if any(path.iterdir()) else "is empty"
+        return "" if _is_whole_pth(file) else "is cut short or damaged"
+    return "" if size else "is empty"
 
 
 def file_faults(folder: Path, files: Iterable[Path]) -> dict[Path, str]:
@@ -116,9 +146,9 @@ def digest_files(folder: Path, files: Iterable[Path], first: bytes = b"") -> str
     for path in files:
         if path.is_dir():
             continue
-        size = path.stat().st_size
-        digest.update(f"{path.relative_to(folder)} {size}\n".encode())
-        with path.open("rb") as file:
+        with open_regular(path) as file:
+            size = os.fstat(file.fileno()).st_size
+            digest.update(f"{path.relative_to(folder)} {size}\n".encode())
             if path.suffix == ".safetensors":
                 digest.update(file.read(struct.unpack("<Q", file.read(8))[0]))
             for sample in range(64):
@@ -131,25 +161,29 @@ def digest_files(folder: Path, files: Iterable[Path], first: bytes = b"") -> str
     return f"sha256-sampled:{digest.hexdigest()}"
 
 
-def _is_whole_pth(path: Path) -> bool:
+def _is_whole_pth(file: BinaryIO) -> bool:
     """Whether a PyTorch file has its end, where a zip archive has its list; old ones, bare pickles, pass."""
-    with path.open("rb") as file:
-        return file.read(1) == b"\x80" or zipfile.is_zipfile(path)
+    if file.read(1) == b"\x80":
+        return True
+    try:
+        with zipfile.ZipFile(file):
+            return True
+    except (zipfile.BadZipFile, NotImplementedError, ValueError, OSError, struct.error):
+        return False
 
 
-def _safetensors_size(path: Path) -> int:
+def _safetensors_size(file: BinaryIO, size: int) -> int:
     """Bytes a safetensors file has according to its header; -1 if it has none.
 
     Source: the format's description, huggingface/safetensors README.md: 8 bytes of header length, the header
     as JSON, then the data that each entry's `data_offsets` point into.
     """
     try:
-        with path.open("rb") as file:
-            (length,) = struct.unpack("<Q", file.read(8))
-            if length > path.stat().st_size:
-                return -1
-            header = json.loads(file.read(length))
+        (length,) = struct.unpack("<Q", file.read(8))
+        if length > min(size, _MOST_HEADER):
+            return -1
+        header = parse_json(file.read(length).decode())
         ends = [entry["data_offsets"][1] for key, entry in header.items() if key != "__metadata__"]
         return 8 + int(length) + int(max(ends, default=0))
-    except (OSError, ValueError, struct.error, KeyError, TypeError, AttributeError):
+    except (ValueError, struct.error, KeyError, TypeError, AttributeError, IndexError):
         return -1

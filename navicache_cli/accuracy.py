@@ -10,6 +10,7 @@ pairs.
 from __future__ import annotations
 
 import csv
+import io
 import math
 import warnings
 from dataclasses import dataclass
@@ -20,12 +21,15 @@ import numpy as np
 from .cache.estimator import DualKalman, Estimator, ScalarKalman, ZeroOrderHold
 from .cache.trajectory import Trajectory
 from .errors import OutputError, UsageError
+from .reading import read_utf8
 
 COLUMNS = ("prompt", "step", "input_rel_l1", "output_rel_l1")
 FIRST_SCORED_STEP = 6  # the steps before are those every cache computes anyway
 ALIGN_STEPS = 5  # as in the presets of models with 30 steps
 POLYNOMIAL_DEGREE = 4  # TeaCache's
 _MOST_STEPS = 10_000  # a filter steps through every gap: a mistyped number should not stall it
+_SMALLEST, _LARGEST = 1e-12, 1e12  # no relative change comes near, and powers of them are still numbers
+_MEND = "mend or remove the line"
 
 
 @dataclass(frozen=True)
@@ -61,22 +65,25 @@ def read_pairs(path: Path) -> list[Pairs]:
     """
     rows: dict[str, list[tuple[int, float, float]]] = {}
     try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file)
-            missing = [column for column in COLUMNS if column not in (reader.fieldnames or ())]
-            if missing:
-                raise OutputError(
-                    f"expected the columns {', '.join(COLUMNS)} in {path}; found no {', '.join(missing)}"
-                )
-            for row in reader:
-                rows.setdefault(row["prompt"] or "", []).append(_row(row, f"{path}, line {reader.line_num}"))
+        reader = csv.DictReader(io.StringIO(read_utf8(path), newline=""))
+        missing = [column for column in COLUMNS if column not in (reader.fieldnames or ())]
+        if missing:
+            raise OutputError(
+                f"expected the columns {', '.join(COLUMNS)} in {path}; found no {', '.join(missing)}",
+                f"name them in its first line: {','.join(COLUMNS)}",
+            )
+        for row in reader:
+            rows.setdefault(row["prompt"] or "", []).append(_row(row, f"{path}, line {reader.line_num}"))
     except OSError as error:
         raise OutputError(f"cannot read {path}: {error.strerror}", "check the path") from None
-    except (UnicodeDecodeError, csv.Error):
-        raise OutputError(f"expected a CSV file in UTF-8; {path} is none", "check the path") from None
+    except csv.Error as error:
+        raise OutputError(f"expected a CSV file; {path} is none: {error}", "check the path") from None
     pairs = [_pairs(prompt, found, path) for prompt, found in rows.items()]
     if not any((run.steps >= FIRST_SCORED_STEP).any() for run in pairs):
-        raise OutputError(f"expected measured pairs from step {FIRST_SCORED_STEP} on in {path}; found none")
+        raise OutputError(
+            f"expected measured pairs from step {FIRST_SCORED_STEP} on in {path}; found none",
+            "measure whole generations; the steps before are those every cache computes",
+        )
     return pairs
 
 
@@ -84,11 +91,12 @@ def _row(row: dict[str, str], place: str) -> tuple[int, float, float]:
     try:
         step, before, after = int(row["step"]), float(row["input_rel_l1"]), float(row["output_rel_l1"])
     except (TypeError, ValueError):
-        raise OutputError(f"expected a step and two numbers at {place}; found others") from None
-    if not (0 <= step < _MOST_STEPS and before > 0 and after > 0 and math.isfinite(before * after)):
+        raise OutputError(f"expected a step and two numbers at {place}; found others", _MEND) from None
+    if not (0 <= step < _MOST_STEPS and all(_SMALLEST < change < _LARGEST for change in (before, after))):
         raise OutputError(
-            f"expected a step below {_MOST_STEPS} and two positive changes at {place}; "
-            f"found {step}, {before:g}, {after:g}"
+            f"expected a step below {_MOST_STEPS} and two positive changes, {_SMALLEST:g} to {_LARGEST:g} "
+            f"at {place}; found {str(step)[:20]}, {before:g}, {after:g}",
+            _MEND,
         )
     return step, before, after
 
@@ -97,7 +105,8 @@ def _pairs(prompt: str, rows: list[tuple[int, float, float]], path: Path) -> Pai
     steps, inputs, outputs = (np.array(column) for column in zip(*rows, strict=True))
     if (np.diff(steps) <= 0).any():
         raise OutputError(
-            f"expected each prompt's steps in rising order in {path}; found others for {prompt!r}"
+            f"expected each prompt's steps in rising order in {path}; found others for {prompt[:60]!r}",
+            "sort its lines, and give each generation a prompt of its own",
         )
     return Pairs(prompt, steps, inputs, outputs)
 

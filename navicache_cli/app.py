@@ -15,6 +15,7 @@ from .errors import InterruptedRunError, NavicacheError, UsageError, known_error
 from .files import published
 from .flags import OUTPUT, Switch, Text, generate_options, opt
 from .interruption import exit_code_of, stop_on_signals, stopped_run
+from .reading import expand_user
 from .shared_options import takes_options_of
 
 
@@ -219,7 +220,7 @@ def _batch_report(
     """
     from .commands.batch_report import batch_report
 
-    batch_report(folder.expanduser(), page, as_json)
+    batch_report(expand_user(folder), page, as_json)
 
 
 @app.command("calibrate")
@@ -256,7 +257,7 @@ def _calibrate(
     plan = build_plan(
         {**flags, "overwrite": overwrite, "mode": "off"}, assignments or [], None, dict(os.environ)
     )
-    calibrate(plan, output.expanduser(), quiet)
+    calibrate(plan, expand_user(output), quiet)
 
 
 @app.command("presets")
@@ -408,7 +409,7 @@ def _eval_common(
     """
     from .commands.eval_common import eval_common
 
-    eval_common(a, b, output_dir.expanduser(), lpips, page=page, as_json=as_json)
+    eval_common(a, b, expand_user(output_dir), lpips, page=page, as_json=as_json)
 
 
 @app.command("plot")

@@ -13,15 +13,20 @@ class NavicacheError(Exception):
 
     Args:
         message: one line: what was expected, what was found.
-        hint: one line: what to type or change next.
+        hint: one line: what to type or change next; never empty.
     """
 
     exit_code = 1
 
-    def __init__(self, message: str, hint: str = "") -> None:
-        super().__init__(message)
+    def __init__(self, message: str, hint: str) -> None:
+        super().__init__(
+            message, hint
+        )  # Both, as an error that another process raised is made again of them.
         self.message = message
         self.hint = hint
+
+    def __str__(self) -> str:
+        return self.message
 
 
 class UsageError(NavicacheError):

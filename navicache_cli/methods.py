@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from importlib.resources import files
 from pathlib import Path
@@ -12,6 +11,7 @@ from .cache.budget import check_budget
 from .cache.factory import GENERAL_METHODS, METHOD_SETTINGS, METHODS, PREDICTED_METHODS, make_policy
 from .errors import UsageError
 from .presets import OFF, Preset, unknown
+from .reading import expand_user, read_json
 
 if TYPE_CHECKING:
     from .cache.policy import Policy
@@ -183,7 +183,7 @@ def _ratios(plan: Plan) -> list[float]:
             "then name the file with --set ratios=FILE.json",
         )
     if plan.ratios.endswith(".json"):
-        return read_ratios(Path(plan.ratios).expanduser(), plan.model)
+        return read_ratios(expand_user(plan.ratios), plan.model)
     shipped = {
         entry.name.removeprefix(SHIPPED_RATIOS).removesuffix(".json"): entry
         for entry in files("presets").iterdir()
@@ -204,14 +204,9 @@ def read_ratios(path: Path, model: str) -> list[float]:
     """
     hint = f"measure them: navicache calibrate --model {model}"
     try:
-        if path.stat().st_size > MAX_RATIO_FILE_BYTES:
-            raise UsageError(
-                f"expected a small file of magnitude ratios, found {path} larger than 1 MB", hint
-            )
-        document = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or "it is not JSON"
-        raise UsageError(f"cannot read the magnitude ratios {path}: {reason}", hint) from None
+        document = read_json(path, MAX_RATIO_FILE_BYTES)
+    except OSError as error:
+        raise UsageError(f"cannot read the magnitude ratios {path}: {error.strerror}", hint) from None
     ratios = document.get("ratios") if isinstance(document, dict) else None
     numbers = isinstance(ratios, list) and all(
         isinstance(ratio, int | float) and not isinstance(ratio, bool) for ratio in ratios

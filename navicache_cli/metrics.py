@@ -81,16 +81,25 @@ def _check(a: np.ndarray, b: np.ndarray, data_range: float | None, smallest: int
             "generate both with the same --size and --frames",
         )
     if a.ndim != 4 or a.shape[3] != 3 or 0 in a.shape:
-        raise UsageError(f"expected frames of shape [frames, height, width, 3]; found {list(a.shape)}")
+        raise UsageError(
+            f"expected frames of shape [frames, height, width, 3]; found {list(a.shape)}",
+            "give both as arrays of RGB frames, as read_video returns them",
+        )
     if min(a.shape[1:3]) < smallest:
         raise UsageError(
-            f"expected frames of at least {smallest}x{smallest}; found {a.shape[2]}x{a.shape[1]}"
+            f"expected frames of at least {smallest}x{smallest}; found {a.shape[2]}x{a.shape[1]}",
+            "compare larger videos: SSIM's window has to fit into a frame",
         )
     if data_range is None and (a.dtype != np.uint8 or b.dtype != np.uint8):
-        raise UsageError(f"expected uint8 frames, or a data_range; found {a.dtype} and {b.dtype} without one")
+        raise UsageError(
+            f"expected uint8 frames, or a data_range; found {a.dtype} and {b.dtype} without one",
+            "pass data_range=1.0 for pixels in [0, 1]",
+        )
     span = 255.0 if data_range is None else float(data_range)
     if not (span > 0 and math.isfinite(span)):
-        raise UsageError(f"expected a positive data_range; found {data_range}")
+        raise UsageError(
+            f"expected a positive data_range; found {data_range}", "pass data_range=1.0 for pixels in [0, 1]"
+        )
     return span
 
 

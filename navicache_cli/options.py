@@ -7,22 +7,35 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+WHOLE_LIMIT = 2**63
+
 
 def read_text(value: Any) -> str:
     """Read any single value as text; nothing is ""."""
     if isinstance(value, (dict, list)):
         raise ValueError("text")
-    return "" if value is None else str(value)
+    text = "" if value is None else str(value)
+    # What files can hold and no program can be given: a null character, half a character of a pair.
+    if "\0" in text or _HALF.search(text):
+        raise ValueError("text of whole characters, none of them null")
+    return text
+
+
+# Of bytes that are no UTF-8, such as in a file's name, Python makes U+DC80 to U+DCFF, and bytes again.
+_HALF = re.compile("[\ud800-\udc7f\udd00-\udfff]")
 
 
 def read_integer(value: Any) -> int:
-    """Read a whole number; True is none."""
-    if isinstance(value, bool) or (isinstance(value, float) and value != int(value)):
+    """Read a whole number of 64 bits; True is none."""
+    if isinstance(value, bool) or (isinstance(value, float) and not value.is_integer()):
         raise ValueError("a whole number")
     try:
-        return int(value)
-    except (TypeError, ValueError, OverflowError):
+        number = int(value)
+    except (TypeError, ValueError):
         raise ValueError("a whole number") from None
+    if not -WHOLE_LIMIT <= number < WHOLE_LIMIT:
+        raise ValueError("a 64-bit whole number")
+    return number
 
 
 def read_number(value: Any) -> float:
@@ -31,6 +44,8 @@ def read_number(value: Any) -> float:
         number = float(value)
     except (TypeError, ValueError):
         raise ValueError("a number") from None
+    except OverflowError:  # 400 digits
+        number = math.inf
     if isinstance(value, bool) or not math.isfinite(number):
         raise ValueError("a finite number")
     return number

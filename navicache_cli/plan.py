@@ -6,6 +6,7 @@ without loading a model, so that a typing error costs no waiting.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
@@ -30,7 +31,7 @@ from .options import (
 from .presets import OFF, Preset, preset_for, unknown
 
 MAX_PROMPT_CHARACTERS = 20_000
-SEED_LIMIT = 2**63
+_NO_UTF8 = re.compile("[\udc80-\udcff]")  # bytes on the command line that are none
 
 
 @dataclass(frozen=True)
@@ -199,17 +200,16 @@ def resolve(layers: list[Layer]) -> Plan:
             try:
                 chosen[key] = read_option(preset, key, value)
             except ValueError as error:
-                name = key.replace("_", "-")
-                raise UsageError(
-                    f"{name} expects {error}, found {str(value)[:60]!r} ({layer.source(key)})",
-                    f"set it with --{name}",
-                ) from None
+                raise _unfit(key, value, error, layer) from None
             sources[key] = layer.source(key)
 
     def pick(key: str, default: str) -> str:
         picked = default
         for layer in layers:
-            picked = read_text(layer.values.get(key, picked))
+            try:
+                picked = read_text(layer.values.get(key, picked))
+            except ValueError as error:
+                raise _unfit(key, layer.values[key], error, layer) from None
         return picked
 
     preset = preset_for(pick("model", BUILT_IN["model"]))
@@ -261,6 +261,14 @@ def resolve(layers: list[Layer]) -> Plan:
     return plan
 
 
+def _unfit(option: str, value: object, error: ValueError, layer: Layer) -> UsageError:
+    """The error for a value that an option's reader refused."""
+    name = option.replace("_", "-")
+    return UsageError(
+        f"{name} expects {error}, found {str(value)[:60]!r} ({layer.source(option)})", f"set it with --{name}"
+    )
+
+
 def check(plan: Plan, preset: Preset) -> None:
     """Check a plan against its preset and against common sense.
 
@@ -283,8 +291,9 @@ def check(plan: Plan, preset: Preset) -> None:
         raise UsageError(unknown("predictor", plan.predictor, PREDICTORS), "set it with --predictor")
     expect(len(plan.prompt) <= MAX_PROMPT_CHARACTERS, "prompt", f"at most {MAX_PROMPT_CHARACTERS} characters")
     expect(bool(plan.prompt.strip()), "prompt", "some words")
+    for option in ("prompt", "negative_prompt"):
+        expect(not _NO_UTF8.search(getattr(plan, option)), option, "UTF-8 text", "save or type it as UTF-8")
     expect(1 <= plan.steps <= 1000, "steps", "1 to 1000")
-    expect(-SEED_LIMIT <= plan.seed < SEED_LIMIT, "seed", "a 64-bit whole number")
     expect(plan.frames >= 1, "frames", "1 or more")
     if preset.frame_rule == "4n+1":
         near = max(1, 4 * ((plan.frames - 1 + 2) // 4) + 1)

@@ -8,9 +8,11 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from .errors import UsageError, one_line
+from .errors import UsageError
+from .reading import expand_user, read_utf8
 
 OFF = "off"  # the mode that computes every step; every model has it
+MOST_YAML = 1 << 20  # bytes of a file; the largest preset has a hundredth of that
 
 
 @dataclass(frozen=True)
@@ -63,27 +65,29 @@ class Preset:
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
-    """Read a YAML mapping as plain values; `${…}` stays text, so that a file cannot read the environment.
+    """Read a YAML mapping of text to plain values by the core schema of YAML 1.2; see `yaml_core.parse_yaml`.
 
     Raises:
         UsageError: the file is missing, not YAML, or not a mapping.
     """
-    from omegaconf import OmegaConf
-    from omegaconf.errors import OmegaConfBaseException
-    from yaml import YAMLError
+    from .yaml_core import parse_yaml
 
     try:
-        data = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
-        raise UsageError(f"cannot read the configuration {path}: {reason}", "check the path") from None
-    except (YAMLError, OmegaConfBaseException) as error:
-        raise UsageError(f"{path} is not valid YAML: {one_line(error)}", "see `navicache presets`") from None
-    if not isinstance(data, dict):
+        data = parse_yaml(read_utf8(expand_user(path), MOST_YAML))
+    except OSError as error:
         raise UsageError(
-            f"{path} holds a list or a single value, a mapping was expected", "write `steps: 30`"
-        )
-    return {str(key): value for key, value in data.items()}
+            f"cannot read the configuration {path}: {error.strerror}", "check the path"
+        ) from None
+    except ValueError as error:
+        raise UsageError(f"cannot read the configuration {path}: {error}", _MEND) from None
+    if data is None:  # an empty file
+        return {}
+    if not isinstance(data, dict):
+        raise UsageError(f"{path} holds a list or a single value, a mapping was expected", _MEND)
+    return data
+
+
+_MEND = "mend the file: it is a mapping, such as `steps: 30`"
 
 
 @cache

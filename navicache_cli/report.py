@@ -6,7 +6,6 @@ Every command that measures something writes it, every plot and table reads it. 
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import platform
@@ -16,6 +15,7 @@ from typing import Any
 
 from .documents import check_document, read_schema, write_document
 from .errors import OutputError
+from .reading import read_json
 
 REPORT_VERSION = 1
 
@@ -234,10 +234,9 @@ def read_report(path: Path) -> dict[str, Any]:
         OutputError: the file is missing, not JSON, or not a report.
     """
     try:
-        document = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        reason = getattr(error, "strerror", None) or "it is not JSON"
-        raise OutputError(f"cannot read the report {path}: {reason}", "check the path") from None
+        document = read_json(path)
+    except OSError as error:
+        raise OutputError(f"cannot read the report {path}: {error.strerror}", "check the path") from None
     try:
         validate(document)
     except OutputError as error:

@@ -66,7 +66,10 @@ def to_uint8(video: Tensor) -> np.ndarray:
         OutputError: another shape, or values that are not finite.
     """
     if video.ndim != 4 or video.shape[0] != 3:
-        raise OutputError(f"expected a video of shape [3, frames, height, width]; found {list(video.shape)}")
+        raise OutputError(
+            f"expected a video of shape [3, frames, height, width]; found {list(video.shape)}",
+            "check what the model's decoder returned",
+        )
     broken = int((~video.isfinite()).sum())
     if broken:
         hint = "generate with --mode off to see whether the model itself makes them"
@@ -157,7 +160,7 @@ def read_video(path: Path) -> tuple[np.ndarray, float]:
     first = _decoded(path, "-map 0:v:0 -frames:v 1 -f framecrc").decode()
     head = re.search(r"^#tb 0: (\d+)/(\d+)$.*^#dimensions 0: (\d+)x(\d+)$", first, re.MULTILINE | re.DOTALL)
     if head is None:
-        raise OutputError(f"expected a video; {path} has no frames")
+        raise OutputError(f"expected a video; {path} has no frames", "generate or download it again")
     ticks, second, width, height = map(int, head.groups())  # the time base is one frame
     raw = _decoded(path, f"-map 0:v:0 -vf scale={_SCALE} -pix_fmt rgb24 -f rawvideo")
     frames = np.frombuffer(raw, np.uint8).reshape(-1, height, width, 3)
@@ -186,7 +189,10 @@ def read_metadata(path: Path) -> dict[str, str]:
 def _check_video(frames: np.ndarray, fps: float) -> Fraction:
     if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[3] != 3 or 0 in frames.shape:
         found = f"{frames.dtype} {list(frames.shape)}"
-        raise OutputError(f"expected uint8 frames of shape [frames, height, width, 3]; found {found}")
+        raise OutputError(
+            f"expected uint8 frames of shape [frames, height, width, 3]; found {found}",
+            "make them with to_uint8",
+        )
     height, width = frames.shape[1:3]
     if height % 2 or width % 2:
         hint = f"--size {width + width % 2}x{height + height % 2}"
@@ -251,11 +257,15 @@ def _no_ffmpeg(error: Exception) -> OutputError:
 
 def _decoded(path: Path, form: str) -> bytes:
     if not path.is_file():
-        raise OutputError(f"expected a video file; {path} is {'a folder' if path.is_dir() else 'not there'}")
+        found = "a folder" if path.is_dir() else "not there"
+        raise OutputError(f"expected a video file; {path} is {found}", "check the path")
     args: list[str | bytes] = ["-format_whitelist", _CONTAINERS, "-i", _url(path), *form.split(), "-"]
     code, output, complaint = _ffmpeg(args)
     if code != 0 or not output:
-        raise OutputError(f"expected a video; ffmpeg cannot read {path}: {_last_line(complaint)}")
+        raise OutputError(
+            f"expected a video; ffmpeg cannot read {path}: {_last_line(complaint)}",
+            "name an MP4, MKV, WebM, AVI or GIF file, or generate it again",
+        )
     return output
 
 

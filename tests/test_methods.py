@@ -130,7 +130,7 @@ def test_refusals(flags, said, told):
         ('{"ratios": ["1"]}', "list of numbers"),
         ('{"ratios": [true]}', "list of numbers"),
         ('{"ratios": [1.0], "model": "wan"}', "of tiny, found those of 'wan'"),
-        (" " * 1_000_001, "larger than 1 MB"),
+        (" " * 1_000_001, "it is larger"),
     ],
 )
 def test_files_of_ratios_that_are_none(content, said, tmp_path):

@@ -183,7 +183,7 @@ def test_set_without_equals():
         (b"steps: [1\n", "not valid YAML"),
         (b"\xff\xfe\x00", "cannot read|not valid"),
         (b"steps: {a: 1}\n", "steps expects a whole number"),
-        (b"prompt: !!python/object/apply:os.system ['true']\n", "not valid YAML"),
+        (b"prompt: !!python/object/apply:os.system ['true']\n", "without a tag"),
         (b"nonsense: 1\n", "unknown key"),
     ],
 )

@@ -22,6 +22,7 @@ from backends.weight_files import (
     usual_places,
 )
 from navicache_cli.errors import WeightsError
+from navicache_cli.reading import expand_user
 
 MODEL, OTHER_MODEL = "hunyuan-video-t2v-720p", "hunyuan-video-i2v-720p"
 VAE = f"{MODEL}/vae"
@@ -63,7 +64,7 @@ def find_weights(given: str, checkout: Checkout | None) -> Path:
     Raises:
         WeightsError: it is not there, or holds HunyuanVideo-I2V.
     """
-    named = [Path(given).expanduser()] if given else []
+    named = [expand_user(given)] if given else []
     places = named or usual_places("ckpts", checkout, "HunyuanVideo")
     for place in places:
         if (place / MODEL).is_dir():

@@ -12,11 +12,12 @@ from backends.weight_files import (
     file_faults,
     incomplete,
     managed_weights,
-    read_mapping,
+    read_config,
     shard_names,
     usual_places,
 )
 from navicache_cli.errors import WeightsError
+from navicache_cli.reading import expand_user
 
 from .facts import IMAGE_VAE, OPENSORA, TEXT_ENCODER, TOGETHER, TRANSFORMER, VAE, VIDEOSYS
 
@@ -111,7 +112,7 @@ def find_weights(given: str, checkout: Checkout | None) -> dict[str, Path]:
     """
     found = {}
     for hub_name, folder in FOLDERS.items():
-        places = [Path(given).expanduser() / folder.name] if given else usual_places(folder.name, checkout)
+        places = [expand_user(given) / folder.name] if given else usual_places(folder.name, checkout)
         cached = [] if given else _in_hub_cache(folder)
         taken = next((place for place in [*places, *cached] if place.is_dir()), None)
         if taken is None:
@@ -147,7 +148,7 @@ def check_weights(folders: dict[str, Path]) -> None:
     for hub_name, place in folders.items():
         folder = FOLDERS[hub_name]
         try:
-            config, files = read_mapping(folder.config(place)), folder.files(place)
+            config, files = read_config(folder.config(place)), folder.files(place)
         except ValueError as error:
             raise WeightsError(
                 f"the weights {hub_name} in {place} are incomplete: cannot read their description: {error}",
@@ -156,7 +157,8 @@ def check_weights(folders: dict[str, Path]) -> None:
         for key, value in folder.expected.items():
             if config.get(key) != value:
                 raise WeightsError(
-                    f"expected weights of {hub_name} ({key} {value}) in {place}, found {config.get(key)!r}",
+                    f"expected weights of {hub_name} ({key} {value}) in {place}, "
+                    f"found {str(config.get(key))[:40]!r}",
                     folder.download(place),
                 )
         if faults := file_faults(place, files):

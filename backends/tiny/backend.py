@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import json
+from collections.abc import Callable
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,12 +11,15 @@ from typing import TYPE_CHECKING, Any
 from backends.protocol import Stages
 from navicache_cli import __version__
 from navicache_cli.cache.policy import Region
-from navicache_cli.errors import UsageError, WeightsError
+from navicache_cli.errors import UsageError
 from navicache_cli.presets import OFF
+from navicache_cli.reading import expand_user
 from navicache_cli.report import ModelIdentity
 
+from .checkpoint import Part, load_part, read_config
+
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import Tensor
 
     from navicache_cli.cache.site import Site
     from navicache_cli.plan import Plan
@@ -47,14 +50,17 @@ class TinyPipeline:
         from .text import TextEncoder
 
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        self.transformer = TinyWan(**_read_config(folder))
-        self.text_encoder = TextEncoder()
-        self.codec = Codec()
+        config = read_config(folder)
         digest = hashlib.sha256()
-        for name in PARTS:
-            part: nn.Module = getattr(self, name)
-            digest.update(_load_part(part, folder / f"{name}.safetensors"))
-            part.to(self.device).eval().requires_grad_(False)
+
+        def load(make: Callable[[], Part], name: str) -> Part:
+            part, of_file = load_part(make, folder / f"{name}.safetensors")
+            digest.update(of_file)
+            return part.to(self.device).eval().requires_grad_(False)
+
+        self.transformer = load(lambda: TinyWan(**config), "transformer")
+        self.text_encoder = load(TextEncoder, "text_encoder")
+        self.codec = load(Codec, "codec")
         self.identity = ModelIdentity(
             name="tiny t2v",
             repository="navicache, backends/tiny",
@@ -164,36 +170,4 @@ class TinyBackend:
 
     def load(self, plan: Plan) -> TinyPipeline:
         """Load the shipped weights, or those in the folder `plan.weights`."""
-        return TinyPipeline(Path(plan.weights).expanduser() if plan.weights else shipped_weights())
-
-
-def _read_config(folder: Path) -> dict[str, Any]:
-    path = folder / "config.json"
-    try:
-        config = json.loads(path.read_text("utf-8"))
-        config.pop("model_type", None)
-        return {**config, "patch_size": tuple(config["patch_size"])}
-    except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
-        reason = getattr(error, "strerror", None) or "it is not a transformer configuration"
-        raise WeightsError(f"cannot read {path}: {reason}", _MEND) from None
-
-
-def _load_part(module: nn.Module, path: Path) -> bytes:
-    """Load one safetensors file into a module and return the file's digest."""
-    from safetensors import SafetensorError
-    from safetensors.torch import load
-
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise WeightsError(f"cannot read the weights {path}: {error.strerror}", _MEND) from None
-    try:
-        module.load_state_dict(load(data))
-    except (SafetensorError, RuntimeError) as error:
-        cause = str(error).splitlines()[0]
-        message = f"{path} does not hold weights of tiny's {path.stem}: {cause[:120]}"
-        raise WeightsError(message, _MEND) from None
-    return hashlib.sha256(data).digest()
-
-
-_MEND = "reinstall navicache, or train the weights: python -m backends.tiny.train"
+        return TinyPipeline(expand_user(plan.weights) if plan.weights else shipped_weights())

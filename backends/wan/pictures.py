@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from navicache_cli.errors import UsageError
+from navicache_cli.reading import expand_user
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -25,7 +26,7 @@ def read_picture(path: str) -> Image:
     from PIL import Image
 
     try:
-        with Image.open(Path(path).expanduser()) as picture:
+        with Image.open(expand_user(path)) as picture:
             return picture.convert("RGB")
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         reason = getattr(error, "strerror", None) or "it is not a whole picture in a known format"
@@ -42,7 +43,7 @@ def check_video(path: str) -> Path:
     """
     from imageio_ffmpeg import read_frames
 
-    full = Path(path).expanduser().resolve()
+    full = expand_user(path).resolve()
     reason = "it is not a video in a known format"
     try:
         if not full.is_file():

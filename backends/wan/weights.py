@@ -11,11 +11,12 @@ from backends.weight_files import (
     file_faults,
     incomplete,
     managed_weights,
-    read_mapping,
+    read_config,
     shard_names,
     usual_places,
 )
 from navicache_cli.errors import WeightsError
+from navicache_cli.reading import expand_user
 
 from .tasks import TASKS, Task
 
@@ -60,7 +61,7 @@ def find_weights(given: str, name: str, checkout: Checkout | None) -> Path:
     Raises:
         WeightsError: it is not there.
     """
-    places = [Path(given).expanduser()] if given else usual_places(name, checkout)
+    places = [expand_user(given)] if given else usual_places(name, checkout)
     for place in places:
         if place.is_dir():
             return place
@@ -83,10 +84,11 @@ def check_weights(folder: Path, name: str, task: Task, config: Any) -> None:
         WeightsError: files are missing, cut short, or of another task.
     """
     try:
-        found = read_mapping(folder / "config.json")
+        found = read_config(folder / "config.json")
     except ValueError as error:
         raise _unreadable(folder / "config.json", name, error) from None
-    expected = {"model_type": task.model_type, "dim": config["dim"], "num_layers": config["num_layers"]}
+    sizes = {key: config[key] for key in ("dim", "ffn_dim", "num_heads", "num_layers") if key in config}
+    expected = {"model_type": task.model_type, **sizes}
     other = {key: found.get(key, value) for key, value in expected.items()}
     if other != expected:
         raise WeightsError(
@@ -123,7 +125,7 @@ def _unreadable(path: Path, name: str, error: ValueError) -> WeightsError:
 
 
 def _listed(values: dict[str, Any]) -> str:
-    return ", ".join(f"{key} {value}" for key, value in values.items())
+    return ", ".join(f"{key} {str(value)[:40]}" for key, value in values.items())
 
 
 def _download(name: str, folder: Path) -> str:

@@ -12,8 +12,8 @@ from typing import Any
 
 from ..errors import UsageError
 from ..names import slug
-from ..options import read_integer
-from ..plan import SEED_LIMIT, Layer, Plan, resolve
+from ..options import WHOLE_LIMIT, read_integer
+from ..plan import Layer, Plan, resolve
 from ..presets import OFF
 from .names import check_path, check_template, make_name, same_file
 from .rows import Row
@@ -206,7 +206,7 @@ def _own_values(row: Row, plan: Plan, seeds: int) -> tuple[str, int]:
         seed = read_integer(row.options.get("seed", plan.seed))
     except ValueError as error:
         raise UsageError(f"seed expects {error}, found {str(row.options['seed'])[:60]!r}", _MEND) from None
-    if not -SEED_LIMIT <= seed <= SEED_LIMIT - seeds:
+    if not -WHOLE_LIMIT <= seed <= WHOLE_LIMIT - seeds:
         raise UsageError(f"seed expects a 64-bit whole number, found {seed}", _MEND)
     return prompt, seed
 

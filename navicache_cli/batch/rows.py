@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +13,7 @@ from ..errors import UsageError
 from ..options import OPTIONS, read_text
 from ..plan import MAX_PROMPT_CHARACTERS
 from ..presets import unknown
+from ..reading import expand_user, parse_json, read_bytes
 
 # Options of the whole batch; a row cannot have its own.
 OF_THE_BATCH = ("output_dir", "overwrite")
@@ -66,7 +65,7 @@ def read_rows(path: Path) -> list[Row]:
 
 def _read(path: Path) -> str:
     try:
-        raw = path.expanduser().read_bytes()
+        raw = read_bytes(expand_user(path))
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror}", "check the path") from None
     try:
@@ -78,21 +77,23 @@ def _read(path: Path) -> str:
 
 def _check_value(option: str, value: Any, where: str) -> Any:
     """Return an option's value, text stripped, "" for none; what else it must be is left to the plan."""
-    if isinstance(value, (dict, list)) or (isinstance(value, float) and not math.isfinite(value)):
+    if isinstance(value, (dict, list)):
         raise UsageError(f"{where}: {option} expects text or a number, found {str(value)[:60]!r}", _MEND)
     if not isinstance(value, str) and option != "prompt":
         return "" if value is None else value
-    text = read_text(value).strip()
+    try:
+        text = read_text(value).strip()
+        text.encode()  # JSON can hold halves of characters, which nothing can print or write.
+    except ValueError:
+        raise UsageError(
+            f"{where}: {option} expects text of whole characters, none of them null, "
+            f"found {str(value)[:60]!r}",
+            _MEND,
+        ) from None
     if len(text) > MAX_PROMPT_CHARACTERS:
         raise UsageError(
             f"{where}: {option} expects at most {MAX_PROMPT_CHARACTERS} characters, found {len(text)}", _MEND
         )
-    try:
-        text.encode()
-    except UnicodeEncodeError:  # JSON can hold halves of characters, which nothing can print or write.
-        raise UsageError(
-            f"{where}: {option} expects text, found half a character in {text[:60]!r}", _MEND
-        ) from None
     return text
 
 
@@ -194,18 +195,6 @@ def _vbench_entries(text: str, name: str) -> Iterator[tuple[str, dict[str, Any]]
 
 def _parse(text: str, where: str) -> Any:
     try:
-        return json.loads(text, object_pairs_hook=_object)
-    except (ValueError, RecursionError) as error:
-        reason = getattr(error, "msg", None) or str(error)
-        line = f" line {error.lineno}" if isinstance(error, json.JSONDecodeError) and "\n" in text else ""
-        raise UsageError(f"{where}{line} is not JSON that can be read: {reason}", _MEND) from None
-
-
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """A JSON object, in which no key may be there twice: one of the values would be lost."""
-    found: dict[str, Any] = {}
-    for key, value in pairs:
-        if key in found:
-            raise ValueError(f"{key[:60]!r} is there twice")
-        found[key] = value
-    return found
+        return parse_json(text)
+    except ValueError as error:
+        raise UsageError(f"{where}: {error}", _MEND) from None

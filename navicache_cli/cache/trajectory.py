@@ -129,4 +129,7 @@ def _numbers(values: Sequence[float | None]) -> tuple[float, ...]:
     try:
         return tuple(math.nan if value is None else float(value) for value in values)
     except OverflowError:
-        raise OutputError("expected numbers under trajectory; found an integer too large for one") from None
+        raise OutputError(
+            "expected numbers under trajectory; found an integer too large for one",
+            "record it again: navicache generate --mode off --trajectory",
+        ) from None

@@ -25,6 +25,7 @@ from ..errors import InterruptedRunError, UsageError
 from ..methods import nothing_to_skip
 from ..plan import Layer, Plan, resolve
 from ..presets import Preset, preset_for
+from ..reading import expand_user, read_utf8
 from .generate import option_layers, plan_document
 from .metrics import pick_lpips
 
@@ -90,7 +91,7 @@ def compare(
     notes += lpips_notes
     for note in notes:
         terminal.show_note(note)
-    folder = Path(task.base.output_dir).expanduser()
+    folder = expand_user(task.base.output_dir)
     store = Store(folder)
     try:
         comparison, reports = _run(task, backend, store, measure_lpips, notes)
@@ -168,11 +169,9 @@ def read_prompts(path: Path) -> list[str]:
         UsageError: the file is missing, not UTF-8 text, or has no prompt.
     """
     try:
-        lines = path.expanduser().read_text("utf-8-sig").splitlines()
+        lines = read_utf8(expand_user(path)).splitlines()
     except OSError as error:
         raise UsageError(f"cannot read the prompts {path}: {error.strerror}", "check the path") from None
-    except UnicodeDecodeError:
-        raise UsageError(f"the prompts {path} are not UTF-8 text", "save them as UTF-8") from None
     prompts = list(dict.fromkeys(" ".join(line.split()) for line in lines if line.strip()))
     if not prompts:
         raise UsageError(f"expected a prompt a line in {path}, found none", "write one prompt into it")

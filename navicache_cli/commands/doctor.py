@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.table import Table
@@ -35,6 +34,7 @@ from ..errors import BackendError, UsageError, WeightsError
 from ..options import read_switch, read_text
 from ..plan import environment_layer
 from ..presets import load_presets, unknown
+from ..reading import expand_user
 
 if TYPE_CHECKING:
     from backends.installation import Installation
@@ -141,7 +141,7 @@ def _tiny_checks(given: str) -> list[Check]:
     """The weights that come with the package, or those given; they are small, so they are loaded."""
     from backends.tiny.backend import TinyPipeline, shipped_weights
 
-    folder = Path(given).expanduser() if given else shipped_weights()
+    folder = expand_user(given) if given else shipped_weights()
     try:
         TinyPipeline(folder, "cpu")
     except WeightsError as error:

@@ -26,6 +26,7 @@ from ..evaluation.store import MEND_FOLDER, dimension_key, find_verdict, keep_ve
 from ..evaluation.table import scores_table
 from ..files import prepare_folder, sha256_of, write_atomically
 from ..plan import Layer, Plan, resolve
+from ..reading import expand_user
 from .batch import Choices, batch
 from .generate import option_layers, plan_document
 
@@ -165,9 +166,9 @@ def _read(request: Request, plan: Plan) -> _Task:
     vbench = find_vbench(request.python)
     entries = read_entries(request.prompts or vbench.prompts, dimensions)
     chosen = DEFAULT_FOLDER if plan.provenance["output_dir"] == "default" else plan.output_dir
-    root = Path(chosen).expanduser()
-    videos = Folder(root).videos if request.videos is None else request.videos.expanduser()
-    scores = root if request.scores is None else request.scores.expanduser()
+    root = expand_user(chosen)
+    videos = Folder(root).videos if request.videos is None else expand_user(request.videos)
+    scores = root if request.scores is None else expand_user(request.scores)
     task = _Task(vbench, dimensions, entries, request.seeds, root, videos, scores)
     if request.videos is not None:
         check_videos(videos, task.names())

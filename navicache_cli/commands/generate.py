@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable, Collection, Iterable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
@@ -19,6 +18,7 @@ from ..methods import nothing_to_skip
 from ..names import files_read, result_places
 from ..plan import Layer, Plan, environment_layer, parse_assignments, resolve
 from ..presets import OFF, read_yaml
+from ..reading import expand_user, read_stdin, read_utf8
 
 if TYPE_CHECKING:
     from backends.protocol import Backend, Pipeline
@@ -31,19 +31,23 @@ if TYPE_CHECKING:
     Watch = Callable[[str, int], AbstractContextManager[Callable[[StepRecord], None]]]
 
 
+MOST_PROMPT = 1 << 20  # bytes; of characters a plan takes far fewer
+
+
 def read_prompt(path: str) -> str:
     """Read a prompt from a file, or from standard input for "-"; line breaks become spaces.
 
     Raises:
-        UsageError: the file is missing, empty, or not UTF-8 text.
+        UsageError: the file is missing, empty, too large, or not UTF-8 text.
     """
     try:
-        raw = sys.stdin.buffer.read() if path == "-" else Path(path).expanduser().read_bytes()
-        prompt = " ".join(raw.decode("utf-8-sig").split())
+        text = read_stdin(MOST_PROMPT) if path == "-" else read_utf8(expand_user(path), MOST_PROMPT)
     except OSError as error:
-        raise UsageError(f"cannot read the prompt file {path}: {error.strerror}", "check the path") from None
-    except UnicodeDecodeError:
-        raise UsageError(f"the prompt file {path} is not UTF-8 text", "save it as UTF-8") from None
+        raise UsageError(
+            f"cannot read the prompt file {path}: {error.strerror}",
+            "check the path; --prompt-file - reads standard input, or what another program writes",
+        ) from None
+    prompt = " ".join(text.split())
     if not prompt:
         raise UsageError(f"the prompt file {path} is empty", "write one prompt into it")
     return prompt

@@ -6,7 +6,6 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .. import __version__
@@ -14,6 +13,7 @@ from ..cache.factory import IGNORED_BY
 from ..files import sha256_of
 from ..options import INPUTS
 from ..plan import Layer, Plan, resolve
+from ..reading import expand_user
 from .settings import BASELINE, Setting
 
 if TYPE_CHECKING:
@@ -111,5 +111,5 @@ def what_matters(plan: Plan) -> dict[str, Any]:
 
 def _digests(paths: str) -> list[str]:
     """SHA-256 of files named with commas between; of one that is not there "", the model will say so."""
-    files = [Path(path.strip()).expanduser() for path in paths.split(",")]
+    files = [expand_user(path.strip()) for path in paths.split(",")]
     return [sha256_of(file) for file in files]

@@ -37,7 +37,7 @@ def read_settings(path: Path, steps: int) -> list[Setting]:
     Raises:
         UsageError: it cannot be read, a method or an option is not known, or a value is of the wrong kind.
     """
-    found = [_setting(name, facts, path, steps) for name, facts in read_yaml(path.expanduser()).items()]
+    found = [_setting(name, facts, path, steps) for name, facts in read_yaml(path).items()]
     if not found:
         raise UsageError(f"expected settings in {path}, found none", _example())
     return found

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import subprocess
 import sys
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import BackendError
+from ..reading import parse_json, read_json
 
 _PROGRAM = Path(__file__).with_name("run_vbench.py")
 
@@ -58,7 +58,7 @@ def find_vbench(python: str | None) -> VBench:
             [python, str(_PROGRAM), "find"],
             stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,
         )  # fmt: skip
-        found = json.loads(done.stdout) if done.returncode == 0 else None
+        found = parse_json(done.stdout) if done.returncode == 0 else None
     except (OSError, ValueError) as error:
         raise BackendError(
             f"expected a Python that has vbench; {python} cannot be run: {error}", "check --vbench-python"
@@ -106,7 +106,7 @@ def score_dimension(vbench: VBench, dimension: str, prompts: Path, videos: Path,
 def _read(results: Path, dimension: str, log: Path) -> tuple[float, dict[str, float]]:
     """Read what vbench wrote: by dimension, the score and a list with a row a video."""
     try:
-        score, rows = json.loads(results.read_text("utf-8"))[dimension][:2]
+        score, rows = read_json(results)[dimension][:2]
         videos = {Path(row["video_path"]).name: _number(row["video_results"]) for row in rows}
         return _number(score), videos
     except (OSError, ValueError, KeyError, TypeError, IndexError):

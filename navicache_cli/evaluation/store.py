@@ -17,10 +17,12 @@ from typing import Any
 from ..documents import write_document
 from ..errors import OutputError
 from ..pairs import METRICS, Fidelity, Series, plain
+from ..reading import parse_json, read_bytes, read_json
 from .package import Verdict
 from .prompts import Entry
 
 RECORD_VERSION = 1
+_MOST_LOG = 1 << 30  # bytes; a pair of 100 frames has 5,000
 MEND_FOLDER = "choose another folder, or free some space"
 
 
@@ -48,7 +50,7 @@ def dimension_key(
 def find_verdict(path: Path, key: str) -> Verdict | None:
     """Return a dimension's score, or None: not scored, or not of these videos."""
     try:
-        record = json.loads(path.read_text("utf-8"))
+        record = read_json(path)
         if record["key"] != key:
             return None
         verdict = Verdict(
@@ -87,16 +89,18 @@ class PairLog:
         self._path = path
         self._known: dict[str, dict[str, Any]] = {}
         try:
-            text = path.read_bytes().decode(errors="replace") if path.exists() else ""
+            text = read_bytes(path, _MOST_LOG).decode(errors="replace")
+        except FileNotFoundError:
+            text = ""
         except OSError as error:
             raise OutputError(f"cannot read {path}: {error.strerror}", "check its permissions") from None
         # What a killed run cut off is closed here, so that the next line starts one.
         self._before = "" if not text or text.endswith("\n") else "\n"
         for line in text.split("\n"):
             try:
-                record = json.loads(line)
+                record = parse_json(line)
                 self._known[record["key"]] = record["metrics"]
-            except (ValueError, KeyError, TypeError, RecursionError):
+            except (ValueError, KeyError, TypeError):
                 continue
 
     def find(self, key: str, with_lpips: bool) -> Fidelity | None:

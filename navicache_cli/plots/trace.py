@@ -119,9 +119,11 @@ def read_trace(path: Path) -> Trace:
 def _column(steps: list[dict[str, Any]], key: str, path: Path) -> np.ndarray:
     """[N] float64, NaN where the report has null."""
     known = [step[key] for step in steps if step[key] is not None]
-    # Python reads 1e999 and NaN, which JSON does not have, and integers of 400 digits; comparing is safe.
     if not all(-_LARGEST < value < _LARGEST for value in known):
-        raise OutputError(f"expected numbers below {_LARGEST:g} in {path}; found others under steps/{key}")
+        raise OutputError(
+            f"expected numbers below {_LARGEST:g} in {path}; found others under steps/{key}",
+            "generate it again",
+        )
     return np.array([math.nan if step[key] is None else float(step[key]) for step in steps])
 
 
