@@ -9,6 +9,7 @@ import pytest
 
 from backends.installation import installations
 from tests.machine import Machine, commit_files, git, official_files, write_weights, write_whole
+from tests.program import ROOT
 
 WAN = installations()["wan"]
 
@@ -277,8 +278,12 @@ def test_a_family_of_another_package(machine):
     (machine.root / "site/easel.py").write_text(
         "class Easel:\n    name = 'easel'\n    def problem(self):\n        return 'no brushes'\n"
     )
+    preset = (ROOT / "examples/plugin/navicache_dots/dots.yaml").read_text()
+    (machine.root / "site/easel.yaml").write_text(preset.replace("model: dots", "model: easel"))
     machine.entry_point("easel", "easel:Easel")
-    assert looked(machine, "--model", "easel", code=3)["easel"]["found"] == "no brushes"
+    row = looked(machine, "--model", "easel", code=3)["easel"]
+    assert row["found"] == "no brushes"
+    assert "easel-backend 0" in row["mend"]
 
 
 @pytest.mark.parametrize(

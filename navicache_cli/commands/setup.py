@@ -50,6 +50,7 @@ def setup(family: str, repo_url: str, commit: str, weights: str, dry_run: bool) 
 def _steps(family: str, repo_url: str, commit: str, weights: str) -> list[Step]:
     """Look at the machine and say what is to be done."""
     from backends.installation import installations
+    from backends.registry import families
 
     from ..steps.checkout import checkout_step
     from ..steps.packages import packages_step
@@ -57,6 +58,13 @@ def _steps(family: str, repo_url: str, commit: str, weights: str) -> list[Step]:
 
     known = installations()
     if family not in known:
+        package = next((one.package for one in families() if one.name == family and not one.own), "")
+        if package:
+            raise UsageError(
+                f"setup expects one of {', '.join(known)}; {family!r} is of the package {package}, "
+                "which brings what it needs itself",
+                f"navicache doctor --model {family}",
+            )
         raise UsageError(unknown("model to set up", family, known), "tiny needs no setup")
     installation = known[family]
     tested = installation.official.tested_commit
