@@ -7,7 +7,7 @@ import shutil
 
 import pytest
 
-from backends.installation import installations
+from backends.installation import DOWNLOADED, installations
 from tests.machine import Machine, commit_files, git, official_files, write_weights, write_whole
 from tests.program import ROOT
 
@@ -259,6 +259,20 @@ def test_weights_in_the_hub_cache_in_part(machine, hub_cache):
     assert "expected the weights PixArt-alpha/" in rows["weights"]["found"]
     assert rows["weights"]["mend"] == "navicache setup opensora --weights Open-Sora-1.2"
     assert rows["disk space"]["state"] == "ok"
+
+
+def test_the_revision_that_was_downloaded(complete):
+    """As `setup` notes it; where it was stopped on the way to another, `doctor` says so."""
+    revision, name = "0123456789" * 4, "Wan2.1-T2V-1.3B"
+    assert "revision" not in looked(complete, "--model", "wan", code=0)["weights"]["found"]
+    note = {"repository": f"Wan-AI/{name}", "revision": revision, "finished": True}
+    (complete.weights(name) / DOWNLOADED).write_text(json.dumps(note))
+    row = looked(complete, "--model", "wan", code=0)["weights"]
+    assert row["state"] == "ok"
+    assert row["found"].endswith(f"; Wan-AI/{name} at revision {revision[:7]}")
+    (complete.weights(name) / DOWNLOADED).write_text(json.dumps({**note, "finished": False}))
+    row = looked(complete, "--model", "wan", code=0)["weights"]
+    assert (row["state"], row["mend"]) == ("warning", f"navicache setup wan --weights {name}")
 
 
 def test_random_weights_need_no_files_and_small_ones_no_gpu(complete):

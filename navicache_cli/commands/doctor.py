@@ -173,7 +173,7 @@ def _family_checks(model: str, task: str, weights: str) -> list[Check]:
         return [*rows, Check("weights", OK, f"{weights}: noise, for measurements")]
     named = installation.weights_called(installation.weights_name(task, _size(model, task)))
     assert named is not None, "weights_name names one of the weights"
-    return rows + weights_checks(named, weights, checkout, _fp8())
+    return rows + weights_checks(family, named, weights, checkout, _fp8())
 
 
 def _foreign_check(model: str) -> Check:
