@@ -18,6 +18,7 @@ from pathlib import Path
 from types import ModuleType
 
 from navicache_cli.errors import BackendError
+from navicache_cli.reading import expand_user
 
 UNKNOWN = "unknown"
 
@@ -85,7 +86,7 @@ class Checkout:
 def managed_path(name: str) -> Path:
     """Return where `navicache setup` keeps the checkout `name`, honouring XDG_CACHE_HOME."""
     cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(cache).expanduser() / "navicache" / "repos" / name
+    return expand_user(cache) / "navicache" / "repos" / name
 
 
 def resolve_repository(official: Official, flag: str = "") -> Checkout:
@@ -134,9 +135,9 @@ def _places(officials: Sequence[Official], flag: str) -> Iterator[tuple[Path, st
     """All places to look at: path, description, and whether it must fit."""
     variable, managed = officials[0].variable, managed_path(officials[0].name)
     if flag:
-        yield Path(flag).expanduser(), "--repo", True
+        yield expand_user(flag), "--repo", True
     if os.environ.get(variable):
-        yield Path(os.environ[variable]).expanduser(), f"environment {variable}", True
+        yield expand_user(os.environ[variable]), f"environment {variable}", True
     if managed.exists():
         yield managed, "managed checkout", True
     yield Path.cwd(), "current directory", False

@@ -32,8 +32,8 @@ import navicache_cli.app
 navicache_cli.app.main()
 """
 HEAD = "0123456789abcdef" * 2 + "01234567"  # the newest commit of every repository of the hub
-# Stands for huggingface_hub: copies from a folder, leaves what is there, and may stop after some files. A folder
-# holds the files of the newest commit; the name of one of another commit ends in @ and its hash.
+# Stands for huggingface_hub: copies from a folder, leaves what is there, and may stop after some files. A
+# folder holds the files of the newest commit; the name of one of another commit ends in @ and its hash.
 HUB = """
 import errno, fnmatch, json, os, pathlib, shutil, types
 

@@ -250,3 +250,10 @@ def test_the_program_goes_on(tmp_path):
     assert not checks["ready"]
     summary = json.loads(machine.run("doctor", "--json", NAVICACHE_TASK="t2v-14B").stdout)
     assert {row["name"] for row in summary["checks"]} >= {"good", "broken", "blank", "wan t2v-14B"}
+
+
+def test_an_unknown_referee():
+    from navicache_cli.compare.settings import choose_settings
+
+    with pytest.raises(UsageError, match=r"'diffusers:fbcash', expected .* did you mean diffusers:fbcache"):
+        choose_settings(None, None, [], 8, ["fast"], {"diffusers:fbcash": {}})
