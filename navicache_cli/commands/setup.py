@@ -66,10 +66,10 @@ def _steps(family: str, repo_url: str, commit: str, weights: str, revisions: Seq
 
     known = installations()
     if family not in known:
-        package = next((one.package for one in families() if one.name == family and not one.own), "")
-        if package:
+        offered = next((one for one in families() if one.name == family), None)
+        if offered and not offered.own:
             raise UsageError(
-                f"setup expects one of {', '.join(known)}; {family!r} is of the package {package}, "
+                f"setup expects one of {', '.join(known)}; {family!r} is of the package {offered.package}, "
                 "which brings what it needs itself",
                 f"navicache doctor --model {family}",
             )

@@ -24,6 +24,8 @@ def known_words(prompt: str) -> set[str]:
 class ExactDenoiser(nn.Module):
     """Predicts the velocity noise - x0 of x = (1 - sigma) x0 + sigma noise, where x0 is one of the clips."""
 
+    clips: Tensor
+
     def __init__(self) -> None:
         super().__init__()
         self.words = [{colour, motion} for colour in COLOURS for motion in MOTIONS for _ in STARTS]
