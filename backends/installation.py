@@ -6,7 +6,8 @@ in its own `installation.py`, without importing torch or official code.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
@@ -16,7 +17,9 @@ from pathlib import Path
 from packaging.requirements import Requirement
 
 from .repositories import Checkout, Official, managed_path
-from .weight_files import managed_weights
+from .weight_files import managed_weights, read_mapping
+
+DOWNLOADED = ".navicache-download.json"
 
 # The second variant of a family carries a name of its own here and shares the family's place.
 MODULES = {
@@ -78,6 +81,31 @@ class Download:
 
 
 @dataclass(frozen=True)
+class Downloaded:
+    """What `navicache setup` notes beside the files of a download.
+
+    Attributes:
+        repository: `owner/name`.
+        revision: the full hash of its commit.
+        finished: whether all files were there at the end; if not, the next run goes on at this revision.
+    """
+
+    repository: str
+    revision: str
+    finished: bool
+
+
+def read_downloaded(folder: Path) -> Downloaded | None:
+    """Read the note in a folder; None where there is none, or none that can be used."""
+    try:
+        noted = read_mapping(folder / DOWNLOADED)
+        found = Downloaded(str(noted["repository"]), str(noted["revision"]), noted["finished"] is True)
+    except (ValueError, KeyError):
+        return None
+    return found if re.fullmatch(r"[0-9a-f]{40}", found.revision) else None
+
+
+@dataclass(frozen=True)
 class Weights:
     """A set of weights under one name.
 
@@ -109,6 +137,12 @@ class Weights:
         """Return how much of them is in a folder, unfinished files included, in 10^9 bytes."""
         paths = {path for part in self.downloads for path in (folder / part.folder).rglob("*")}
         return sum(path.stat().st_size for path in paths if path.is_file()) / 1e9
+
+    def downloaded(self, folders: Iterable[Path]) -> list[Downloaded]:
+        """Return what is noted of the downloads in folders, as `locate` finds them."""
+        places = {place / part.folder for place in folders for part in self.downloads} | {*folders}
+        noted = filter(None, map(read_downloaded, sorted(places)))
+        return list({one.repository: one for one in noted}.values())
 
 
 @dataclass(frozen=True)

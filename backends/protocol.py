@@ -1,4 +1,11 @@
-"""What a model family must offer. A third party adds one by an entry point in `navicache.backends`."""
+"""What a model family must offer, and how a third party adds one.
+
+A package has an entry point in the group `navicache.backends`, NAME = "package.module:Class". It says three
+things: the value of `--model`; the class, a `Backend`; and where the preset is, the file NAME.yaml in the
+package that the module is in. The preset (its form: `navicache_cli/preset.schema.json`) is read without
+importing the package. Files of magnitude ratios that it names, magcache-….json, lie beside it.
+`examples/plugin` is a whole one.
+"""
 
 from __future__ import annotations
 
@@ -64,10 +71,10 @@ class Pipeline(Protocol):
 
 
 class Backend(Protocol):
-    """A model family.
+    """A model family; its class is called without arguments, its module imports nothing heavy.
 
     Attributes:
-        name: as used with `--model`, and as its preset is named.
+        name: as used with `--model`, and as its preset and its entry point are named.
     """
 
     name: str

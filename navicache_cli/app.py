@@ -294,6 +294,14 @@ def _setup(
     weights: Annotated[
         str, typer.Option(metavar="NAME", help="Also download these weights, such as Wan2.1-T2V-1.3B.")
     ] = "",
+    revision: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="[OWNER/NAME=]HASH",
+            help="Commit of the weights' repository; may be repeated.  "
+            "[default: that of an earlier download, or the newest]",
+        ),
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the commands and change nothing.")
     ] = False,
@@ -304,7 +312,7 @@ def _setup(
     """
     from .commands.setup import setup
 
-    setup(family, repo_url, commit, weights, dry_run)
+    setup(family, repo_url, commit, weights, dry_run, revision or [])
 
 
 @app.command("doctor")

@@ -160,10 +160,13 @@ def repository_checks(
     return [*rows, Check("commit", WARNING, f"{checkout.commit[:7]}; tested: {tested[:7]}", mend)]
 
 
-def weights_checks(weights: Weights, given: str, checkout: Checkout | None, fp8: bool) -> list[Check]:
+def weights_checks(
+    family: str, weights: Weights, given: str, checkout: Checkout | None, fp8: bool
+) -> list[Check]:
     """The weights a task needs, as `generate` finds and checks them, and the room for a download.
 
     Args:
+        family: what `navicache setup` calls it.
         weights: which.
         given: the value of `--weights`, or "".
         checkout: the official code, or None.
@@ -178,7 +181,19 @@ def weights_checks(weights: Weights, given: str, checkout: Checkout | None, fp8:
     except (ImportError, OSError) as error:  # Without torch, or permission to read them.
         told = f"cannot be looked at: {one_line(error, 160)}"
         return [missing("weights", told, "mend this first", WeightsError)]
-    return [Check("weights", OK, f"{weights.name}, complete at {', '.join(map(str, folders))}")]
+    noted = weights.downloaded(folders)
+    told = "".join(f"; {one.repository} at revision {one.revision[:7]}" for one in noted)
+    found = f"{weights.name}, complete at {', '.join(map(str, folders))}{told}"
+    if all(one.finished for one in noted):
+        return [Check("weights", OK, found)]
+    return [
+        Check(
+            "weights",
+            WARNING,
+            f"{found}, whose download was not finished",
+            f"navicache setup {family} --weights {weights.name}",
+        )
+    ]
 
 
 def _room(weights: Weights) -> Check:

@@ -19,7 +19,9 @@ def opt(panel: str, text: str, metavar: str | None = None, *names: str) -> Any:
 
 
 def generate_options(
-    model: Annotated[Text, opt(WHAT, "Model family: tiny, wan, hunyuan, opensora.  [default: tiny]")] = None,
+    model: Annotated[
+        Text, opt(WHAT, "Model family: tiny, wan, hunyuan, opensora, or another package's.  [default: tiny]")
+    ] = None,
     task: Annotated[Text, opt(WHAT, "Task of the model, such as t2v-1.3B.")] = None,
     prompt: Annotated[Text, opt(WHAT, "What the video shows.  [default: the preset's example]")] = None,
     prompt_file: Annotated[

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .cache.budget import check_budget
 from .cache.factory import GENERAL_METHODS, METHOD_SETTINGS, METHODS, PREDICTED_METHODS, make_policy
 from .errors import UsageError
-from .presets import OFF, Preset, unknown
+from .presets import OFF, Preset, preset_folder, unknown
 from .reading import expand_user, read_json
 
 if TYPE_CHECKING:
@@ -18,7 +17,7 @@ if TYPE_CHECKING:
     from .plan import Plan
 
 MAX_RATIO_FILE_BYTES = 1_000_000
-SHIPPED_RATIOS = "magcache-"  # how the files of magnitude ratios in presets/ begin
+SHIPPED_RATIOS = "magcache-"  # how the files of magnitude ratios beside a preset begin
 
 
 def method_layers(
@@ -186,14 +185,14 @@ def _ratios(plan: Plan) -> list[float]:
         return read_ratios(expand_user(plan.ratios), plan.model)
     shipped = {
         entry.name.removeprefix(SHIPPED_RATIOS).removesuffix(".json"): entry
-        for entry in files("presets").iterdir()
+        for entry in preset_folder(plan.model).iterdir()
         if entry.name.startswith(SHIPPED_RATIOS)
     }
     if plan.ratios not in shipped:
         raise UsageError(
             unknown("magnitude ratios", plan.ratios, sorted(shipped)), "name one of these, or a .json file"
         )
-    return read_ratios(Path(str(shipped[plan.ratios])), plan.model)
+    return read_ratios(shipped[plan.ratios], plan.model)
 
 
 def read_ratios(path: Path, model: str) -> list[float]:

@@ -31,12 +31,25 @@ if os.environ.get("GPU"):
 import navicache_cli.app
 navicache_cli.app.main()
 """
-# Stands for huggingface_hub: copies from a folder, leaves what is there, and may stop after some files.
+HEAD = "0123456789abcdef" * 2 + "01234567"  # the newest commit of every repository of the hub
+# Stands for huggingface_hub: copies from a folder, leaves what is there, and may stop after some files. A
+# folder holds the files of the newest commit; the name of one of another commit ends in @ and its hash.
 HUB = """
-import errno, fnmatch, json, os, pathlib, shutil
+import errno, fnmatch, json, os, pathlib, shutil, types
 
-def snapshot_download(repo_id, local_dir, allow_patterns=None):
+class HfApi:
+    def model_info(self, repo_id):
+        if "HUB_HEAD" not in os.environ:
+            raise ConnectionError("the hub does not answer")
+        return types.SimpleNamespace(sha=os.environ["HUB_HEAD"])
+
+def snapshot_download(repo_id, revision, local_dir, allow_patterns=None):
     source, copied = pathlib.Path(os.environ["HUB"]) / repo_id, []
+    older = source.with_name(f"{source.name}@{revision}")
+    if older.exists():
+        source = older
+    elif revision != os.environ.get("HUB_HEAD"):
+        raise ValueError(f"404: no revision {revision}")
     limit = int(os.environ.get("HUB_LIMIT", "1000"))
     try:
         for path in sorted(path for path in source.rglob("*") if path.is_file()):
@@ -54,7 +67,7 @@ def snapshot_download(repo_id, local_dir, allow_patterns=None):
             copied.append(name)
     finally:
         with open(os.environ["HUB"] + "/calls.jsonl", "a") as file:
-            file.write(json.dumps([repo_id, str(local_dir), copied]) + "\\n")
+            file.write(json.dumps([repo_id, str(local_dir), copied, revision]) + "\\n")
 """
 
 
@@ -76,6 +89,7 @@ class Machine:
             "CUDA_VISIBLE_DEVICES": "",
             "FREE_GB": "1000",
             "HUB": str(self.root / "hub"),
+            "HUB_HEAD": HEAD,
             "PIP_NO_INDEX": "1",
             "PIP_DISABLE_PIP_VERSION_CHECK": "1",
         }
@@ -127,7 +141,7 @@ class Machine:
         (folder / "entry_points.txt").write_text(f"[navicache.backends]\n{family} = {target}\n")
 
     def calls(self) -> list[list]:
-        """What was asked of the hub: repository, folder, files copied."""
+        """What was asked of the hub: repository, folder, files copied, revision."""
         path = self.root / "hub/calls.jsonl"
         return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 

@@ -7,8 +7,9 @@ import shutil
 
 import pytest
 
-from backends.installation import installations
+from backends.installation import DOWNLOADED, installations
 from tests.machine import Machine, commit_files, git, official_files, write_weights, write_whole
+from tests.program import ROOT
 
 WAN = installations()["wan"]
 
@@ -260,6 +261,20 @@ def test_weights_in_the_hub_cache_in_part(machine, hub_cache):
     assert rows["disk space"]["state"] == "ok"
 
 
+def test_the_revision_that_was_downloaded(complete):
+    """As `setup` notes it; where it was stopped on the way to another, `doctor` says so."""
+    revision, name = "0123456789" * 4, "Wan2.1-T2V-1.3B"
+    assert "revision" not in looked(complete, "--model", "wan", code=0)["weights"]["found"]
+    note = {"repository": f"Wan-AI/{name}", "revision": revision, "finished": True}
+    (complete.weights(name) / DOWNLOADED).write_text(json.dumps(note))
+    row = looked(complete, "--model", "wan", code=0)["weights"]
+    assert row["state"] == "ok"
+    assert row["found"].endswith(f"; Wan-AI/{name} at revision {revision[:7]}")
+    (complete.weights(name) / DOWNLOADED).write_text(json.dumps({**note, "finished": False}))
+    row = looked(complete, "--model", "wan", code=0)["weights"]
+    assert (row["state"], row["mend"]) == ("warning", f"navicache setup wan --weights {name}")
+
+
 def test_random_weights_need_no_files_and_small_ones_no_gpu(complete):
     shutil.rmtree(complete.weights(""))
     looked(complete, "--model", "wan", code=0, NAVICACHE_WEIGHTS="random")
@@ -277,8 +292,12 @@ def test_a_family_of_another_package(machine):
     (machine.root / "site/easel.py").write_text(
         "class Easel:\n    name = 'easel'\n    def problem(self):\n        return 'no brushes'\n"
     )
+    preset = (ROOT / "examples/plugin/navicache_dots/dots.yaml").read_text()
+    (machine.root / "site/easel.yaml").write_text(preset.replace("model: dots", "model: easel"))
     machine.entry_point("easel", "easel:Easel")
-    assert looked(machine, "--model", "easel", code=3)["easel"]["found"] == "no brushes"
+    row = looked(machine, "--model", "easel", code=3)["easel"]
+    assert row["found"] == "no brushes"
+    assert "easel-backend 0" in row["mend"]
 
 
 @pytest.mark.parametrize(

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+import shutil
 import signal
 import stat
 import subprocess
 import time
 import zipfile
+import zlib
 
 import pytest
 
-from backends.installation import installations
-from tests.machine import Machine, commit_files, git, official_files, write_weights, write_whole
+from backends.installation import DOWNLOADED, installations
+from navicache_cli.errors import BackendError
+from navicache_cli.steps.checkout import _check_out, _commits
+from tests.machine import HEAD, Machine, commit_files, git, official_files, write_weights, write_whole
 from tests.program import assert_refused
 
 WAN = installations()["wan"]
@@ -71,8 +76,103 @@ def test_another_commit(machine, ready, mirror):
     assert machine.run("setup", "wan", "--commit", newer).returncode == 0, "fetched from where it was cloned"
     assert git(place, "rev-parse", "HEAD") == newer
     assert (place / "notes.txt").exists()
-    assert_refused(ready(commit="1234567"), 3, "neither the checkout nor")
+    assert_refused(ready(commit="1234567"), 3, "hash is or begins with 1234567, found none there")
     assert git(place, "rev-parse", "HEAD") == newer
+
+
+def write_commit(folder, tree, number):
+    """Write a commit object as git does, without starting a process for each."""
+    text = f"tree {tree}\nauthor n <e> {number} +0000\ncommitter n <e> {number} +0000\n\nchange\n".encode()
+    data = b"commit %d\0" % len(text) + text
+    name = hashlib.sha1(data).hexdigest()
+    path = folder / ".git/objects" / name[:2] / name[2:]
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(zlib.compress(data))
+    return name
+
+
+@pytest.mark.parametrize(
+    ("digits", "what", "there"),
+    [
+        (7, "tag", False),
+        (7, "tag", True),
+        (12, "annotated tag", True),
+        (40, "tag", False),
+        (7, "default branch", False),
+        (40, "default branch", False),
+    ],
+)
+def test_names_like_hashes_are_no_hashes(machine, ready, mirror, digits, what, there):
+    """A mirror that has another commit under a name that looks like the hash of the one asked for."""
+    folder, asked, other = machine.root / "mirror", mirror[1], mirror[2]
+    name = asked[:digits]
+    if there:  # Then the name comes with what is fetched for a commit that the clone does not have.
+        assert ready(commit=other).returncode == 0
+        asked = commit_files(folder, official_files(WAN, "first"))
+        name = asked[:digits]
+    if what == "annotated tag":
+        git(folder, "tag", "-a", "-m", "tag", "made", other)
+        git(folder, "update-ref", f"refs/tags/{name}", git(folder, "rev-parse", "made"))
+    else:  # What `git tag` and `git branch` would refuse, a server may have.
+        git(folder, "update-ref", f"refs/{'tags' if what == 'tag' else 'heads'}/{name}", other)
+    if what == "default branch":
+        git(folder, "symbolic-ref", "HEAD", f"refs/heads/{name}")
+    done = ready(commit=name)
+    assert done.returncode == 0, done.stderr
+    assert git(machine.repository("wan"), "rev-parse", "HEAD") == asked
+    assert (machine.repository("wan") / WAN.official.files[0]).read_text() == "first"
+
+
+def test_a_name_alone_is_no_commit(machine, ready, mirror):
+    for name in ("abcdef1", "abcdef12" * 5):
+        git(machine.root / "mirror", "update-ref", f"refs/tags/{name}", mirror[1])
+        assert_refused(ready(commit=name), 3, f"begins with {name}, found none there")
+    git(machine.root / "mirror", "tag", "-a", "-m", "tag", "made", mirror[1])
+    tag = git(machine.root / "mirror", "rev-parse", "made")
+    assert_refused(ready(commit=tag), 3, "expected a commit", "found none there")
+    assert not machine.repository("wan").exists()
+
+
+def test_a_commit_on_no_branch(machine, ready, mirror):
+    folder = machine.root / "mirror"
+    git(folder, "reset", "-q", "--hard", mirror[1])
+    git(folder, "config", "uploadpack.allowAnySHA1InWant", "true")
+    address = f"file://{folder}"  # By the protocol, not by copying the folder.
+    assert_refused(ready(commit=mirror[2][:9], url=address), 3, "found none there")
+    assert ready(commit=mirror[2], url=address).returncode == 0
+    assert git(machine.repository("wan"), "rev-parse", "HEAD") == mirror[2]
+
+
+def test_several_commits_that_begin_alike(machine, ready, mirror):
+    """Of 1500 commits some two begin with the same four digits, the fewest that git looks up."""
+    folder, tree = machine.root / "mirror", git(machine.root / "mirror", "rev-parse", "HEAD^{tree}")
+    commits = {}
+    for number in range(1500):
+        commit = write_commit(folder, tree, number)
+        if (other := commits.setdefault(commit[:4], commit)) != commit:
+            break
+    found = _commits(folder, commit[:4])
+    assert set(found) == {commit, other}
+    place = machine.repository("wan")
+    with pytest.raises(BackendError, match="expected one commit whose hash begins with") as caught:
+        _check_out(WAN.official, folder, "", commit[:4], f"cannot bring {place} there")
+    assert caught.value.hint == f"--commit {found[0]}"
+
+
+def test_hashes_in_capitals(machine, ready, mirror):
+    assert ready(commit=mirror[1].upper()).returncode == 0
+    assert git(machine.repository("wan"), "rev-parse", "HEAD") == mirror[1]
+    again = ready(commit=mirror[1][:10].upper())
+    assert "nothing was changed" in again.stdout
+
+
+def test_a_tag_that_moved(machine, ready, mirror):
+    git(machine.root / "mirror", "tag", "v1", mirror[1])
+    assert ready().returncode == 0
+    git(machine.root / "mirror", "tag", "-f", "v1", mirror[2])
+    newer = commit_files(machine.root / "mirror", {"new.txt": "new"})
+    done = ready(commit=newer)
+    assert done.returncode == 0, done.stderr
 
 
 def test_local_changes_are_kept(machine, ready, mirror):
@@ -99,7 +199,8 @@ def test_something_else_in_the_managed_place(machine, ready):
     [
         ({"url": "/nowhere"}, "git says fatal: repository '/nowhere' does not exist"),
         ({"url": "--upload-pack=touch harm"}, "git says fatal"),
-        ({"commit": "1234567"}, "git says"),
+        ({"commit": "1234567"}, "hash is or begins with 1234567, found none there"),
+        ({"commit": "12345678" * 5}, "found none there"),
     ],
 )
 def test_failed_clones_leave_nothing(machine, ready, change, told):
@@ -161,6 +262,13 @@ def test_dry_run_prints_what_would_work(machine, ready, mirror):
         (("setup", "wan", "--weights", "../../x"), "unknown weights of wan"),
         (("setup", "wan", "--commit", "main"), "--commit expects a hash"),
         (("setup", "wan", "--commit", "--force"), "--commit expects a hash"),
+        (("setup", "wan", "--commit", "9737cb"), "--commit expects a hash"),
+        (("setup", "wan", "--commit", "9737cba^"), "--commit expects a hash"),
+        (("setup", "wan", "--revision", HEAD), "--revision expects --weights"),
+        (("setup", "wan", "--weights", SMALL, "--revision", "main"), "--revision expects all 40"),
+        (("setup", "wan", "--weights", SMALL, "--revision", HEAD[:12]), "--revision expects all 40"),
+        (("setup", "wan", "--weights", SMALL, "--revision", f"x/y={HEAD}"), "unknown repository"),
+        (("setup", "hunyuan", "--weights", "HunyuanVideo", "--revision", HEAD), "tencent/HunyuanVideo"),
     ],
 )
 def test_wrong_names(machine, arguments, told):
@@ -221,11 +329,14 @@ def test_download_and_again(machine, ready, hub):
     assert done.returncode == 0, done.stderr
     folder = machine.weights(SMALL)
     assert hub.locate(str(folder), None, False) == [folder]
-    assert [call[:2] for call in machine.calls()] == [[f"Wan-AI/{SMALL}", str(folder)]]
+    ((repository, place, _, revision),) = machine.calls()
+    assert (repository, place, revision) == (f"Wan-AI/{SMALL}", str(folder), HEAD)
+    assert f"Wan-AI/{SMALL} at revision {HEAD}" in done.stderr
     before = snapshot(machine.root / "cache")
     again = ready("--weights", SMALL)
     assert again.returncode == 0
     assert "nothing was changed" in again.stdout
+    assert f"Wan-AI/{SMALL} at revision {HEAD[:7]}" in again.stdout
     assert len(machine.calls()) == 1
     assert snapshot(machine.root / "cache") == before
 
@@ -234,10 +345,68 @@ def test_a_download_goes_on_where_it_stopped(machine, ready, hub):
     done = ready("--weights", SMALL, HUB_LIMIT="2")
     assert_refused(done, 4, "stopped: the network went away", f"navicache setup wan --weights {SMALL}")
     assert ready("--weights", SMALL).returncode == 0
-    (_, _, first), (_, _, second) = machine.calls()
+    (_, _, first, _), (_, _, second, _) = machine.calls()
     assert len(first) == 2
     assert second
     assert not set(first) & set(second)
+
+
+def older(machine, name, digit="a"):
+    """Make what the hub holds the files of an older commit too, and return that commit."""
+    source = machine.root / "hub" / name
+    shutil.copytree(source, source.with_name(f"{source.name}@{digit * 40}"))
+    return digit * 40
+
+
+def test_a_download_goes_on_with_the_same_files(machine, ready, hub):
+    """The repository gets another commit between two runs."""
+    first = older(machine, f"Wan-AI/{SMALL}")
+    assert ready("--weights", SMALL, HUB_LIMIT="2", HUB_HEAD=first).returncode == 4
+    (machine.root / "hub/Wan-AI" / SMALL / "Wan2.1_VAE.pth").unlink()
+    planned = ready("--weights", SMALL, "--dry-run").stdout.splitlines()[-1]
+    assert planned == (f"hf download Wan-AI/{SMALL} --revision {first} --local-dir {machine.weights(SMALL)}")
+    assert ready("--weights", SMALL).returncode == 0
+    assert [call[3] for call in machine.calls()] == [first, first]
+
+
+def test_a_revision_that_is_asked_for(machine, ready, hub):
+    wanted = older(machine, f"Wan-AI/{SMALL}")
+    assert ready("--weights", SMALL).returncode == 0
+    for _ in range(2):  # The second time there is nothing to do.
+        assert ready("--weights", SMALL, "--revision", wanted.upper()).returncode == 0
+    assert ready("--weights", SMALL).returncode == 0, "what is there stays"
+    assert [call[3] for call in machine.calls()] == [HEAD, wanted]
+    other = older(machine, f"Wan-AI/{SMALL}", "b")
+    (machine.weights(SMALL) / "Wan2.1_VAE.pth").unlink()
+    asked = ("--weights", SMALL, "--revision", f"Wan-AI/{SMALL}={other}")
+    assert ready(*asked, HUB_LIMIT="0").returncode == 4
+    write_whole(machine.weights(SMALL) / "Wan2.1_VAE.pth")
+    assert ready("--weights", SMALL).returncode == 0, "it looks complete, but is of two commits"
+    assert machine.calls()[-1][3] == other
+
+
+def test_weights_of_nobody_knows_which_revision(machine, ready, hub):
+    """They were there before revisions were noted: nothing is done, unless one is asked for."""
+    write_weights(machine.weights(SMALL), hub)
+    assert f"18 GB: complete at {machine.weights(SMALL)}\n" in ready("--weights", SMALL).stdout
+    assert machine.calls() == []
+    assert ready("--weights", SMALL, "--revision", HEAD).returncode == 0
+    assert machine.calls()[0][3] == HEAD
+    (machine.weights(SMALL) / DOWNLOADED).write_text('{"repository": "x", "revision": "main"}')
+    assert ready("--weights", SMALL).returncode == 0
+
+
+@pytest.mark.parametrize("head", [None, "main", "None"])
+def test_a_hub_that_does_not_say_which_commit(machine, ready, hub, head):
+    del machine.environment["HUB_HEAD"]
+    said = {"HUB_HEAD": head} if head else {}
+    done = ready("--weights", SMALL, **said)
+    assert_refused(done, 4, "expected the hash" if head else "the hub does not answer", "setup wan")
+    assert machine.calls() == []
+
+
+def test_a_revision_that_is_not_there(machine, ready, hub):
+    assert_refused(ready("--weights", SMALL, "--revision", "c" * 40), 4, f"404: no revision {'c' * 40}")
 
 
 def test_incomplete_and_damaged_downloads(machine, ready, hub):

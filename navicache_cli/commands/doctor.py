@@ -33,7 +33,7 @@ from ..checks import (
 from ..errors import BackendError, UsageError, WeightsError
 from ..options import read_switch, read_text
 from ..plan import environment_layer
-from ..presets import load_presets, unknown
+from ..presets import load_presets, preset_faults, unknown
 from ..reading import expand_user
 
 if TYPE_CHECKING:
@@ -94,9 +94,12 @@ def summary_checks() -> list[Check]:
 
 def _summary(model: str, no_torch: bool) -> Check:
     """One row for a family: ready, or what is missing."""
-    task = _task(model, "")
-    gpu = [] if no_torch else [gpu_check(needed=True)]
-    checks = [*gpu, *_family_checks(model, task, _setting("weights"))]
+    try:
+        task = _task(model, "")
+        gpu = [] if no_torch or _installation(model) is None else [gpu_check(needed=True)]
+        checks = [*gpu, *_family_checks(model, task, _setting("weights"))]
+    except UsageError as error:  # Of the environment, which may be meant for another family.
+        return Check(model, WARNING, error.message, error.hint)
     wanting = [check.name for check in checks if check.state == MISSING]
     name = f"{model} {task}".strip()
     if not wanting:
@@ -152,11 +155,10 @@ def _tiny_checks(given: str) -> list[Check]:
 
 def _family_checks(model: str, task: str, weights: str) -> list[Check]:
     """Code, packages and weights of a family other than tiny."""
-    from backends.registry import backend_names, get_backend
+    from backends.registry import backend_names
 
-    if _installation(model) is None:  # Somebody else's package: it says itself what is missing.
-        problem = get_backend(model).problem()
-        return [missing(model, problem, "see its documentation") if problem else Check(model, OK, "ready")]
+    if _installation(model) is None:
+        return [_foreign_check(model)]
     rows = []
     if model not in backend_names():
         rows.append(
@@ -171,7 +173,19 @@ def _family_checks(model: str, task: str, weights: str) -> list[Check]:
         return [*rows, Check("weights", OK, f"{weights}: noise, for measurements")]
     named = installation.weights_called(installation.weights_name(task, _size(model, task)))
     assert named is not None, "weights_name names one of the weights"
-    return rows + weights_checks(named, weights, checkout, _fp8())
+    return rows + weights_checks(family, named, weights, checkout, _fp8())
+
+
+def _foreign_check(model: str) -> Check:
+    """Another package's family, which says itself what it still needs."""
+    from backends.registry import families, problem_of
+
+    package = next(family.package for family in families() if family.name == model)
+    if fault := preset_faults().get(model):
+        return missing(model, fault.message, fault.hint)
+    if problem := problem_of(model):
+        return missing(model, problem, f"see what {package} says of its installation")
+    return Check(model, OK, f"ready, by {package}")
 
 
 def _find_code(model: str) -> tuple[str, Installation, Checkout | None, str]:
@@ -192,7 +206,8 @@ def _find_code(model: str) -> tuple[str, Installation, Checkout | None, str]:
 def _installation(model: str) -> Installation | None:
     from backends.installation import installations
 
-    return installations().get(model)
+    found = installations().get(model)
+    return found if found and found.official.name == model else None
 
 
 def _task(model: str, task: str) -> str:
@@ -238,7 +253,7 @@ def _setting(option: str) -> str:
 
 
 def _gpu_needed(model: str, weights: str) -> bool:
-    return model != TINY and weights != SMALL
+    return _installation(model) is not None and weights != SMALL
 
 
 def _row(check: Check) -> dict[str, str]:

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
+from rich.text import Text
 
 from .. import terminal
-from ..presets import OFF, load_presets, preset_for
+from ..options import BUILT_IN
+from ..presets import OFF, Preset, load_presets, preset_faults, preset_for
+
+if TYPE_CHECKING:
+    from backends.registry import Family
 
 
 def show_presets(model: str | None, as_json: bool) -> None:
@@ -27,37 +32,36 @@ def show_presets(model: str | None, as_json: bool) -> None:
         table.add_column(column, no_wrap=True)
     for preset in presets:
         for mode, changes in preset.modes.items():
-            values = {**preset.defaults, **changes}
-            row = (values[key] for key in ("method", "threshold", "align_steps", "estimator"))
-            table.add_row(preset.model, mode, *map(str, row))
+            values = {**BUILT_IN, **preset.defaults, **changes}
+            shown = (values[key] for key in ("method", "threshold", "align_steps", "estimator"))
+            table.add_row(*(Text(str(value)) for value in (preset.model, mode, *shown)))
         table.add_row(preset.model, OFF, OFF, "-", "-", "-", style="dim")
     terminal.stdout.print(table)
     for preset in presets:
-        terminal.stdout.print(f"[dim]{preset.model}: {preset.sources.get('modes', '')}[/]", soft_wrap=True)
-        if preset.methods:
-            names = ", ".join(preset.methods)
-            terminal.stdout.print(f"[dim]{preset.model}: also --method {names}[/]", soft_wrap=True)
+        also = [f"also --method {', '.join(preset.methods)}"] if preset.methods else []
+        for words in (preset.sources.get("modes", ""), *also):
+            terminal.stdout.print(Text(f"{preset.model}: {words}", style="dim"), soft_wrap=True)
+    for fault in {} if model else preset_faults().values():
+        terminal.show_note(fault.message)
 
 
 def show_models(as_json: bool) -> None:
     """Show every model family: its tasks and sizes, and whether it can run here."""
-    from backends.registry import backend_names, get_backend
+    from backends.registry import families, problem_of
 
-    installed = backend_names()
+    presets, faults = load_presets(), preset_faults()
+    offered = {family.name: family for family in reversed(families())}  # of one name, what can be used
     rows: list[dict[str, Any]] = []
-    for name in dict.fromkeys([*load_presets(), *installed]):
-        preset = load_presets().get(name)
-        problem = get_backend(name).problem() if name in installed else "no backend in this installation"
+    for name in dict.fromkeys([*presets, *offered]):
+        family = offered.get(name)
+        problem = problem_of(name) if family else "no backend in this installation"
         rows.append(
-            {
-                "model": name,
-                "title": preset.title if preset else name,
-                "repository": preset.repository if preset else "",
-                "tasks": {task: spec["sizes"] for task, spec in preset.tasks.items()} if preset else {},
-                "ready": not problem,
-                "problem": problem,
-            }
+            _row(name, presets.get(name), family, faults[name].message if name in faults else problem)
         )
+    for family in families():
+        if family.fault and family.name not in faults:
+            name = f"{family.name} ({family.package})"
+            rows.append(_row(name, None, family, family.error(family.fault).message))
     if as_json:
         print(json.dumps(rows, indent=1))
         return
@@ -66,5 +70,18 @@ def show_models(as_json: bool) -> None:
         table.add_column(column, overflow="fold")
     for row in rows:
         tasks = "\n".join(f"{task}: {', '.join(sizes)}" for task, sizes in row["tasks"].items())
-        table.add_row(row["model"], row["title"], tasks, "ready" if row["ready"] else row["problem"])
+        words = (row["model"], row["title"], tasks, row["problem"] or "ready")
+        table.add_row(*map(Text, words))
     terminal.stdout.print(table)
+
+
+def _row(name: str, preset: Preset | None, family: Family | None, problem: str) -> dict[str, Any]:
+    return {
+        "model": name,
+        "title": preset.title if preset else name,
+        "repository": preset.repository if preset else "",
+        "tasks": {task: spec["sizes"] for task, spec in preset.tasks.items()} if preset else {},
+        "package": family.package if family and not family.own else "navicache",
+        "ready": not problem,
+        "problem": problem,
+    }

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import shlex
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from rich.markup import escape
 
@@ -12,8 +14,13 @@ from ..errors import InterruptedRunError, UsageError
 from ..presets import unknown
 from ..steps import Step
 
+if TYPE_CHECKING:
+    from backends.installation import Weights
 
-def setup(family: str, repo_url: str, commit: str, weights: str, dry_run: bool) -> None:
+
+def setup(
+    family: str, repo_url: str, commit: str, weights: str, dry_run: bool, revisions: Sequence[str] = ()
+) -> None:
     """Bring what a family needs to this machine; what is there already stays as it is.
 
     Args:
@@ -22,15 +29,16 @@ def setup(family: str, repo_url: str, commit: str, weights: str, dry_run: bool) 
         commit: check that out, "" for the tested one.
         weights: also download these, or "".
         dry_run: only print the commands.
+        revisions: of the weights' repositories, `HASH` or `OWNER/NAME=HASH`.
 
     Raises:
-        UsageError: an unknown family or weights, or a commit that is none.
+        UsageError: an unknown family or weights, or a commit or revision that is none.
         BackendError: git or pip is not there or failed, or the checkout cannot be changed.
         WeightsError: the download failed or left something out.
         OutputError: a folder cannot be written, or the disk is too small.
         InterruptedRunError: Ctrl-C.
     """
-    steps = _steps(family, repo_url, commit, weights)
+    steps = _steps(family, repo_url, commit, weights, revisions)
     if dry_run:
         for step in steps:
             _show(step)
@@ -47,9 +55,10 @@ def setup(family: str, repo_url: str, commit: str, weights: str, dry_run: bool) 
         terminal.stdout.print("everything was there already; nothing was changed")
 
 
-def _steps(family: str, repo_url: str, commit: str, weights: str) -> list[Step]:
+def _steps(family: str, repo_url: str, commit: str, weights: str, revisions: Sequence[str]) -> list[Step]:
     """Look at the machine and say what is to be done."""
     from backends.installation import installations
+    from backends.registry import families
 
     from ..steps.checkout import checkout_step
     from ..steps.packages import packages_step
@@ -57,10 +66,18 @@ def _steps(family: str, repo_url: str, commit: str, weights: str) -> list[Step]:
 
     known = installations()
     if family not in known:
+        offered = next((one for one in families() if one.name == family), None)
+        if offered and not offered.own:
+            raise UsageError(
+                f"setup expects one of {', '.join(known)}; {family!r} is of the package {offered.package}, "
+                "which brings what it needs itself",
+                f"navicache doctor --model {family}",
+            )
         raise UsageError(unknown("model to set up", family, known), "tiny needs no setup")
     installation = known[family]
     tested = installation.official.tested_commit
-    if commit and not re.fullmatch(r"[0-9a-f]{7,40}", commit):
+    hashed = commit.lower()
+    if commit and not re.fullmatch(r"[0-9a-f]{7,40}", hashed):
         raise UsageError(
             f"--commit expects a hash of 7 to 40 hexadecimal digits, found {commit[:60]!r}",
             f"drop --commit for the tested one, {tested[:7]}",
@@ -69,11 +86,41 @@ def _steps(family: str, repo_url: str, commit: str, weights: str) -> list[Step]:
     if weights and chosen is None:
         names = [one.name for one in installation.weights]
         raise UsageError(unknown(f"weights of {family}", weights, names), f"--weights {names[0]}")
+    if revisions and chosen is None:
+        raise UsageError(
+            "--revision expects --weights beside it, found none", f"--weights {installation.weights[0].name}"
+        )
+    pins = _pins(chosen, revisions) if chosen else {}
     steps = [
-        checkout_step(installation, repo_url, commit or tested),
+        # The tested commit by its full hash, however few digits of it are given: others may begin so too.
+        checkout_step(installation, repo_url, tested if tested.startswith(hashed) else hashed),
         packages_step(installation, bool(weights)),
     ]
-    return steps + (weights_steps(family, installation, chosen) if chosen else [])
+    return steps + (weights_steps(family, installation, chosen, pins) if chosen else [])
+
+
+def _pins(weights: Weights, revisions: Sequence[str]) -> dict[str, str]:
+    """Read the revisions asked for: full hash by repository.
+
+    Raises:
+        UsageError: another form, another repository, or which of several is not said.
+    """
+    repositories = [download.repository for download in weights.downloads]
+    pins = {}
+    for text in revisions:
+        name, _, revision = text.rpartition("=")
+        if not re.fullmatch(r"[0-9a-f]{40}", revision.lower()):
+            raise UsageError(
+                f"--revision expects all 40 hexadecimal digits of a commit's hash, found {revision[:60]!r}",
+                "drop --revision for the newest one",
+            )
+        if name not in repositories and (name or len(repositories) > 1):
+            raise UsageError(
+                unknown(f"repository of {weights.name}", name, repositories),
+                f"--revision {repositories[0]}={revision.lower()}",
+            )
+        pins[name or repositories[0]] = revision.lower()
+    return pins
 
 
 def _show(step: Step) -> None:

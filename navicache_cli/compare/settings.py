@@ -170,6 +170,9 @@ def choose_settings(
     swept = [sweep.method for sweep in sweeps]
     by_default = methods is None and not sweeps
     said = referees or {}
+    for name in said:
+        if name not in REFEREES:
+            raise UsageError(unknown("referee in the model's preset", name, REFEREES), "correct the preset")
     chosen = [*(methods or []), *swept]
     if by_default:
         chosen = [*own_methods(), *(name for name in said if installed(name))]

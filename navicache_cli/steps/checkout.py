@@ -1,10 +1,14 @@
-"""The official repository at a commit, in the managed place."""
+"""The official repository at a commit, in the managed place.
+
+A commit is named by its hash and nothing else: git would take a tag called like a shortened hash first.
+"""
 
 from __future__ import annotations
 
 import os
 import shutil
 import subprocess
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +20,8 @@ from . import Step
 if TYPE_CHECKING:
     from backends.installation import Installation
 
+FULL_HASH = 40  # hexadecimal digits
+
 
 def checkout_step(installation: Installation, url: str, commit: str) -> Step:
     """Clone the repository, or move the clone that is there to the commit.
@@ -23,7 +29,7 @@ def checkout_step(installation: Installation, url: str, commit: str) -> Step:
     Args:
         installation: of the family.
         url: where to clone or fetch from, "" for the official address, or where the clone is from.
-        commit: full or shortened hash.
+        commit: full or shortened hash, in lower case.
     """
     official, place = installation.official, installation.place
     if url and Path(url).exists():
@@ -31,27 +37,29 @@ def checkout_step(installation: Installation, url: str, commit: str) -> Step:
     title = f"{official.title} at commit {commit[:7]}"
     if place.exists():
         done = f"at {place}" if read_commit(place).startswith(commit) else ""
-        commands = _move_commands(place, url, commit)
+        commands = [_fetch_command(place, url), *_checkout_commands(place, commit)]
         return Step(title, done, commands, lambda: _move(official, place, url, commit))
     part = place.with_name(f".{place.name}.part")
-    commands = [*_clone_commands(part, url or official.url, commit), ["mv", str(part), str(place)]]
+    clone = _clone_command(part, url or official.url)
+    commands = [clone, *_checkout_commands(part, commit), ["mv", str(part), str(place)]]
     return Step(title, "", commands, lambda: _clone(official, place, part, url or official.url, commit))
 
 
-def _clone_commands(part: Path, url: str, commit: str) -> list[list[str]]:
+def _clone_command(part: Path, url: str) -> list[str]:
     # `--`: what follows is an address, whatever it looks like.
-    return [
-        ["git", "clone", "--quiet", "--no-checkout", "--", url, str(part)],
-        ["git", "-C", str(part), "checkout", "--quiet", "--detach", commit],
-    ]
+    return ["git", "clone", "--quiet", "--no-checkout", "--", url, str(part)]
 
 
-def _move_commands(place: Path, url: str, commit: str) -> list[list[str]]:
-    branches = "+refs/heads/*:refs/remotes/origin/*"
-    return [
-        ["git", "-C", str(place), "fetch", "--quiet", "--tags", "--", url or "origin", branches],
-        ["git", "-C", str(place), "checkout", "--quiet", "--detach", commit],
-    ]
+def _fetch_command(place: Path, url: str, *wanted: str) -> list[str]:
+    # `+`: a mirror's tag may have moved, or be another than that of where the clone is from.
+    all_of_it = ("+refs/heads/*:refs/remotes/origin/*", "+refs/tags/*:refs/tags/*")
+    return ["git", "-C", str(place), "fetch", "--quiet", "--", url or "origin", *(wanted or all_of_it)]
+
+
+def _checkout_commands(place: Path, commit: str) -> list[list[str]]:
+    # `^{commit}`: not a branch of that name. Of a shortened hash the second line shows what it was taken for.
+    detach = ["git", "-C", str(place), "checkout", "--quiet", "--detach", f"{commit}^{{commit}}"]
+    return [detach, *([["git", "-C", str(place), "rev-parse", "HEAD"]] if len(commit) < FULL_HASH else [])]
 
 
 def _clone(official: Official, place: Path, part: Path, url: str, commit: str) -> None:
@@ -70,8 +78,9 @@ def _clone(official: Official, place: Path, part: Path, url: str, commit: str) -
             f"cannot write {place.parent}: {error.strerror}", "set XDG_CACHE_HOME to a folder you can write"
         ) from None
     try:
-        for command in _clone_commands(part, url, commit):
-            _git(command, f"cannot get {official.title} at {commit[:7]} from {url}")
+        why = f"cannot get {official.title} at {commit[:7]} from {url}"
+        _git(_clone_command(part, url), why)
+        _check_out(official, part, "", commit, why)
         missing = [name for name in official.files if not (part / name).is_file()]
         if missing:
             raise BackendError(
@@ -108,31 +117,61 @@ def _move(official: Official, place: Path, url: str, commit: str) -> None:
             f"{changed[0][3:]}{' …' if len(changed) > 1 else ''}",
             f"git -C {place} stash",
         )
-    fetch, checkout = _move_commands(place, url, commit)
     why = f"cannot bring {place} to commit {commit[:7]}"
-    if not _has(place, commit):
-        _git(fetch, why)
-    if not _has(place, commit):
+    if not _commits(place, commit):
+        _git(_fetch_command(place, url), why)
+    _check_out(official, place, url, commit, why)
+
+
+def _check_out(official: Official, place: Path, url: str, commit: str, why: str) -> None:
+    """Check out a commit, and look that it is the one asked for.
+
+    Raises:
+        BackendError: there is none of that hash, several begin with it, or git failed.
+    """
+    found = _commits(place, commit)
+    if not found and len(commit) == FULL_HASH:  # On no branch: git hubs give it to who knows its hash.
+        with suppress(BackendError):
+            _git(_fetch_command(place, url, commit), why)
+        found = _commits(place, commit)
+    if not found:
         raise BackendError(
-            f"{why}: neither the checkout nor where it was fetched from has that commit",
+            f"{why}: expected a commit whose hash is or begins with {commit}, found none there",
             f"--commit {official.tested_commit}, or --repo-url {official.url}; or move {place} away",
         )
-    _git(checkout, why)
+    if len(found) > 1:
+        raise BackendError(
+            f"{why}: expected one commit whose hash begins with {commit}, found {', '.join(found[:3])}",
+            f"--commit {found[0]}",
+        )
+    _git(_checkout_commands(place, found[0])[0], why)
+    if (head := read_commit(place)) != found[0]:
+        raise BackendError(
+            f"{why}: expected {found[0]} to be checked out, found {head}",
+            f"move {place} away and run setup again",
+        )
 
 
-def _has(place: Path, commit: str) -> bool:
-    command = ["git", "-C", str(place), "cat-file", "-e", f"{commit}^{{commit}}"]
-    return subprocess.run(command, env=_environment(), capture_output=True, check=False).returncode == 0
+def _commits(place: Path, commit: str) -> list[str]:
+    """The full hashes in a clone that are or begin with a hash, of commits alone; names are not looked at."""
+    objects = _git(
+        ["git", "-C", str(place), "rev-parse", f"--disambiguate={commit}"], "cannot look up a hash"
+    )
+    kinds = ["git", "-C", str(place), "cat-file", "--batch-check=%(objectname) %(objecttype)"]
+    told = _git(kinds, "cannot look up a hash", objects).splitlines()
+    return [line.split()[0] for line in told if line.endswith(" commit")]
 
 
-def _git(command: list[str], why: str) -> str:
-    """Run git and return what it printed.
+def _git(command: list[str], why: str, given: str = "") -> str:
+    """Run git, `given` on its standard input, and return what it printed.
 
     Raises:
         BackendError: git is not there, or failed; the message is `why` and git's own.
     """
     try:
-        done = subprocess.run(command, env=_environment(), capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            command, env=_environment(), input=given, capture_output=True, text=True, check=False
+        )
     except OSError as error:
         raise BackendError(
             f"{why}: expected the program git, found none ({error.strerror})",

@@ -1,16 +1,27 @@
-"""Weights from huggingface.co, in the managed place."""
+"""Weights from huggingface.co, in the managed place.
+
+Each repository is downloaded at one commit, its revision, which is noted beside the files: a download that is
+taken up again goes on with the same files, whatever was changed there meanwhile.
+"""
 
 from __future__ import annotations
 
 import errno
 import importlib
+import re
 import shlex
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from rich.text import Text
+
+from .. import terminal
+from ..documents import write_document
 from ..errors import OutputError, WeightsError
 from . import Step
 from .packages import HUB
@@ -30,23 +41,35 @@ _CANNOT_WRITE = {
 _ELSEWHERE = "make room there, or set XDG_CACHE_HOME to a folder on another disk"
 
 
-def weights_steps(family: str, installation: Installation, weights: Weights) -> list[Step]:
+def weights_steps(
+    family: str, installation: Installation, weights: Weights, pins: Mapping[str, str]
+) -> list[Step]:
     """Download weights, and prepare them where the official instructions ask for that.
 
     Args:
         family: the name setup was called with.
         installation: of the family.
         weights: which.
+        pins: revisions by repository. Of others it is the noted one, or the newest of a first download.
     """
     folder = weights.place
-    done = "" if _fault(weights) else f"complete at {folder}"
-    commands = [download_command(download, folder) for download in weights.downloads]
+    noted = {one.repository: one for one in weights.downloaded([folder])}
+    known = {**{name: one.revision for name, one in noted.items()}, **pins}
+    at_pins = all(name in noted and noted[name].revision == pin for name, pin in pins.items())
+    finished = at_pins and all(one.finished for one in noted.values()) and not _fault(weights)
+    told = "".join(f", {name} at revision {one.revision[:7]}" for name, one in noted.items())
+    done = f"complete at {folder}{told}" if finished else ""
+    commands = [
+        download_command(download, folder, known.get(download.repository, ""))
+        for download in weights.downloads
+    ]
     prepare = prepare_command(installation.place, weights, folder)
 
     def run() -> None:
         _check_space(folder, weights)
+        again = f"navicache setup {family} --weights {weights.name}"
         for download in weights.downloads:
-            _download(download, folder, f"navicache setup {family} --weights {weights.name}")
+            _download(download, folder, known.get(download.repository, ""), again)
         if prepare and subprocess.run(prepare, stdout=sys.stderr.fileno(), check=False).returncode:
             raise WeightsError(
                 f"expected the official script to prepare {weights.name}, found that it failed "
@@ -95,11 +118,12 @@ def _check_space(folder: Path, weights: Weights) -> None:
         )
 
 
-def download_command(download: Download, folder: Path) -> list[str]:
-    """The same download by hand."""
+def download_command(download: Download, folder: Path, revision: str) -> list[str]:
+    """The same download by hand; without a revision, of the newest one."""
     place = str(folder / download.folder)
+    at = ["--revision", revision] if revision else []
     only = [word for pattern in download.only for word in ("--include", pattern)]
-    return ["hf", "download", download.repository, "--local-dir", place, *only]
+    return ["hf", "download", download.repository, *at, "--local-dir", place, *only]
 
 
 def prepare_command(checkout: Path, weights: Weights, folder: Path) -> list[str]:
@@ -111,26 +135,51 @@ def prepare_command(checkout: Path, weights: Weights, folder: Path) -> list[str]
     return [sys.executable, str(checkout / script), *words]
 
 
-def _download(download: Download, folder: Path, again: str) -> None:
+def _download(download: Download, folder: Path, revision: str, again: str) -> None:
     """Fetch one repository; files that are there stay, and one that was cut off goes on where it stopped.
+
+    Args:
+        download: which.
+        folder: of the weights.
+        revision: full hash of a commit, or "" for the newest one, which is looked up first.
+        again: the command that goes on where this stops.
 
     Raises:
         WeightsError: it did not work.
         OutputError: the folder cannot be written, or the disk is full.
     """
-    place = folder / download.folder
+    from backends.installation import DOWNLOADED, Downloaded
+
+    repository, place = download.repository, folder / download.folder
     importlib.invalidate_caches()  # pip may have brought the package a moment ago.
     try:
         place.mkdir(parents=True, exist_ok=True)
         hub = importlib.import_module(HUB)
+        revision = revision or _newest(hub, repository)
+        terminal.stderr.print(Text(f"{repository} at revision {revision}"), soft_wrap=True)
+        write_document(asdict(Downloaded(repository, revision, False)), place / DOWNLOADED)
         hub.snapshot_download(
-            download.repository, local_dir=str(place), allow_patterns=list(download.only) or None
+            repository,
+            revision=revision,
+            local_dir=str(place),
+            allow_patterns=list(download.only) or None,
         )
+        write_document(asdict(Downloaded(repository, revision, True)), place / DOWNLOADED)
+    except OutputError:
+        raise
     except Exception as error:  # What the hub's client raises differs from version to version.
         if isinstance(error, OSError) and error.errno in _CANNOT_WRITE:
             raise OutputError(f"cannot write {place}: {error.strerror}", _ELSEWHERE) from error
         cause = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise WeightsError(
-            f"the download of {download.repository} to {place} stopped: {cause[:200]}",
+            f"the download of {repository} to {place} stopped: {cause[:200]}",
             f"check the network; it goes on where it stopped with {again}",
         ) from error
+
+
+def _newest(hub: Any, repository: str) -> str:
+    """Look up the newest commit of a repository: files fetched one after the other are then of one state."""
+    found = str(hub.HfApi().model_info(repository).sha)
+    if not re.fullmatch(r"[0-9a-f]{40}", found):
+        raise ValueError(f"expected the hash of its newest commit from the hub, found {found[:60]!r}")
+    return found

@@ -1,0 +1,1 @@
+"""`dots`: a model family for navicache, small enough to read and to start one's own from."""
