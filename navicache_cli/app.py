@@ -13,6 +13,7 @@ from . import __version__
 from .errors import InterruptedRunError, NavicacheError, OutputError, UsageError
 from .flags import OUTPUT, Switch, Text, generate_options, opt
 from .shared_options import takes_options_of
+from .threads import let_waiting_threads_sleep
 
 app = typer.Typer(
     name="navicache",
@@ -475,6 +476,7 @@ def _replay(
 
 def main() -> None:
     """Run the program; every error becomes one line, a next step and an exit code."""
+    let_waiting_threads_sleep()
     try:
         # Typer turns a KeyboardInterrupt into this code; any other way out is an exception.
         code = app(standalone_mode=False) or 0

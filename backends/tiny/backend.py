@@ -14,6 +14,7 @@ from navicache_cli.cache.policy import Region
 from navicache_cli.errors import UsageError, WeightsError
 from navicache_cli.presets import OFF
 from navicache_cli.report import ModelIdentity
+from navicache_cli.threads import use_at_most
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -164,6 +165,8 @@ class TinyBackend:
 
     def load(self, plan: Plan) -> TinyPipeline:
         """Load the shipped weights, or those in the folder `plan.weights`."""
+        # So small are its layers that a second thread gains little, and loses much where cores are taken.
+        use_at_most(1)
         return TinyPipeline(Path(plan.weights).expanduser() if plan.weights else shipped_weights())
 
 

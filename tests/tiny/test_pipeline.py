@@ -81,7 +81,7 @@ def test_off_is_bit_identical_to_the_bare_model(pipeline):
     result = run(pipeline, plan)
     assert torch.equal(result.video, bare)
     assert result.session.peak_cache_bytes == 0
-    assert totals(result.session).transformer_calls == 2 * plan.steps
+    assert totals(result).transformer_calls == 2 * plan.steps
 
 
 def test_generations_do_not_know_of_each_other(pipeline):
@@ -115,13 +115,13 @@ def test_skipped_steps_call_no_block(pipeline):
     called = []
     watch = pipeline.transformer.blocks[0].register_forward_hook(lambda *_: called.append(1))
     try:
-        session = run(pipeline, plan_of()).session
+        result = run(pipeline, plan_of())
     finally:
         watch.remove()
-    sums = totals(session)
+    sums = totals(result)
     assert len(called) == sums.transformer_calls == 2 * sums.computed_steps
     assert sums.transformer_calls_saved == 2 * sums.skipped_steps > 0
-    assert session.cache_bytes == 0
+    assert result.session.cache_bytes == 0
 
 
 def test_stages_are_timed(pipeline):
