@@ -94,11 +94,11 @@ def show_speedup(speedup: float, beyond: bool, sign: str = "x") -> str:
     return f"{speedup:.2f}{sign}{MARK if beyond else ''}"
 
 
-def speed_notes(clocks: Iterable[str], beyond: bool) -> list[str]:
+def speed_notes(clocks: Iterable[str | None], beyond: bool) -> list[str]:
     """What a reader of several speedups should know.
 
     Args:
-        clocks: that they were taken from.
+        clocks: that they were taken from; None where a report does not say.
         beyond: whether one of them has a MARK.
     """
     return [*([OF_CPU] if CPU in clocks else []), *([BEYOND] if beyond else [])]

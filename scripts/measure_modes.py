@@ -69,7 +69,11 @@ def main() -> None:
     for name, found in rows.items():
         means = {key: round(statistics.fmean(row[key] for row in found), 4) for key in found[0]}
         beyond = beyond_bound(means["speedup"], means["speedup_bound"])
-        table[name] = {**means, "worst_psnr": round(min(row["psnr"] for row in found), 2), "beyond_bound": beyond}
+        table[name] = {
+            **means,
+            "worst_psnr": round(min(row["psnr"] for row in found), 2),
+            "beyond_bound": beyond,
+        }
     print(json.dumps({"model": arguments.model, "prompts": len(prompts), "settings": table}, indent=1))
 
 

@@ -23,7 +23,10 @@ from navicache_cli.speed import (
 
 def timings(wall: float, cpu: float) -> Timings:
     return make_timings(
-        {"text": 0.5, "denoise": wall, "decode": 0.25}, {"text": 0.5, "denoise": cpu, "decode": 0.25}, 1.0, 2.0
+        {"text": 0.5, "denoise": wall, "decode": 0.25},
+        {"text": 0.5, "denoise": cpu, "decode": 0.25},
+        1.0,
+        2.0,
     )
 
 
@@ -73,8 +76,15 @@ def test_two_clocks_are_not_mixed():
 
 @pytest.mark.parametrize(
     ("measured", "bound", "beyond"),
-    [(15.81, 2.94, True), (2.0, 1.9, True), (1.93, 1.89, False), (2.15, 2.2, False), (1.04, 1.0, False)]
-    + [(None, 2.0, False), (9.0, None, False)],
+    [
+        (15.81, 2.94, True),
+        (2.0, 1.9, True),
+        (1.93, 1.89, False),
+        (2.15, 2.2, False),
+        (1.04, 1.0, False),
+        (None, 2.0, False),
+        (9.0, None, False),
+    ],
 )
 def test_what_is_beyond_its_bound(measured, bound, beyond):
     assert beyond_bound(measured, bound) is beyond

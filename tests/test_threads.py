@@ -54,7 +54,7 @@ def test_a_model_states_how_many_it_gains_from(monkeypatch, said, most, used):
     [({}, 1, "passive"), ({"OMP_NUM_THREADS": "2", "OMP_WAIT_POLICY": "active"}, 2, "active")],
 )
 def test_the_report_says_what_was_used(tmp_path, extra, threads, waiting):
-    machine = generate(tmp_path, "--steps", "4", **extra)["machine"]
+    machine = generate(tmp_path, "--steps", "2", **extra)["machine"]
     assert (machine["threads"], machine["waiting"]) == (threads, waiting)
 
 
@@ -92,7 +92,7 @@ def busy_cores() -> Iterator[None]:
 
 
 def test_other_load_shortens_no_work(tmp_path):
-    """With two spinning threads this took 10 to 60 times as long, and half of the speedups were above their bounds."""
+    """Seconds of the wall clock say little here: they depend on how many others there are."""
     quick = ("--baseline", "--steps", "20", "--align-steps", "4", "--threshold", "0.2")
     quiet = generate(tmp_path, *quick)
     with busy_cores():

@@ -265,7 +265,7 @@ def _run(
     results = [cell_result(job, cells[job.key], cells[job.baseline or job.key]) for job in done]
     settings = [one for one in [BASELINE, *task.settings] if one.name not in work.left_out]
     left_out = [_left_out(name, reason) for name, reason in work.left_out.items()]
-    clocks = {cell.report["timings_s"]["clock"] for cell in cells.values()}
+    clocks = {cell.report["timings_s"].get("clock") for cell in cells.values()}
     late = [*left_out, *speed_notes(clocks, any(result.beyond_bound for result in results))]
     for note in late:
         terminal.show_note(note)
