@@ -23,18 +23,25 @@ if TYPE_CHECKING:
 
 
 class Stages:
-    """Stop-watch over the stages of one generation; a stage lasts until the next one starts."""
+    """Stop-watch over the stages of one generation; a stage lasts until the next one starts.
+
+    Attributes:
+        seconds: of the wall clock, by stage.
+        cpu_seconds: CPU time of this process, all its threads together, by stage.
+    """
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
+        self.cpu_seconds: dict[str, float] = {}
         self._name = ""
-        self._since = 0.0
+        self._since = (0.0, 0.0)
 
     def start(self, name: str) -> None:
         """End the stage that runs, if any, and start `name`; "" only ends."""
-        now = time.perf_counter()
+        now = (time.perf_counter(), time.process_time())
         if self._name:
-            self.seconds[self._name] = self.seconds.get(self._name, 0.0) + now - self._since
+            for seconds, one, since in zip((self.seconds, self.cpu_seconds), now, self._since, strict=True):
+                seconds[self._name] = seconds.get(self._name, 0.0) + one - since
         self._name, self._since = name, now
 
 
@@ -94,6 +101,8 @@ class Backend(Protocol):
 
     def load(self, plan: Plan) -> Pipeline:
         """Load weights and build the family's own pipeline.
+
+        A family that is no faster with all threads of the CPU says so here, by `threads.use_at_most`.
 
         Raises:
             BackendError: code is missing.

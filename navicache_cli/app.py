@@ -17,6 +17,7 @@ from .flags import OUTPUT, Switch, Text, generate_options, opt
 from .interruption import exit_code_of, stop_on_signals, stopped_run
 from .reading import expand_user
 from .shared_options import takes_options_of
+from .threads import let_waiting_threads_sleep
 
 
 class Commands(TyperGroup):
@@ -506,6 +507,7 @@ def _replay(
 def main() -> None:
     """Run the program; every error becomes one line, a next step and an exit code."""
     stop_on_signals()
+    let_waiting_threads_sleep()
     try:
         code = app(standalone_mode=False) or 0
     except NavicacheError as error:

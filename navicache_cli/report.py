@@ -15,7 +15,9 @@ from typing import Any
 
 from .documents import check_document, read_schema, write_document
 from .errors import OutputError
+from .peak_memory import PROCESS
 from .reading import read_json
+from .speed import Timings
 
 REPORT_VERSION = 1
 
@@ -108,6 +110,7 @@ class Totals:
     the same in tensors of the size of one branch's input, such as the latents. `attention_calls` and
     `attention_calls_saved` count attentions that ran or did not, for a method that works on them.
     `predicted_error` is that of the final latents; None where the method foretells none.
+    `peak_memory_of` is whose `peak_memory_bytes` is; see `peak_memory.Peak`.
     """
 
     steps: int
@@ -124,28 +127,25 @@ class Totals:
     attention_calls_saved: int = 0
     cache_tensors: float = 0.0
     predicted_error: PredictedError | None = None
-
-
-@dataclass(frozen=True)
-class Timings:
-    """Wall-clock seconds of each stage."""
-
-    load: float
-    text: float
-    denoise: float
-    decode: float
-    write: float
-    total: float
+    peak_memory_of: str = PROCESS
 
 
 @dataclass(frozen=True)
 class Baseline:
-    """The same generation without the cache, and how the cached one compares with it."""
+    """The same generation without the cache, and how the cached one compares with it.
+
+    Attributes:
+        denoise_s, denoise_cpu_s, total_s: its seconds, as `speed.Timings` has them.
+        speedup: its seconds of denoising over the cached one's, by `Timings.clock`.
+        psnr, ssim: of the cached video against its own.
+    """
 
     denoise_s: float
     speedup: float
     psnr: float
     ssim: float
+    denoise_cpu_s: float = 0.0
+    total_s: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -258,18 +258,5 @@ def machine_facts() -> dict[str, Any]:
         "accelerator": cuda,
         "cpus": os.cpu_count() or 1,
         "threads": torch.get_num_threads(),
+        "waiting": os.environ.get("OMP_WAIT_POLICY", "").lower() or "default",
     }
-
-
-def peak_memory_bytes() -> int:
-    """Return the most memory used so far: the GPU's when there is one, else this process's; 0 if unknown."""
-    import torch
-
-    if torch.cuda.is_available():
-        return int(torch.cuda.max_memory_allocated())
-    try:
-        import resource
-    except ImportError:  # Windows
-        return 0
-    unit = 1 if platform.system() == "Darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

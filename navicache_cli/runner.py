@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from .cache.factory import PREDICTED_METHODS
 from .cache.outlook import CONFIDENCE
 from .errors import OutOfMemoryError, one_line
 from .methods import policy_for
-from .report import FitReport, PredictedError, StepReport, Totals, finite, peak_memory_bytes
+from .peak_memory import Peak, PeakMemory
+from .report import FitReport, ModelIdentity, PredictedError, StepReport, Totals, finite
+from .speed import Timings, make_timings
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -24,6 +26,10 @@ if TYPE_CHECKING:
     from .plan import Plan
 
 
+WARM_UP_STEPS = 4
+_warm: set[tuple[ModelIdentity, str, int]] = set()  # model, size and frames that ran in this process
+
+
 @dataclass(frozen=True)
 class Run:
     """One finished generation.
@@ -32,11 +38,20 @@ class Run:
         video: [3, F, H, W] float in [-1, 1], on the CPU; F may be 0 on processes other than the first.
         session: the session that accompanied it, its tensors dropped, its records complete.
         seconds: wall-clock seconds of the stages `text`, `denoise` and `decode`.
+        cpu_seconds: CPU time of this process in the same.
+        peak_memory: the most in use between its start and its end.
     """
 
     video: Tensor
     session: Session
     seconds: dict[str, float]
+    cpu_seconds: dict[str, float]
+    peak_memory: Peak
+
+    @property
+    def timings(self) -> Timings:
+        """Its seconds; loading and writing take none."""
+        return make_timings(self.seconds, self.cpu_seconds)
 
 
 def run(
@@ -73,7 +88,7 @@ def run(
     policy = policy or policy_for(plan)
     recorder = Recorder() if plan.trajectory else None
     session = Session(policy, plan.steps, predictor, on_step, agreement(), recorder, plan.max_error or None)
-    stages = Stages()
+    stages, peak = Stages(), PeakMemory()
     try:
         with attach(pipeline.site(region_of(policy)), session):
             video = pipeline.generate(plan, stages)
@@ -82,7 +97,32 @@ def run(
             f"the GPU ran out of memory: {one_line(error, 160)}",
             "try a smaller --size or fewer --frames",
         ) from error
-    return Run(video, session, stages.seconds)
+    _warm.add(_what_warms(pipeline, plan))
+    return Run(video, session, stages.seconds, stages.cpu_seconds, peak.read())
+
+
+def is_warm(pipeline: Pipeline, plan: Plan) -> bool:
+    """Whether this process has run such a plan before; see `warm_up_plan`."""
+    return _what_warms(pipeline, plan) in _warm
+
+
+def _what_warms(pipeline: Pipeline, plan: Plan) -> tuple[ModelIdentity, str, int]:
+    return pipeline.identity, plan.size, plan.frames
+
+
+def warm_up_plan(plan: Plan) -> Plan:
+    """Return the plan of a short run before runs that are compared: none of them should pay for first calls.
+
+    These load kernels and fill pools of memory. A budget may be beyond the reach of so few steps.
+    """
+    return replace(
+        plan,
+        steps=min(WARM_UP_STEPS, plan.steps),
+        speedup=0.0,
+        compute=0.0,
+        baseline=False,
+        trajectory=False,
+    )
 
 
 def step_reports(session: Session) -> list[StepReport]:
@@ -126,8 +166,9 @@ def predicted_error(session: Session) -> PredictedError | None:
     return None if bar is None else PredictedError(bar.error, bar.low, bar.high, CONFIDENCE)
 
 
-def totals(session: Session) -> Totals:
-    """Sum up a finished session."""
+def totals(run: Run) -> Totals:
+    """Sum up a finished run."""
+    session = run.session
     steps = len(session.records)
     computed = sum(record.computed for record in session.records)
     return Totals(
@@ -142,7 +183,8 @@ def totals(session: Session) -> Totals:
         attention_calls_saved=session.parts.calls_saved,
         cache_bytes=session.peak_cache_bytes,
         cache_tensors=round(session.peak_cache_bytes / max(session.input_bytes, 1), 2),
-        peak_memory_bytes=peak_memory_bytes(),
+        peak_memory_bytes=run.peak_memory.bytes,
+        peak_memory_of=run.peak_memory.of,
         speedup_bound=steps / max(computed, 1),
         predicted_error=predicted_error(session),
     )

@@ -17,6 +17,7 @@ from rich.text import Text
 
 from .errors import NavicacheError
 from .plan import Plan
+from .speed import BEYOND, CPU, beyond_bound, show_speedup, skip_bound
 
 if TYPE_CHECKING:
     from .cache import StepRecord
@@ -91,15 +92,16 @@ def show_summary(report: Report) -> None:
 
 
 def _summary_table(report: Report) -> Table:
-    totals, times = report.totals, report.timings_s
+    totals, times, threads = report.totals, report.timings_s, report.machine["threads"]
+    bound = skip_bound(vars(totals))
     table = Table(show_header=False, box=None, pad_edge=False)
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
     table.add_row("steps", strip([step.computed for step in report.steps], stdout))
     table.add_row(
         "skipped",
-        f"{totals.skipped_steps} of {totals.steps} ({totals.skip_ratio:.0%}), "
-        f"at most {totals.speedup_bound:.2f}x faster",
+        f"{totals.skipped_steps} of {totals.steps} ({totals.skip_ratio:.0%})"
+        + ("" if bound is None else f", at most {bound:.2f}x faster"),
     )
     if totals.predicted_error and totals.skipped_steps:
         bar = totals.predicted_error
@@ -111,14 +113,21 @@ def _summary_table(report: Report) -> Table:
     if totals.attention_calls_saved:
         outputs = totals.attention_calls + totals.attention_calls_saved
         table.add_row("attention", f"{totals.attention_calls_saved} of {outputs} outputs used again")
-    table.add_row("denoising", f"{times.denoise:.2f} s of {times.total:.2f} s in all")
+    table.add_row(
+        "denoising",
+        f"{times.denoise:.2f} s of {times.total:.2f} s in all, {threads} thread{'s' if threads > 1 else ''}",
+    )
     if report.baseline:
         base = report.baseline
+        beyond = beyond_bound(base.speedup, bound)
         table.add_row(
             "uncached",
-            f"{base.denoise_s:.2f} s of denoising: {base.speedup:.2f}x faster, "
+            f"{base.denoise_s:.2f} s: {show_speedup(base.speedup, beyond)} faster"
+            f"{' by CPU time' if times.clock == CPU else ''}, "
             f"PSNR {base.psnr:.2f} dB, SSIM {base.ssim:.4f}",
         )
+        if beyond:
+            table.add_row("", BEYOND)
     table.add_row("cache", f"{totals.cache_bytes / 2**20:.2f} MiB")
     return table
 

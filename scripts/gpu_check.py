@@ -31,6 +31,7 @@ from navicache_cli.plan import Plan
 from navicache_cli.presets import OFF
 from navicache_cli.report import machine_facts
 from navicache_cli.runner import run, step_reports, totals
+from navicache_cli.speed import BEYOND, MARK, beyond_bound
 from navicache_cli.terminal import StepProgress, show_error
 
 # Speedups published for Wan2.1-1.3B: NaviCache arXiv 2606.26795, EasyCache arXiv 2507.02860.
@@ -103,7 +104,7 @@ def measure(pipeline: Pipeline, plan: Plan, title: str) -> tuple[Measured, list[
         result = run(pipeline, plan, on_step=progress)
     steps = [asdict(step) for step in step_reports(result.session)]
     threshold = None if plan.method == OFF else plan.threshold
-    measured = Measured(threshold, result.seconds["denoise"], steps, asdict(totals(result.session)))
+    measured = Measured(threshold, result.seconds["denoise"], steps, asdict(totals(result)))
     return measured, result.session.records
 
 
@@ -140,7 +141,8 @@ def table(runs: dict[str, Measured], bare: float) -> list[str]:
         row.append(f"{found.denoise_s:.2f} s")
         if sums:
             speedup, bound = bare / found.denoise_s, sums["speedup_bound"]
-            row += [f"{sums['computed_steps']} of {sums['steps']}", f"{bound:.3f}×", f"{speedup:.3f}×"]
+            row += [f"{sums['computed_steps']} of {sums['steps']}", f"{bound:.3f}×"]
+            row.append(f"{speedup:.3f}×{MARK if beyond_bound(speedup, bound) else ''}")
             row.append(f"{speedup / bound:.1%}")
             row += [_milliseconds(found.step_seconds(computed)) for computed in (True, False)]
             row.append(f"{sums['cache_bytes'] / 2**20:.2f} MiB")
@@ -191,11 +193,13 @@ def markdown(found: dict[str, Any], runs: dict[str, Measured]) -> str:
     plan, drift = found["plan"], runs["bare again"].denoise_s / runs["bare"].denoise_s - 1
     title = f"{found['model']['name']}, {plan['size']}, {plan['frames']} frames, {plan['steps']} steps"
     cost = ", ".join(f"{name} {micros:g}" for name, micros in found["session_us_a_step"].items())
+    rows = table(runs, found["bare_denoise_s"])
     lines = [
         f"# {title}, {plan['weights']} weights",
         "",
         ", ".join(f"{key} {value}" for key, value in found["machine"].items()),
-        *["", *table(runs, found["bare_denoise_s"]), ""],
+        *["", *rows, ""],
+        *([BEYOND, ""] if any(f"×{MARK}" in row for row in rows) else []),
         f"Speedups are of denoising time against the mean of both bare runs; the later took {drift:+.2%}.",
         f"The session by itself, microseconds a step: {cost}.",
         *["", *(f"- {'met' if met else 'MISSED'}: {target}" for target, met in found["targets"].items())],

@@ -88,7 +88,7 @@ def measure(arguments: argparse.Namespace) -> list[Row]:
                 done = run(
                     pipeline, resolve([Layer("measure", {**common, "predictor": predictor, **pace_option})])
                 )
-                sums = totals(done.session)
+                sums = totals(done)
                 bar = sums.predicted_error
                 assert bar is not None
                 scale = SCALES[predictor].factor if arguments.raw else 1.0

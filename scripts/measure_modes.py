@@ -20,6 +20,7 @@ from navicache_cli.metrics import compare_videos
 from navicache_cli.plan import Layer, resolve
 from navicache_cli.presets import load_presets
 from navicache_cli.runner import run, totals
+from navicache_cli.speed import beyond_bound, speedup
 from navicache_cli.terminal import stderr
 from navicache_cli.video import to_uint8
 
@@ -46,31 +47,33 @@ def main() -> None:
     def generate(changes: dict[str, object]):
         plan = resolve([Layer("measure", {"model": arguments.model, **extra, **changes})])
         result = run(pipeline, plan)
-        return to_uint8(result.video), result.seconds["denoise"], totals(result.session)
+        return to_uint8(result.video), result.timings, totals(result)
 
     generate({"mode": "off"})  # warm-up
     for index, prompt in enumerate(track(prompts, "prompts", console=stderr)):
         common = {"prompt": prompt, "seed": index}
-        reference, seconds, _ = generate({**common, "mode": "off"})
+        reference, uncached, _ = generate({**common, "mode": "off"})
         for name, changes in settings.items():
-            frames, cached_seconds, sums = generate({**common, **changes})
+            frames, cached, sums = generate({**common, **changes})
             fidelity = compare_videos(frames, reference)
             rows[name].append(
                 {
                     "skip_ratio": sums.skip_ratio,
-                    "speedup": seconds / cached_seconds,
+                    "speedup": speedup(uncached, cached),
                     "speedup_bound": sums.speedup_bound,
                     "psnr": fidelity.psnr,
                     "ssim": fidelity.ssim,
                 }
             )
-    table = {
-        name: {
-            **{key: round(statistics.fmean(row[key] for row in found), 4) for key in found[0]},
+    table: dict[str, dict[str, float]] = {}
+    for name, found in rows.items():
+        means = {key: round(statistics.fmean(row[key] for row in found), 4) for key in found[0]}
+        beyond = beyond_bound(means["speedup"], means["speedup_bound"])
+        table[name] = {
+            **means,
             "worst_psnr": round(min(row["psnr"] for row in found), 2),
+            "beyond_bound": beyond,
         }
-        for name, found in rows.items()
-    }
     print(json.dumps({"model": arguments.model, "prompts": len(prompts), "settings": table}, indent=1))
 
 

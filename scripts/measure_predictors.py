@@ -91,7 +91,7 @@ def main() -> None:
         reference = to_uint8(run(pipeline, baseline).video)
         for name, plan, predictor in settings(common, arguments):
             done = run(pipeline, plan, predictor=predictor)
-            sums = totals(done.session)
+            sums = totals(done)
             row = {
                 "compute": sums.computed_steps / baseline.steps,
                 "psnr": psnr(to_uint8(done.video), reference),

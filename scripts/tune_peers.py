@@ -268,10 +268,7 @@ _bench: list[Bench] = []  # of this process
 
 
 def start_process(prompts: list[str]) -> None:
-    """Give a process its bench, and one core: tiny is too small to gain much from a second."""
-    import torch
-
-    torch.set_num_threads(1)
+    """Give a process its bench."""
     _bench.append(Bench(prompts))
 
 

@@ -13,6 +13,7 @@ from navicache_cli.batch.page import page_text
 from navicache_cli.batch.summary import name_settings, summarise
 from navicache_cli.errors import OutputError
 from navicache_cli.report import read_report
+from navicache_cli.speed import BEYOND, OF_CPU
 from tests.batches import SHORT, digests, records, run
 from tests.browsing import Look, assert_data_stays_in_its_element, assert_names_no_other_file
 from tests.program import invoke
@@ -83,7 +84,7 @@ def test_figures_are_those_of_the_reports(batch):
     assert sorted(document["most_skipped"]) == sorted(set(MADE) - {"off.mp4"})
     assert document["states"] == {"done": 3, "failed": 1}
     assert [one["name"] for one in document["failed"]] == ["refused.mp4"]
-    assert document["notes"] == []
+    assert document["notes"][0] == OF_CPU
 
 
 def test_the_table_names_what_to_look_at(batch):
@@ -95,6 +96,28 @@ def test_the_table_names_what_to_look_at(batch):
     assert "failed: refused.mp4: rows.jsonl line 4" in shown
     assert "25%-25%" in shown
     assert str(batch / "index.html") in shown
+
+
+def speedups_of(folder: Path, speedup: float) -> None:
+    """Let every video's measured speedup be another."""
+    for name in MADE:
+        path = folder / "reports" / name.replace(".mp4", ".json")
+        report = json.loads(path.read_text())
+        report["baseline"]["speedup"] = speedup
+        path.write_text(json.dumps(report))
+
+
+@pytest.mark.parametrize(("speedup", "marked"), [(1.39, False), (15.81, True)])
+def test_a_speedup_beyond_its_bound_is_marked(copy, speedup, marked):
+    """Three of four steps allow 1.33; of `off` every step ran, and it is beyond in both cases."""
+    speedups_of(copy, speedup)
+    summary = summarise(copy)
+    found = {setting.name: setting.beyond_bound for setting in summary.settings}
+    assert found == {"navicache fast": 2 * marked, "off": 1}
+    assert [video.beyond_bound for video in summary.videos if video.name != "off.mp4"] == [marked] * 2
+    shown = invoke("batch-report", copy)
+    assert (f"{speedup}x*" if marked else f"{speedup}x ") in shown
+    assert BEYOND in summary.notes
 
 
 def test_gaps_are_told(copy):
@@ -178,6 +201,18 @@ def test_the_page_in_a_browser(batch, browser, width):
     page.keyboard.press("End")
     assert "step 4: computed" in page.locator("#grid .readout").first.text_content()
     assert page.evaluate("document.documentElement.scrollWidth") <= width
+    page.close()
+
+
+def test_the_page_marks_a_speedup_beyond_its_bound(copy, browser):
+    speedups_of(copy, 15.81)
+    invoke("batch-report", copy)
+    page = Look(browser, copy, LOADED).page
+    assert page.locator("#settings td", has_text="15.81×*").count() == 10, "mean, quantiles, least and most"
+    assert page.locator("#grid figcaption", has_text="15.81×*").count() == 3
+    page.get_by_role("button", name="Speedup").click()
+    assert "15.81×* in the middle" in page.locator("#distribution").text_content()
+    assert BEYOND in page.locator("#notes").text_content()
     page.close()
 
 

@@ -16,6 +16,7 @@ import pytest
 
 from navicache_cli.compare.document import validate
 from navicache_cli.report import read_report
+from navicache_cli.speed import BEYOND, OF_CPU
 from navicache_cli.video import read_video
 from tests.comparison import PROMPTS, SETTINGS, arguments
 from tests.conftest import clean_environment
@@ -70,9 +71,15 @@ def test_figures_are_against_the_baseline(comparison):
         if cell["setting"] == "off":
             assert (cell["compute_ratio"], cell["speedup"], cell["psnr"]) == (1, 1, None)
         else:
-            expected = baselines[cell["prompt"]]["denoise_s"] / cell["denoise_s"]
-            assert cell["speedup"] == pytest.approx(expected)
+            reports = (
+                read_report(comparison.folder / one["report"]) for one in (baselines[cell["prompt"]], cell)
+            )
+            uncached, cached = (report["timings_s"]["cpu"]["denoise"] for report in reports)
+            assert cell["speedup"] == pytest.approx(uncached / cached)
+            assert cell["beyond_bound"] == (cell["speedup"] * cell["compute_ratio"] > 1.05)
             assert 5 < cell["psnr"] <= 100
+    assert OF_CPU in document["notes"]
+    assert (BEYOND in document["notes"]) == any(cell["beyond_bound"] for cell in document["cells"])
     # Half the steps are half the work of the baseline, though none of its own is saved.
     (half,) = {cell["compute_ratio"] for cell in cells_of(document, "fewer-steps 3")}
     assert half == pytest.approx(0.5)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from itertools import pairwise
 from pathlib import Path
 
@@ -202,6 +203,20 @@ def test_points_of_the_frontier_tell_their_numbers(look, comparison):
     page.get_by_role("button", name="SSIM").click()
     point.focus()
     assert f"SSIM {setting['ssim']['mean']:.4f}" in tip.text_content()
+
+
+def test_a_speedup_beyond_its_bound_is_marked(look, comparison, copied):
+    folder = copied(comparison.folder)
+    text = (folder / "index.html").read_text("utf-8")
+    changed = re.sub(r'"beyond_bound": ?false', '"beyond_bound":true', text)
+    assert changed != text
+    (folder / "index.html").write_text(changed, "utf-8")
+    page = look(folder).page
+    assert page.locator("#settings td", has_text="×*").count() == 1 + len(SETTINGS)
+    assert page.locator("figcaption", has_text="×*").count() == 1 + len(SETTINGS)
+    assert page.locator("#frontier text", has_text="*").count() == len(SETTINGS)
+    page.locator("#frontier .point").first.focus()
+    assert "×* faster" in page.locator("#frontier .tip").text_content()
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import statistics
-from dataclasses import replace
+from dataclasses import asdict, replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,11 +13,13 @@ from navicache_cli.compare.jobs import cell_key, list_jobs, plan_for
 from navicache_cli.compare.runners import Outcome
 from navicache_cli.compare.running import Work
 from navicache_cli.compare.settings import BASELINE, Setting, Sweep, choose_settings, parse_sweep
-from navicache_cli.compare.store import Store
-from navicache_cli.compare.summary import confidence_interval
+from navicache_cli.compare.store import Cell, Store
+from navicache_cli.compare.summary import CellResult, cell_result, confidence_interval, setting_result
+from navicache_cli.compare.table import settings_table
 from navicache_cli.errors import SiteError
 from navicache_cli.plan import Layer
 from navicache_cli.report import ModelIdentity, Totals
+from navicache_cli.speed import make_timings
 
 IDENTITY = ModelIdentity("tiny t2v", "somewhere", "1", "sha256:00")
 MODES = ["fast", "mid", "slow"]
@@ -169,6 +172,29 @@ def test_another_implementation_is_a_runner(tmp_path):
     again = Work(runners, Store(tmp_path), "tomorrow").run(jobs, lambda job, cell, now: ran.append(now))
     assert ran == [False] * 4
     assert again == cells
+
+
+def sped_up(work: float, uncached: float, cached: float) -> CellResult:
+    """A cell of so much work and so many seconds of processor time."""
+
+    def cell(work: float, cpu: float) -> Cell:
+        timings = asdict(make_timings({"text": 0, "denoise": 9.0, "decode": 0}, {"denoise": cpu}))
+        totals = {"compute_ratio": work, "steps": 50, "computed_steps": 17, "cache_bytes": 0}
+        return Cell("key", "today", None, {"totals": totals, "timings_s": timings})
+
+    (job,) = list_jobs([], [FAST], ["a red circle"], [0], {"navicache": IDENTITY})[1:]
+    return cell_result(job, cell(work, cached), cell(1.0, uncached))
+
+
+def test_a_speedup_beyond_the_saved_work_is_marked():
+    """34 % of the work cannot be 15.81 times as fast."""
+    fine, wrong = sped_up(0.34, 3.0, 1.05), sped_up(0.34, 15.81, 1.0)
+    assert [fine.speedup, wrong.speedup] == pytest.approx([3 / 1.05, 15.81]), "9 s each by the wall clock"
+    assert [fine.beyond_bound, wrong.beyond_bound] == [False, True]
+    for cells, shown in (([fine, fine, wrong], "2.86x"), ([fine, wrong, wrong], "15.81x*")):
+        setting = setting_result(FAST, cells)
+        table = settings_table(SimpleNamespace(settings=[setting]))
+        assert list(table.columns[3].cells) == [shown]
 
 
 def test_a_named_setting_that_does_not_fit_is_an_error(tmp_path):

@@ -72,10 +72,15 @@ def test_report_adds_up(cli, tmp_path):
     latent = 16 * 5 * 8 * 8 * 4
     assert 4 * latent <= totals["cache_bytes"] <= 6 * latent
     times = report["timings_s"]
-    assert times["total"] >= times["load"] + times["denoise"] + times["decode"] + times["write"]
+    stages = ("load", "text", "denoise", "decode", "write")
+    assert times["total"] == pytest.approx(sum(times[stage] for stage in stages)), "the baseline is not in it"
+    assert all(times["cpu"][stage] > 0 for stage in ("text", "denoise", "decode"))
     assert sum(step["seconds"] for step in steps) <= times["denoise"]
     baseline = report["baseline"]
-    assert baseline["speedup"] == pytest.approx(baseline["denoise_s"] / times["denoise"])
+    assert times["clock"] == "cpu"
+    assert baseline["speedup"] == pytest.approx(baseline["denoise_cpu_s"] / times["cpu"]["denoise"])
+    assert baseline["total_s"] > baseline["denoise_s"] > 0
+    assert totals["peak_memory_of"] in ("run", "process")
     assert 15 < baseline["psnr"] < 100
     assert 0.3 < baseline["ssim"] < 1
 

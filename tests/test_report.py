@@ -13,7 +13,6 @@ from navicache_cli.report import (
     Output,
     Report,
     StepReport,
-    Timings,
     Totals,
     machine_facts,
     read_report,
@@ -21,6 +20,7 @@ from navicache_cli.report import (
     validate,
     write_report,
 )
+from navicache_cli.speed import Timings
 
 
 @pytest.fixture

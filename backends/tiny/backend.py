@@ -15,6 +15,7 @@ from navicache_cli.errors import UsageError
 from navicache_cli.presets import OFF
 from navicache_cli.reading import expand_user
 from navicache_cli.report import ModelIdentity
+from navicache_cli.threads import use_at_most
 
 from .checkpoint import Part, load_part, read_config
 
@@ -170,4 +171,6 @@ class TinyBackend:
 
     def load(self, plan: Plan) -> TinyPipeline:
         """Load the shipped weights, or those in the folder `plan.weights`."""
+        # So small are its layers that a second thread gains little, and loses much where cores are taken.
+        use_at_most(1)
         return TinyPipeline(expand_user(plan.weights) if plan.weights else shipped_weights())

@@ -12,6 +12,7 @@ from ..cache.budget import budget_name, share_of
 from ..errors import NavicacheError
 from ..presets import OFF
 from ..report import plan_values, read_report
+from ..speed import WALL, beyond_bound, skip_bound
 from .folder import REPORTS, VIDEOS, report_name
 from .names import check_path
 
@@ -69,6 +70,7 @@ def _read(name: str, report: dict[str, Any]) -> Finished:
         values["mode"], keys = budget_name(share), tuple(key for key in keys if key != "threshold")
     values.setdefault("predictor", "residual")
     times, baseline = report["timings_s"], report.get("baseline", {})
+    measured = {key: _number(baseline.get(key)) for key in ("speedup", "psnr", "ssim")}
     facts = {
         "prompt": str(values["prompt"]),
         "seed": int(values["seed"]),
@@ -77,7 +79,9 @@ def _read(name: str, report: dict[str, Any]) -> Finished:
         "skip_ratio": computed.count(False) / len(computed),
         "denoise_s": _number(times["denoise"]) or 0.0,
         "total_s": _number(times["total"]) or 0.0,
-        **{key: _number(baseline.get(key)) for key in ("speedup", "psnr", "ssim")},
+        **measured,
+        "beyond_bound": beyond_bound(measured["speedup"], skip_bound(report["totals"])),
+        "clock": str(times.get("clock", WALL)),
         "video": f"{VIDEOS}/{name}",
         "report": f"{REPORTS}/{report_name(name)}",
     }

@@ -93,7 +93,7 @@ def threads_each(cores: int, workers: int) -> int:
 
 
 def _orders(cluster: Cluster, plan: Plan, folder: Folder, threads: int) -> Orders:
-    where = {name: value for name, value in os.environ.items() if name.startswith("NAVICACHE_")}
+    where = {name: value for name, value in os.environ.items() if name.startswith(("NAVICACHE_", "OMP_"))}
     identity = identify(folder.root) if cluster.address else ""
     return Orders(plan, folder, os.getcwd(), identity, threads, where)
 

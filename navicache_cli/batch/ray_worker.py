@@ -33,7 +33,7 @@ class Orders:
         start: the folder that relative paths are from.
         folder_id: what is in the file FOLDER_ID, or "" where all are on one machine.
         threads: of the CPU, for each worker.
-        environment: variables that say where models are.
+        environment: variables that say where models are, and what threads do.
         version: of navicache.
     """
 
@@ -69,6 +69,7 @@ class Maker:
                 "install the same version on all machines",
             )
         check_shared(orders)
+        os.environ.pop("OMP_NUM_THREADS", None)  # Ray's; the user's is among what follows.
         os.environ.update(orders.environment)
         import torch
 

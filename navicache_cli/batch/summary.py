@@ -18,6 +18,7 @@ from ..documents import check_document, read_schema, write_document
 from ..errors import OutputError
 from ..presets import OFF
 from ..report import read_report
+from ..speed import speed_notes
 from .finished import Options, read_finished
 from .folder import REPORTS, report_name
 from .manifest import DONE, FAILED, Record, read_manifests
@@ -39,6 +40,8 @@ class Video:
         skip_ratio: skipped / steps.
         denoise_s, total_s: seconds of denoising; of everything, without loading the model.
         speedup, psnr, ssim: against the uncached one; None without `--baseline`.
+        beyond_bound: whether the speedup is above what the skipped steps allow; see `speed.beyond_bound`.
+        clock: which one the speedup is from; see `speed`.
         video, report: paths in the batch's folder.
     """
 
@@ -54,6 +57,8 @@ class Video:
     speedup: float | None
     psnr: float | None
     ssim: float | None
+    beyond_bound: bool
+    clock: str
     video: str
     report: str
 
@@ -79,6 +84,7 @@ class SettingSummary:
         name: method and mode, and what else sets it apart.
         videos: how many are finished.
         skip_ratio, denoise_s, speedup, psnr, ssim: None where no video has it.
+        beyond_bound: in how many of them the speedup is above what the skipped steps allow.
         skip_frequency: at each step, the part of the videos that skipped it.
     """
 
@@ -89,6 +95,7 @@ class SettingSummary:
     speedup: Distribution | None
     psnr: Distribution | None
     ssim: Distribution | None
+    beyond_bound: int
     skip_frequency: list[float]
 
 
@@ -205,6 +212,7 @@ def _setting(name: str, videos: Sequence[Video], computed: Sequence[Sequence[boo
         speedup=_distribution([video.speedup for video in videos]),
         psnr=_distribution([video.psnr for video in videos]),
         ssim=_distribution([video.ssim for video in videos]),
+        beyond_bound=sum(video.beyond_bound for video in videos),
         skip_frequency=[round(float(value), 6) for value in frequency],
     )
 
@@ -240,6 +248,8 @@ def _notes(videos: Sequence[Video], unread: Sequence[str], states: Counter[str])
         notes.append(
             f"speedup, PSNR and SSIM are of videos made with --baseline; {without} of {len(videos)} were not"
         )
+    clocks = {video.clock for video in videos if video.speedup is not None}
+    notes += speed_notes(clocks, any(video.beyond_bound for video in videos))
     unfinished = sum(states.values()) - states[DONE] - states[FAILED]
     if unfinished:
         notes.append(f"{unfinished} videos were started and are not finished")

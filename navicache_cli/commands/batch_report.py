@@ -9,7 +9,15 @@ from rich.table import Table
 from rich.text import Text
 
 from .. import terminal
-from ..batch.summary import Distribution, Summary, read_listed, summarise, write_summary
+from ..batch.summary import (
+    Distribution,
+    SettingSummary,
+    Summary,
+    read_listed,
+    summarise,
+    write_summary,
+)
+from ..speed import show_speedup
 
 SHOWN = 3  # of the slowest, and so on; the page has more
 
@@ -73,8 +81,8 @@ def _settings_table(summary: Summary) -> Table:
             str(setting.videos),
             f"{skipped.mean:.0%}" if skipped else "-",
             span,
-            _median(setting.denoise_s, ""),
-            _median(setting.speedup, "x"),
+            _median(setting.denoise_s),
+            _speedup(setting),
             _mean(setting.psnr, 2),
             "-" if setting.psnr is None else f"{setting.psnr.least:.2f}",
             _mean(setting.ssim, 4),
@@ -82,8 +90,13 @@ def _settings_table(summary: Summary) -> Table:
     return table
 
 
-def _median(found: Distribution | None, unit: str) -> str:
-    return "-" if found is None else f"{found.median:.2f}{unit}"
+def _speedup(setting: SettingSummary) -> str:
+    found = setting.speedup
+    return "-" if found is None else show_speedup(found.median, setting.beyond_bound > 0)
+
+
+def _median(found: Distribution | None) -> str:
+    return "-" if found is None else f"{found.median:.2f}"
 
 
 def _mean(found: Distribution | None, digits: int) -> str:

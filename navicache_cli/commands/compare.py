@@ -246,6 +246,7 @@ def _run(
     from ..compare.summary import cell_result, setting_result
     from ..compare.table import CellProgress
     from ..report import machine_facts
+    from ..speed import speed_notes
 
     with terminal.stderr.status(f"loading {task.base.model}"):
         pipeline = backend.load(task.base)
@@ -263,7 +264,9 @@ def _run(
     results = [cell_result(job, cells[job.key], cells[job.baseline or job.key]) for job in done]
     settings = [one for one in [BASELINE, *task.settings] if one.name not in work.left_out]
     left_out = [_left_out(name, reason) for name, reason in work.left_out.items()]
-    for note in left_out:
+    clocks = {cell.report["timings_s"].get("clock") for cell in cells.values()}
+    late = [*left_out, *speed_notes(clocks, any(result.beyond_bound for result in results))]
+    for note in late:
         terminal.show_note(note)
     comparison = Comparison(
         plan=plan_document(task.base),
@@ -276,7 +279,7 @@ def _run(
             for one in settings
         ],
         cells=results,
-        notes=[*notes, *left_out, *_sittings(results)],
+        notes=[*notes, *late, *_sittings(results)],
     )
     return comparison, {key: cell.report for key, cell in cells.items()}
 

@@ -182,7 +182,7 @@ def check_with_backend(backend: Backend, plan: Plan) -> list[str]:
 
 
 def run_plan(pipeline: Pipeline, plan: Plan, watch: Watch) -> Runs:
-    """Run a plan, and uncached too if it asks for that.
+    """Run a plan, and uncached too if it asks for that; then neither run pays for first calls.
 
     Args:
         pipeline: the loaded model.
@@ -190,8 +190,12 @@ def run_plan(pipeline: Pipeline, plan: Plan, watch: Watch) -> Runs:
         watch: called with a title and the number of steps; the context it returns gives what is called with
             each finished step.
     """
-    from ..runner import run
+    from ..runner import is_warm, run, warm_up_plan
 
+    if plan.baseline and not is_warm(pipeline, plan):
+        short = warm_up_plan(plan)
+        with watch("warm-up", short.steps) as on_step:
+            run(pipeline, short, on_step=on_step)
     with watch(f"{plan.model} {plan.pace}", plan.steps) as on_step:
         cached = run(pipeline, plan, on_step=on_step)
     if not plan.baseline:
@@ -215,8 +219,9 @@ def write_result(
         OutputError: see `produce.publish_result`; nothing is left then.
     """
     from ..produce import publish_result
-    from ..report import Output, Report, Timings, machine_facts
+    from ..report import Output, Report, machine_facts
     from ..runner import Clock, step_reports, totals
+    from ..speed import make_timings
     from ..video import VideoInfo, to_uint8
 
     cached, uncached = runs
@@ -230,16 +235,9 @@ def write_result(
             plan=plan_document(plan),
             model=pipeline.identity,
             machine=machine_facts(),
-            timings_s=Timings(
-                load=load_seconds,
-                text=cached.seconds["text"],
-                denoise=cached.seconds["denoise"],
-                decode=cached.seconds["decode"],
-                write=writing(),
-                total=clock(),
-            ),
+            timings_s=make_timings(cached.seconds, cached.cpu_seconds, load_seconds, writing()),
             steps=step_reports(cached.session),
-            totals=totals(cached.session),
+            totals=totals(cached),
             output=Output(str(info.path), info.sha256, info.frames, info.width, info.height, info.fps),
             baseline=compared,
             trajectory=None if recorded is None else recorded.to_json(),
@@ -253,13 +251,16 @@ def write_result(
 def _compare(cached: Run, uncached: Run) -> Baseline:
     from ..metrics import compare_videos
     from ..report import Baseline
+    from ..speed import speedup
     from ..video import to_uint8
 
     fidelity = compare_videos(to_uint8(cached.video), to_uint8(uncached.video))
-    seconds = uncached.seconds["denoise"]
+    timings = uncached.timings
     return Baseline(
-        denoise_s=seconds,
-        speedup=seconds / cached.seconds["denoise"],
+        denoise_s=timings.denoise,
+        denoise_cpu_s=timings.cpu["denoise"],
+        total_s=timings.total,
+        speedup=speedup(timings, cached.timings),
         psnr=fidelity.psnr,
         ssim=fidelity.ssim,
     )

@@ -10,12 +10,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
-from ..report import StepReport, Totals, peak_memory_bytes
+from ..report import StepReport, Totals
 
 if TYPE_CHECKING:
     from torch import nn
 
     from backends.tiny.twin import Twin
+
+    from ..peak_memory import Peak
 
 _HALF = 0.5
 _LIBRARIES = ("diffusers", "cache_dit")
@@ -93,7 +95,7 @@ class RefereeMeter:
             for index, work in enumerate(self._of_steps)
         ]
 
-    def totals(self) -> Totals:
+    def totals(self, peak_memory: Peak) -> Totals:
         """Sums over the steps; calls of the transformer count as the steps do."""
         steps = len(self._of_steps)
         computed = sum(_mean(work) >= _HALF for work in self._of_steps)
@@ -108,7 +110,8 @@ class RefereeMeter:
             transformer_calls=ran,
             transformer_calls_saved=len(calls) - ran,
             cache_bytes=self.cache_bytes,
-            peak_memory_bytes=peak_memory_bytes(),
+            peak_memory_bytes=peak_memory.bytes,
+            peak_memory_of=peak_memory.of,
             speedup_bound=steps / max(computed, 1),
         )
 

@@ -7,6 +7,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from ..errors import UsageError
+from ..peak_memory import PeakMemory
 from ..presets import OFF
 from ..report import ModelIdentity
 from .referee_caches import APART, switch_on
@@ -61,9 +62,10 @@ class RefereeRunner:
         twin = self._pipeline.twin(apart=referee in APART)
         meter = RefereeMeter(twin, self._shares or self._count_shares(plan), plan.steps)
         switch_on(twin, referee, knobs, plan)
-        stages = Stages()
+        stages, peak = Stages(), PeakMemory()
         video = twin.generate(plan, stages)
-        return Outcome(to_uint8(video), stages.seconds, meter.step_reports(), meter.totals())
+        sums = meter.totals(peak.read())
+        return Outcome(to_uint8(video), stages.seconds, meter.step_reports(), sums, stages.cpu_seconds)
 
     def _count_shares(self, plan: Plan) -> list[float]:
         """Share of every part in a forward's work; all generations of a comparison have one size."""

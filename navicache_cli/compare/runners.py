@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Protocol
 
 from ..runner import run, step_reports, totals
@@ -28,12 +28,14 @@ class Outcome:
         steps: each step; of another implementation as much as it tells.
         totals: `compute_ratio` is the work of the transformer over that of all its own steps; work saved
             inside a step counts, see `work`.
+        cpu_seconds: CPU time of the stages; empty where it was not taken.
     """
 
     frames: np.ndarray
     seconds: dict[str, float]
     steps: list[StepReport]
     totals: Totals
+    cpu_seconds: dict[str, float] = field(default_factory=dict)
 
 
 class Runner(Protocol):
@@ -72,5 +74,5 @@ class PipelineRunner:
 
         done = run(self._pipeline, plan)
         work = self._work.compute_ratio(plan, done.session)
-        sums = replace(totals(done.session), compute_ratio=work)
-        return Outcome(to_uint8(done.video), done.seconds, step_reports(done.session), sums)
+        sums = replace(totals(done), compute_ratio=work)
+        return Outcome(to_uint8(done.video), done.seconds, step_reports(done.session), sums, done.cpu_seconds)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,8 +12,9 @@ from ..commands.generate import plan_document, video_tags
 from ..errors import BackendError, SiteError, UsageError
 from ..metrics import compare_videos
 from ..produce import publish_result
-from ..report import Baseline, Output, Report, Timings, machine_facts
-from ..runner import Clock
+from ..report import Baseline, Output, Report, machine_facts
+from ..runner import Clock, warm_up_plan
+from ..speed import Timings, make_timings, speedup
 from ..video import VideoInfo
 from .jobs import Job
 from .runners import Outcome, Runner
@@ -21,8 +22,6 @@ from .store import Cell, Fidelity, Store
 
 if TYPE_CHECKING:
     from ..perceptual import Lpips
-
-_WARM_UP_STEPS = 4
 
 
 @dataclass
@@ -80,10 +79,7 @@ class Work:
     def _run(self, job: Job, baseline: Cell | None) -> Cell:
         runner = self.runners[job.setting.runner]
         if job.setting.runner not in self._warm:
-            # First calls load kernels and fill pools of memory; nobody's time should include that.
-            # A budget may be beyond the reach of so few steps.
-            short = replace(job.plan, steps=min(_WARM_UP_STEPS, job.plan.steps), speedup=0.0, compute=0.0)
-            runner.run(short, job.setting)
+            runner.run(warm_up_plan(job.plan), job.setting)
             self._warm.add(job.setting.runner)
         outcome = runner.run(job.plan, job.setting)
         if baseline is None:
@@ -111,10 +107,12 @@ class Work:
 def _compared(outcome: Outcome, fidelity: Fidelity | None, baseline: Cell | None) -> Baseline | None:
     if fidelity is None or baseline is None:
         return None
-    seconds = baseline.report["timings_s"]["denoise"]
+    timings = Timings(**baseline.report["timings_s"])
     return Baseline(
-        denoise_s=seconds,
-        speedup=seconds / outcome.seconds["denoise"],
+        denoise_s=timings.denoise,
+        denoise_cpu_s=timings.cpu.get("denoise", 0.0),
+        total_s=timings.total,
+        speedup=speedup(timings, make_timings(outcome.seconds, outcome.cpu_seconds)),
         psnr=float(np.mean(fidelity.psnr)),
         ssim=float(np.mean(fidelity.ssim)),
     )
@@ -125,13 +123,11 @@ def _write(job: Job, outcome: Outcome, runner: Runner, store: Store, baseline: B
     writing = Clock()
 
     def report_for(info: VideoInfo) -> Report:
-        seconds = {name: outcome.seconds[name] for name in ("text", "denoise", "decode")}
-        seconds["write"] = writing()
         return Report(
             plan=plan_document(job.plan),
             model=runner.identity,
             machine=machine_facts(),
-            timings_s=Timings(load=0.0, total=sum(seconds.values()), **seconds),
+            timings_s=make_timings(outcome.seconds, outcome.cpu_seconds, write=writing()),
             steps=outcome.steps,
             totals=outcome.totals,
             # Relative to the comparison, which may be moved.

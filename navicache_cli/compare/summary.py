@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from ..speed import Timings, beyond_bound, speedup
 from .jobs import Job
 from .settings import Setting
 from .store import Cell
@@ -42,7 +44,8 @@ class CellResult:
         compute_ratio: work of the transformer over the baseline's.
         computed_steps: steps that ran the model.
         denoise_s: seconds of denoising.
-        speedup: the baseline's seconds over these.
+        speedup: the baseline's seconds over these, by the clock of their reports.
+        beyond_bound: whether it is above what the skipped work allows; see `speed.beyond_bound`.
         cache_bytes: the most the cache held at once.
         key: digest of what the cell depends on.
         sitting: which call of the program ran it.
@@ -64,6 +67,7 @@ class CellResult:
     sitting: str
     video: str
     report: str
+    beyond_bound: bool = False
 
 
 @dataclass(frozen=True)
@@ -76,6 +80,7 @@ class SettingResult:
         cells: how many there are.
         compute_ratio: mean.
         denoise_s, speedup: medians.
+        beyond_bound: whether this speedup is above the median of what the cells' skipped work allows.
         psnr, ssim, lpips: against the baseline; None for the baseline, and for LPIPS where a cell has none.
         cache_bytes: the most of any cell.
     """
@@ -92,21 +97,25 @@ class SettingResult:
     ssim: Spread | None
     lpips: Spread | None
     cache_bytes: int
+    beyond_bound: bool = False
 
 
 def cell_result(job: Job, cell: Cell, baseline: Cell) -> CellResult:
     """Sum up one cell; a baseline is its own."""
-    totals, own_seconds = cell.report["totals"], cell.report["timings_s"]["denoise"]
-    found = cell.fidelity
+    totals, found = cell.report["totals"], cell.fidelity
+    timings, uncached = (Timings(**one.report["timings_s"]) for one in (cell, baseline))
+    # Of a setting with fewer steps the ratio is to the steps of the baseline, not to its own.
+    work = totals["compute_ratio"] * totals["steps"] / baseline.report["totals"]["steps"]
+    measured = speedup(uncached, timings)
     return CellResult(
         setting=job.setting.name,
         prompt=job.prompt,
         seed=job.seed,
-        # Of a setting with fewer steps the ratio is to the steps of the baseline, not to its own.
-        compute_ratio=totals["compute_ratio"] * totals["steps"] / baseline.report["totals"]["steps"],
+        compute_ratio=work,
         computed_steps=totals["computed_steps"],
-        denoise_s=own_seconds,
-        speedup=baseline.report["timings_s"]["denoise"] / own_seconds,
+        denoise_s=timings.denoise,
+        speedup=measured,
+        beyond_bound=beyond_bound(measured, _bound(work)),
         psnr=None if found is None else statistics.fmean(found.psnr),
         ssim=None if found is None else statistics.fmean(found.ssim),
         lpips=None if found is None or found.lpips is None else statistics.fmean(found.lpips),
@@ -120,6 +129,8 @@ def cell_result(job: Job, cell: Cell, baseline: Cell) -> CellResult:
 
 def setting_result(setting: Setting, cells: Sequence[CellResult]) -> SettingResult:
     """Sum up one setting over its cells."""
+    measured = statistics.median(cell.speedup for cell in cells)
+    bounds = [_bound(cell.compute_ratio) for cell in cells]
     return SettingResult(
         name=setting.name,
         method=setting.method,
@@ -128,12 +139,17 @@ def setting_result(setting: Setting, cells: Sequence[CellResult]) -> SettingResu
         cells=len(cells),
         compute_ratio=statistics.fmean(cell.compute_ratio for cell in cells),
         denoise_s=statistics.median(cell.denoise_s for cell in cells),
-        speedup=statistics.median(cell.speedup for cell in cells),
+        speedup=measured,
+        beyond_bound=beyond_bound(measured, statistics.median(bounds)),
         psnr=_spread(cells, lambda cell: cell.psnr, min),
         ssim=_spread(cells, lambda cell: cell.ssim, min),
         lpips=_spread(cells, lambda cell: cell.lpips, max),
         cache_bytes=max(cell.cache_bytes for cell in cells),
     )
+
+
+def _bound(work: float) -> float:
+    return 1 / work if work else math.inf
 
 
 def _spread(

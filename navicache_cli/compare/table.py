@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from .. import terminal
+from ..speed import show_speedup
 from .document import Comparison
 from .jobs import Job
 from .store import Cell
@@ -72,7 +73,7 @@ def settings_table(comparison: Comparison) -> Table:
             Text(setting.name),
             f"{setting.compute_ratio:.0%}",
             f"{setting.denoise_s:.2f}",
-            f"{setting.speedup:.2f}x",
+            show_speedup(setting.speedup, setting.beyond_bound),
             _mean(setting.psnr, 2),
             _interval(setting.psnr),
             _worst(setting.psnr, 2),

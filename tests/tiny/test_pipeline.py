@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import asdict, replace
 
 import pytest
@@ -9,6 +10,7 @@ import torch
 
 from backends.protocol import Stages
 from backends.tiny.backend import TinyPipeline, shipped_weights
+from navicache_cli.commands.generate import run_plan
 from navicache_cli.plan import Layer, Plan, resolve
 from navicache_cli.runner import run, step_reports, totals
 from tests.cache import oracle
@@ -81,7 +83,7 @@ def test_off_is_bit_identical_to_the_bare_model(pipeline):
     result = run(pipeline, plan)
     assert torch.equal(result.video, bare)
     assert result.session.peak_cache_bytes == 0
-    assert totals(result.session).transformer_calls == 2 * plan.steps
+    assert totals(result).transformer_calls == 2 * plan.steps
 
 
 def test_generations_do_not_know_of_each_other(pipeline):
@@ -115,17 +117,50 @@ def test_skipped_steps_call_no_block(pipeline):
     called = []
     watch = pipeline.transformer.blocks[0].register_forward_hook(lambda *_: called.append(1))
     try:
-        session = run(pipeline, plan_of()).session
+        result = run(pipeline, plan_of())
     finally:
         watch.remove()
-    sums = totals(session)
+    sums = totals(result)
     assert len(called) == sums.transformer_calls == 2 * sums.computed_steps
     assert sums.transformer_calls_saved == 2 * sums.skipped_steps > 0
-    assert session.cache_bytes == 0
+    assert result.session.cache_bytes == 0
 
 
 def test_stages_are_timed(pipeline):
-    seconds = run(pipeline, plan_of()).seconds
-    assert set(seconds) == {"text", "denoise", "decode"}
-    assert seconds["denoise"] > seconds["decode"]
-    assert seconds["denoise"] > seconds["text"]
+    done = run(pipeline, plan_of())
+    for seconds in (done.seconds, done.cpu_seconds):
+        assert set(seconds) == {"text", "denoise", "decode"}
+        assert seconds["denoise"] > seconds["decode"]
+        assert seconds["denoise"] > seconds["text"]
+
+
+def test_a_run_does_not_inherit_the_memory_of_those_before_it(pipeline):
+    bytearray(300 * 2**20)
+    peak = run(pipeline, plan_of()).peak_memory
+    bytearray(300 * 2**20)
+    assert peak.of == "process" or run(pipeline, plan_of()).peak_memory.bytes < peak.bytes + 100 * 2**20
+
+
+def test_runs_that_are_compared_are_warmed_up_once(pipeline, monkeypatch):
+    """Neither of the first two pays for first calls, and nobody waits for what is warm."""
+    monkeypatch.setattr("navicache_cli.runner._warm", set())
+    asked = []
+
+    def watch(name, steps):
+        asked.append((name, steps))
+        return nullcontext(lambda record: None)
+
+    plan = plan_of(steps=6)
+    title = f"tiny {plan.pace}"
+    run_plan(pipeline, replace(plan, baseline=True), watch)
+    assert asked == [("warm-up", 4), (title, plan.steps), ("uncached", plan.steps)]
+    asked.clear()
+    run_plan(pipeline, replace(plan, baseline=True, seed=5), watch)
+    assert [name for name, _ in asked] == [title, "uncached"]
+    asked.clear()
+    run_plan(pipeline, replace(plan, baseline=True, frames=9), watch)
+    assert [name for name, _ in asked] == ["warm-up", title, "uncached"]
+    asked.clear()
+    monkeypatch.setattr("navicache_cli.runner._warm", set())
+    run_plan(pipeline, plan, watch)
+    assert [name for name, _ in asked] == [title], "nothing is compared"

@@ -4,7 +4,7 @@ const SUMMARY = DATA.summary;
 const MEASURES = {
   skip_ratio: { title: "Skipped steps", write: percent },
   denoise_s: { title: "Denoising", write: (value) => `${value.toFixed(2)} s` },
-  speedup: { title: "Speedup", write: (value) => `${value.toFixed(2)}×` },
+  speedup: { title: "Speedup", write: times },
   psnr: { title: "PSNR", write: (value) => `${value.toFixed(2)} dB` },
   ssim: { title: "SSIM", write: (value) => value.toFixed(4) },
 };
@@ -12,6 +12,8 @@ const LISTS = { slowest: "Slowest", worst: "Lowest PSNR", most_skipped: "Most sk
 const BY_NAME = new Map(SUMMARY.videos.map((video) => [video.name, video]));
 
 const colourOf = (setting) => `var(--line-${SUMMARY.settings.findIndex((one) => one.name === setting) % 8})`;
+/** Whether a setting or a video has a measure that is beyond its bound. */
+const beyond = (name, one) => name === "speedup" && Boolean(one.beyond_bound);
 const measured = () => Object.keys(MEASURES).filter((name) => SUMMARY.settings.some((setting) => setting[name]));
 /** The address of a file of the batch; names may hold # and %. */
 const link = (path) => path.split("/").map(encodeURIComponent).join("/");
@@ -49,7 +51,7 @@ function tableRow(setting, names) {
   const cells = [String(setting.videos)];
   for (const name of names) {
     const spread = setting[name];
-    for (const key of ["mean", "low", "high", "least", "most"]) cells.push(spread ? MEASURES[name].write(spread[key]) : "–");
+    for (const key of ["mean", "low", "high", "least", "most"]) cells.push(spread ? MEASURES[name].write(spread[key], beyond(name, setting)) : "–");
   }
   const title = make("th", { scope: "row" }, setting.name);
   return make("tr", {}, title, ...cells.map((text) => make("td", {}, text)));
@@ -61,7 +63,7 @@ function showDistribution(name) {
   const low = values.reduce((a, b) => Math.min(a, b)), high = values.reduce((a, b) => Math.max(a, b));
   const charts = SUMMARY.settings.filter((setting) => setting[name]).map((setting) => {
     const own = known.filter((video) => video.setting === setting.name).map((video) => video[name]);
-    const title = `${setting.name}: ${MEASURES[name].write(setting[name].median)} in the middle`;
+    const title = `${setting.name}: ${MEASURES[name].write(setting[name].median, beyond(name, setting))} in the middle`;
     return drawHistogram(title, own, low, high, MEASURES[name].write, colourOf(setting.name));
   });
   byId("distribution").replaceChildren(...charts);
@@ -77,7 +79,7 @@ function showVideos(list) {
 
 /** A video with its figures, its links and its steps. */
 function figure(video) {
-  const numbers = measured().filter((name) => video[name] !== null).map((name) => MEASURES[name].write(video[name]));
+  const numbers = measured().filter((name) => video[name] !== null).map((name) => MEASURES[name].write(video[name], beyond(name, video)));
   const links = [make("a", { href: link(video.video) }, "video"), " ", make("a", { href: link(video.report) }, "report")];
   const strip = makeStrip(video.name, DATA.steps[video.name], (place) => strip.mark(place));
   return make(

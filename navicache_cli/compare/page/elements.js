@@ -23,3 +23,5 @@ function fill(element, attributes, children) {
 }
 
 const percent = (ratio) => `${Math.round(ratio * 100)} %`;
+/** A speedup, with a mark where it is beyond its bound; the notes say what that means. */
+const times = (speedup, beyond) => `${speedup.toFixed(2)}×${beyond ? "*" : ""}`;

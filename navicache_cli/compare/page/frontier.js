@@ -75,7 +75,8 @@ function drawPoint(setting, left, y, measure, place, tip) {
   if (spread.low !== null) parts.push(svg("line", { x1: left, x2: left, y1: y.at(spread.low), y2: y.at(spread.high), ...stroke }));
   parts.push(svg("line", { x1: left - 4, x2: left + 4, y1: y.at(spread.worst), y2: y.at(spread.worst), ...stroke }));
   const interval = spread.low === null ? "" : ` (${show(measure, spread.low)} to ${show(measure, spread.high)})`;
-  const text = `${setting.name}\n${MEASURES[measure].title} ${show(measure, spread.mean)}${interval}\nworst ${show(measure, spread.worst)}\n${percent(setting.compute_ratio)} of the work, ${setting.speedup.toFixed(2)}× faster`;
+  const text = `${setting.name}\n${MEASURES[measure].title} ${show(measure, spread.mean)}${interval}\nworst ${show(measure, spread.worst)}\n${percent(setting.compute_ratio)} of the work, ${times(setting.speedup, setting.beyond_bound)} faster`;
+  if (setting.beyond_bound) parts.push(svg("text", { x: left + 7, y: top - 4 }, "*"));
   const point = mark(setting.method, left, top, { class: "point", tabindex: 0, role: "img", "aria-label": text.replaceAll("\n", ", ") });
   const hide = () => (tip.hidden = true);
   const tell = () => {

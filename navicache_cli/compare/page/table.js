@@ -12,7 +12,7 @@ function setUpTable() {
 }
 
 function tableRow(setting, measures) {
-  const cells = [percent(setting.compute_ratio), setting.denoise_s.toFixed(2), `${setting.speedup.toFixed(2)}×`];
+  const cells = [percent(setting.compute_ratio), setting.denoise_s.toFixed(2), times(setting.speedup, setting.beyond_bound)];
   for (const name of measures) {
     const spread = setting[name], digits = MEASURES[name].digits;
     if (!spread) {

@@ -100,7 +100,7 @@ class Videos {
     video.requestVideoFrameCallback?.(redraw);
     const steps = DATA.steps?.[cell.key]; // Videos of another program come without.
     const strip = steps ? makeStrip(cell.setting, steps, (place) => this.shots.forEach((shot) => shot.strip.mark(place))) : NO_STRIP;
-    const numbers = steps ? [percent(cell.compute_ratio), `${cell.speedup.toFixed(2)}×`] : [];
+    const numbers = steps ? [percent(cell.compute_ratio), times(cell.speedup, cell.beyond_bound)] : [];
     if (cell.psnr !== null) numbers.push(`${cell.psnr.toFixed(2)} dB`, `SSIM ${cell.ssim.toFixed(3)}`);
     if (cell.lpips !== null) numbers.push(`LPIPS ${cell.lpips.toFixed(3)}`);
     const method = COMPARISON.settings.find((setting) => setting.name === cell.setting).method;
