@@ -9,6 +9,7 @@ both use this.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,6 +20,9 @@ IDENTICAL_PSNR = 100.0  # dB, for frames without a difference (VideoSys, calcula
 
 _RADIUS, _SIGMA = 5, 1.5  # an 11 x 11 Gaussian window, Wang et al. 2004, Section III-B
 _K1, _K2 = 0.01, 0.03  # same place
+# Pixels of a frame worked on at a time, as a dozen float64 copies are made of them; 1080p is in one piece.
+_PIXELS_AT_ONCE = 1 << 21
+_FROM_FILES = "read videos by navicache_cli.video_in, or see `navicache metrics --help`"
 
 
 @dataclass(frozen=True)
@@ -81,39 +85,66 @@ def _check(a: np.ndarray, b: np.ndarray, data_range: float | None, smallest: int
             "generate both with the same --size and --frames",
         )
     if a.ndim != 4 or a.shape[3] != 3 or 0 in a.shape:
-        raise UsageError(f"expected frames of shape [frames, height, width, 3]; found {list(a.shape)}")
+        raise UsageError(
+            f"expected frames of shape [frames, height, width, 3]; found {list(a.shape)}", _FROM_FILES
+        )
     if min(a.shape[1:3]) < smallest:
         raise UsageError(
-            f"expected frames of at least {smallest}x{smallest}; found {a.shape[2]}x{a.shape[1]}"
+            f"expected frames of at least {smallest}x{smallest}; found {a.shape[2]}x{a.shape[1]}",
+            "compare larger videos: SSIM looks through windows of that size",
         )
     if data_range is None and (a.dtype != np.uint8 or b.dtype != np.uint8):
-        raise UsageError(f"expected uint8 frames, or a data_range; found {a.dtype} and {b.dtype} without one")
+        raise UsageError(
+            f"expected uint8 frames, or a data_range; found {a.dtype} and {b.dtype} without one",
+            "data_range=1.0 for values in [0, 1], 2.0 for [-1, 1]",
+        )
     span = 255.0 if data_range is None else float(data_range)
     if not (span > 0 and math.isfinite(span)):
-        raise UsageError(f"expected a positive data_range; found {data_range}")
+        raise UsageError(
+            f"expected a positive data_range; found {data_range}", "data_range=1.0 for values in [0, 1]"
+        )
     return span
 
 
+def _bands(height: int, width: int) -> Iterator[tuple[int, int]]:
+    """Cut a frame into bands of rows, first and one after the last, so that a large one fits in memory."""
+    rows = max(1, _PIXELS_AT_ONCE // width)
+    for top in range(0, height, rows):
+        yield top, min(top + rows, height)
+
+
 def _frame_psnr(a: np.ndarray, b: np.ndarray, span: float) -> float:
-    difference = (a.astype(np.float64) - b) / span
-    mse = float(np.mean(difference * difference))
+    total = 0.0
+    for top, end in _bands(*a.shape[:2]):
+        difference = (a[top:end].astype(np.float64) - b[top:end]) / span
+        total += float(np.sum(difference * difference))
+    mse = total / a.size
     return IDENTICAL_PSNR if mse < 1e-10 else -10 * math.log10(mse)
 
 
 def _frame_ssim(a: np.ndarray, b: np.ndarray, span: float) -> float:
     """Mean SSIM of two [H, W, 3] frames, by Eq. 13 of the paper with values divided by the range."""
-    return float(np.mean([_plane_ssim(a[..., c] / span, b[..., c] / span) for c in range(3)]))
+    height, width = a.shape[0] - 2 * _RADIUS, a.shape[1] - 2 * _RADIUS  # of the map
+    means = []
+    for channel in range(3):
+        x, y = a[..., channel], b[..., channel]
+        total = 0.0
+        for top, end in _bands(height, width):
+            rows = slice(top, end + 2 * _RADIUS)  # that the windows of these rows of the map reach over
+            total += float(np.sum(_ssim_map(x[rows] / span, y[rows] / span)))
+        means.append(total / (height * width))
+    return float(np.mean(means))
 
 
-def _plane_ssim(x: np.ndarray, y: np.ndarray) -> float:
-    """Mean SSIM of two [H, W] planes in float64: variances come as small differences of large numbers."""
-    x, y = x.astype(np.float64), y.astype(np.float64)
+def _ssim_map(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """SSIM of two [H, W] planes in float64: variances come as small differences of large numbers."""
+    x, y = x.astype(np.float64, copy=False), y.astype(np.float64, copy=False)
     mean_x, mean_y = _blur(x), _blur(y)
     both, power = mean_x * mean_y, mean_x * mean_x + mean_y * mean_y
     covariance = _blur(x * y) - both
     variances = _blur(x * x + y * y) - power
     c1, c2 = _K1**2, _K2**2
-    return float(np.mean((2 * both + c1) * (2 * covariance + c2) / ((power + c1) * (variances + c2))))
+    return (2 * both + c1) * (2 * covariance + c2) / ((power + c1) * (variances + c2))
 
 
 def _blur(plane: np.ndarray) -> np.ndarray:
