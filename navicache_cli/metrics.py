@@ -20,8 +20,9 @@ IDENTICAL_PSNR = 100.0  # dB, for frames without a difference (VideoSys, calcula
 
 _RADIUS, _SIGMA = 5, 1.5  # an 11 x 11 Gaussian window, Wang et al. 2004, Section III-B
 _K1, _K2 = 0.01, 0.03  # same place
-# Pixels of a frame worked on at a time, as a dozen float64 copies are made of them; 1080p is in one piece.
-_PIXELS_AT_ONCE = 1 << 21
+# Pixels worked on at a time, so that a large frame needs little memory. Windows are taken over few, which the
+# processor's cache holds. A sum over up to 1080p is in one piece, as its rounding depends on the pieces.
+_AT_ONCE, _SUMMED_AT_ONCE = 1 << 16, 1 << 21
 _FROM_FILES = "read videos by navicache_cli.video_in, or see `navicache metrics --help`"
 
 
@@ -106,17 +107,16 @@ def _check(a: np.ndarray, b: np.ndarray, data_range: float | None, smallest: int
     return span
 
 
-def _bands(height: int, width: int) -> Iterator[tuple[int, int]]:
-    """Cut a frame into bands of rows, first and one after the last, so that a large one fits in memory."""
-    rows = max(1, _PIXELS_AT_ONCE // width)
-    for top in range(0, height, rows):
-        yield top, min(top + rows, height)
+def _bands(height: int, width: int, pixels: int) -> Iterator[slice]:
+    """Cut a frame into bands of rows of at most so many pixels, or of one row."""
+    rows = max(1, pixels // width)
+    return (slice(top, min(top + rows, height)) for top in range(0, height, rows))
 
 
 def _frame_psnr(a: np.ndarray, b: np.ndarray, span: float) -> float:
     total = 0.0
-    for top, end in _bands(*a.shape[:2]):
-        difference = (a[top:end].astype(np.float64) - b[top:end]) / span
+    for rows in _bands(*a.shape[:2], _SUMMED_AT_ONCE):
+        difference = (a[rows].astype(np.float64) - b[rows]) / span
         total += float(np.sum(difference * difference))
     mse = total / a.size
     return IDENTICAL_PSNR if mse < 1e-10 else -10 * math.log10(mse)
@@ -124,15 +124,13 @@ def _frame_psnr(a: np.ndarray, b: np.ndarray, span: float) -> float:
 
 def _frame_ssim(a: np.ndarray, b: np.ndarray, span: float) -> float:
     """Mean SSIM of two [H, W, 3] frames, by Eq. 13 of the paper with values divided by the range."""
-    height, width = a.shape[0] - 2 * _RADIUS, a.shape[1] - 2 * _RADIUS  # of the map
+    ssim_map = np.empty((a.shape[0] - 2 * _RADIUS, a.shape[1] - 2 * _RADIUS))
     means = []
     for channel in range(3):
-        x, y = a[..., channel], b[..., channel]
-        total = 0.0
-        for top, end in _bands(height, width):
-            rows = slice(top, end + 2 * _RADIUS)  # that the windows of these rows of the map reach over
-            total += float(np.sum(_ssim_map(x[rows] / span, y[rows] / span)))
-        means.append(total / (height * width))
+        for rows in _bands(*ssim_map.shape, _AT_ONCE):
+            reach = slice(rows.start, rows.stop + 2 * _RADIUS)  # of the windows of these rows
+            ssim_map[rows] = _ssim_map(a[reach, :, channel] / span, b[reach, :, channel] / span)
+        means.append(float(np.mean(ssim_map)))
     return float(np.mean(means))
 
 
