@@ -115,7 +115,7 @@ def _bands(height: int, width: int, pixels: int) -> Iterator[slice]:
 
 def _frame_psnr(a: np.ndarray, b: np.ndarray, span: float) -> float:
     total = 0.0
-    for rows in _bands(*a.shape[:2], _SUMMED_AT_ONCE):
+    for rows in _bands(a.shape[0], a.shape[1], _SUMMED_AT_ONCE):
         difference = (a[rows].astype(np.float64) - b[rows]) / span
         total += float(np.sum(difference * difference))
     mse = total / a.size
@@ -124,10 +124,11 @@ def _frame_psnr(a: np.ndarray, b: np.ndarray, span: float) -> float:
 
 def _frame_ssim(a: np.ndarray, b: np.ndarray, span: float) -> float:
     """Mean SSIM of two [H, W, 3] frames, by Eq. 13 of the paper with values divided by the range."""
-    ssim_map = np.empty((a.shape[0] - 2 * _RADIUS, a.shape[1] - 2 * _RADIUS))
+    height, width = a.shape[0] - 2 * _RADIUS, a.shape[1] - 2 * _RADIUS
+    ssim_map = np.empty((height, width))
     means = []
     for channel in range(3):
-        for rows in _bands(*ssim_map.shape, _AT_ONCE):
+        for rows in _bands(height, width, _AT_ONCE):
             reach = slice(rows.start, rows.stop + 2 * _RADIUS)  # of the windows of these rows
             ssim_map[rows] = _ssim_map(a[reach, :, channel] / span, b[reach, :, channel] / span)
         means.append(float(np.mean(ssim_map)))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import re
+import shlex
 import subprocess
 from collections.abc import Generator
 from contextlib import closing
@@ -177,7 +178,7 @@ def _unreadable(path: Path, said: str) -> OutputError:
     if size and size[1] != "0x0":
         return OutputError(
             f"expected frames of at most {MOST_PIXELS // 10**6} million pixels; {path} has {size[1]}",
-            "make it smaller: ffmpeg -i large.mp4 -vf scale=1280:-2 small.mp4",
+            f"ffmpeg -i {shlex.quote(str(path))} -vf scale=1280:-2 small.mp4, or another way to make it smaller",
         )
     if "matches no streams" in said:
         reason = "it has no video stream"
