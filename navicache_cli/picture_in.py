@@ -88,6 +88,8 @@ def _flat(picture: Image) -> tuple[Image, bool]:
     """Return the picture as RGB, and whether any of it was transparent."""
     from PIL import Image
 
+    if picture.mode in ("1", "L", "RGB", "YCbCr", "CMYK") and "transparency" not in picture.info:
+        return picture.convert("RGB"), False
     layer = picture.convert("RGBA")
     if layer.getchannel("A").getextrema() == (255, 255):
         return picture.convert("RGB"), False
@@ -104,13 +106,14 @@ def _upright(flat: Image, picture: Image) -> Image:
     flat.info.clear()  # whose EXIF data may be damaged too
     with contextlib.suppress(Exception):
         flat.getexif()[Base.Orientation] = picture.getexif().get(Base.Orientation, 1)
-    return exif_transpose(flat)
+    exif_transpose(flat, in_place=True)
+    return flat
 
 
 def _too_large(path: str, found: str) -> UsageError:
     return UsageError(
         f"expected a picture of at most {MOST_PIXELS // 10**6} million pixels; {path} has {found}",
-        f"magick {shlex.quote(path)} -resize 2048x2048 small.png, or another way to make it smaller",
+        f"magick {shlex.quote(path)} -resize 2048x2048 small.png, or make it smaller elsewhere",
     )
 
 

@@ -76,6 +76,8 @@ def probe_video(path: Path, first_frame_only: bool = False) -> VideoFacts:
     lines = said.splitlines()
     clock = next(filter(None, map(_CLOCK.match, lines)), None)
     frames = [found.groups() for found in map(_FRAME.match, lines) if found]
+    if first_frame_only:
+        frames = frames[:1]  # the limit is one of writing, and more may have been decoded
     if code != 0 or clock is None or not frames:
         raise _unreadable(path, "\n".join(line for line in lines if "[error]" in line or "[fatal]" in line))
     top, bottom, rate, per = map(int, clock.groups())
@@ -178,7 +180,12 @@ def _unreadable(path: Path, said: str) -> OutputError:
     if size and size[1] != "0x0":
         return OutputError(
             f"expected frames of at most {MOST_PIXELS // 10**6} million pixels; {path} has {size[1]}",
-            f"ffmpeg -i {shlex.quote(str(path))} -vf scale=1280:-2 small.mp4, or another way to make it smaller",
+            f"ffmpeg -i {shlex.quote(str(path))} -vf scale=1280:-2 small.mp4, or make it smaller elsewhere",
+        )
+    if "fps_mode" in said:
+        return OutputError(
+            f"expected ffmpeg 5.1 or later to read {path}; found an older one",
+            "pip install --upgrade imageio-ffmpeg, and unset IMAGEIO_FFMPEG_EXE",
         )
     if "matches no streams" in said:
         reason = "it has no video stream"
