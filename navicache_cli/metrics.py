@@ -9,6 +9,7 @@ both use this.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,6 +20,10 @@ IDENTICAL_PSNR = 100.0  # dB, for frames without a difference (VideoSys, calcula
 
 _RADIUS, _SIGMA = 5, 1.5  # an 11 x 11 Gaussian window, Wang et al. 2004, Section III-B
 _K1, _K2 = 0.01, 0.03  # same place
+# Pixels worked on at a time, so that a large frame needs little memory. Windows are taken over few, which the
+# processor's cache holds. A sum over up to 1080p is in one piece, as its rounding depends on the pieces.
+_AT_ONCE, _SUMMED_AT_ONCE = 1 << 16, 1 << 21
+_FROM_FILES = "read videos by navicache_cli.video_in, or see `navicache metrics --help`"
 
 
 @dataclass(frozen=True)
@@ -82,47 +87,63 @@ def _check(a: np.ndarray, b: np.ndarray, data_range: float | None, smallest: int
         )
     if a.ndim != 4 or a.shape[3] != 3 or 0 in a.shape:
         raise UsageError(
-            f"expected frames of shape [frames, height, width, 3]; found {list(a.shape)}",
-            "give both as arrays of RGB frames, as read_video returns them",
+            f"expected frames of shape [frames, height, width, 3]; found {list(a.shape)}", _FROM_FILES
         )
     if min(a.shape[1:3]) < smallest:
         raise UsageError(
             f"expected frames of at least {smallest}x{smallest}; found {a.shape[2]}x{a.shape[1]}",
-            "compare larger videos: SSIM's window has to fit into a frame",
+            "compare larger videos: SSIM looks through windows of that size",
         )
     if data_range is None and (a.dtype != np.uint8 or b.dtype != np.uint8):
         raise UsageError(
             f"expected uint8 frames, or a data_range; found {a.dtype} and {b.dtype} without one",
-            "pass data_range=1.0 for pixels in [0, 1]",
+            "data_range=1.0 for values in [0, 1], 2.0 for [-1, 1]",
         )
     span = 255.0 if data_range is None else float(data_range)
     if not (span > 0 and math.isfinite(span)):
         raise UsageError(
-            f"expected a positive data_range; found {data_range}", "pass data_range=1.0 for pixels in [0, 1]"
+            f"expected a positive data_range; found {data_range}", "data_range=1.0 for values in [0, 1]"
         )
     return span
 
 
+def _bands(height: int, width: int, pixels: int) -> Iterator[slice]:
+    """Cut a frame into bands of rows of at most so many pixels, or of one row."""
+    rows = max(1, pixels // width)
+    return (slice(top, min(top + rows, height)) for top in range(0, height, rows))
+
+
 def _frame_psnr(a: np.ndarray, b: np.ndarray, span: float) -> float:
-    difference = (a.astype(np.float64) - b) / span
-    mse = float(np.mean(difference * difference))
+    total = 0.0
+    for rows in _bands(a.shape[0], a.shape[1], _SUMMED_AT_ONCE):
+        difference = (a[rows].astype(np.float64) - b[rows]) / span
+        total += float(np.sum(difference * difference))
+    mse = total / a.size
     return IDENTICAL_PSNR if mse < 1e-10 else -10 * math.log10(mse)
 
 
 def _frame_ssim(a: np.ndarray, b: np.ndarray, span: float) -> float:
     """Mean SSIM of two [H, W, 3] frames, by Eq. 13 of the paper with values divided by the range."""
-    return float(np.mean([_plane_ssim(a[..., c] / span, b[..., c] / span) for c in range(3)]))
+    height, width = a.shape[0] - 2 * _RADIUS, a.shape[1] - 2 * _RADIUS
+    ssim_map = np.empty((height, width))
+    means = []
+    for channel in range(3):
+        for rows in _bands(height, width, _AT_ONCE):
+            reach = slice(rows.start, rows.stop + 2 * _RADIUS)  # of the windows of these rows
+            ssim_map[rows] = _ssim_map(a[reach, :, channel] / span, b[reach, :, channel] / span)
+        means.append(float(np.mean(ssim_map)))
+    return float(np.mean(means))
 
 
-def _plane_ssim(x: np.ndarray, y: np.ndarray) -> float:
-    """Mean SSIM of two [H, W] planes in float64: variances come as small differences of large numbers."""
-    x, y = x.astype(np.float64), y.astype(np.float64)
+def _ssim_map(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """SSIM of two [H, W] planes in float64: variances come as small differences of large numbers."""
+    x, y = x.astype(np.float64, copy=False), y.astype(np.float64, copy=False)
     mean_x, mean_y = _blur(x), _blur(y)
     both, power = mean_x * mean_y, mean_x * mean_x + mean_y * mean_y
     covariance = _blur(x * y) - both
     variances = _blur(x * x + y * y) - power
     c1, c2 = _K1**2, _K2**2
-    return float(np.mean((2 * both + c1) * (2 * covariance + c2) / ((power + c1) * (variances + c2))))
+    return (2 * both + c1) * (2 * covariance + c2) / ((power + c1) * (variances + c2))
 
 
 def _blur(plane: np.ndarray) -> np.ndarray:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import stat
 from collections.abc import Collection
+from contextlib import closing
 from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
@@ -10,11 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .errors import OutputError, UsageError
+from .errors import OutputError, UsageError, one_line
 from .metrics import compare_videos
 
 if TYPE_CHECKING:
     from .perceptual import Lpips
+    from .video_in import VideoFacts
 
 CONVENTION = "VideoSys eval/pab/common_metrics"
 VIDEO_SUFFIXES = (".mp4", ".mkv", ".webm", ".avi", ".gif")
@@ -41,18 +44,14 @@ def pairs_of(a: Path, b: Path) -> dict[str, tuple[Path, Path]]:
         UsageError: a file and a folder, or partners missing.
         OutputError: nothing is there, or a folder cannot be read.
     """
-    for path in (a, b):
-        if not path.exists():
-            raise OutputError(
-                f"expected a video or a folder of videos; {path} is not there", "check the path"
-            )
-    if a.is_dir() != b.is_dir():
-        folder, file = (a, b) if a.is_dir() else (b, a)
+    folders = [_is_folder(path) for path in (a, b)]
+    if folders[0] != folders[1]:
+        folder, file = (a, b) if folders[0] else (b, a)
         raise UsageError(
             f"expected two videos or two folders; found the folder {folder} and the file {file}",
             "give two of a kind",
         )
-    if not a.is_dir():
+    if not folders[0]:
         return {b.name: (a, b)}
     names_a, names_b = _videos(a), _videos(b)
     if names_a != names_b:
@@ -66,6 +65,21 @@ def pairs_of(a: Path, b: Path) -> dict[str, tuple[Path, Path]]:
     if not names_a:
         raise UsageError(f"expected videos ({' '.join(VIDEO_SUFFIXES)}) in {a}; found none", "check the path")
     return {name: (a / name, b / name) for name in sorted(names_a)}
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return stat.S_ISDIR(path.stat().st_mode)
+    except (OSError, ValueError) as error:  # ValueError: a null byte in the name
+        absent = isinstance(error, (FileNotFoundError, NotADirectoryError))
+        reason = (
+            "is not there"
+            if absent
+            else f"cannot be read: {getattr(error, 'strerror', '') or one_line(error)}"
+        )
+        raise OutputError(
+            f"expected a video or a folder of videos; {path} {reason}", "check the path"
+        ) from None
 
 
 def _videos(folder: Path) -> set[str]:
@@ -82,35 +96,38 @@ def _videos(folder: Path) -> set[str]:
 
 
 def compare_files(first: Path, second: Path, measure_lpips: Lpips | None) -> Fidelity:
-    """Compare two files, the first of them the reference, frame by frame.
+    """Compare two files, the first of them the reference, frame by frame, and hold only one of each.
 
     Raises:
         UsageError: their sizes or lengths differ.
         OutputError: one is not a video.
     """
-    from .video import read_video
+    from .video_in import frames_of, probe_video
 
-    a, b = read_video(first)[0], read_video(second)[0]
-    if a.shape != b.shape:
+    a, b = probe_video(first), probe_video(second)
+    if _extent(a) != _extent(b):
         raise UsageError(
             f"expected {second} to have {_extent(a)} like {first}; found {_extent(b)}",
             "generate both with the same --size and --frames",
         )
-    try:
-        fidelity = compare_videos(a, b)
-        perceptual = None if measure_lpips is None else measure_lpips(a, b)
-    except UsageError as error:
-        raise UsageError(f"{second}: {error.message}", error.hint) from None
-    return {
-        "psnr": Series(fidelity.psnr, list(fidelity.psnr_per_frame)),
-        "ssim": Series(fidelity.ssim, list(fidelity.ssim_per_frame)),
-        "lpips": None if perceptual is None else Series(float(np.mean(perceptual)), list(perceptual)),
-    }
+    found: dict[str, list[float]] = {key: [] for key in METRICS}
+    with closing(frames_of(a)) as frames_a, closing(frames_of(b)) as frames_b:
+        for pair in zip(frames_a, frames_b, strict=True):
+            x, y = (frame[None] for frame in pair)  # videos of one frame
+            try:
+                fidelity = compare_videos(x, y)
+                perceptual = () if measure_lpips is None else measure_lpips(x, y)
+            except UsageError as error:
+                raise UsageError(f"{second}: {error.message}", error.hint) from None
+            found["psnr"].append(fidelity.psnr)
+            found["ssim"].append(fidelity.ssim)
+            found["lpips"].extend(perceptual)
+    return {key: Series(float(np.mean(values)), values) if values else None for key, values in found.items()}
 
 
-def _extent(frames: np.ndarray) -> str:
-    count, height, width = frames.shape[:3]
-    return f"{count} frames of {width}x{height}"
+def _extent(video: VideoFacts) -> str:
+    count = len(video.times)
+    return f"{count} frame{'s' * (count != 1)} of {video.width}x{video.height}"
 
 
 def over_files(found: Collection[Fidelity]) -> Fidelity:

@@ -9,9 +9,10 @@ from backends.distributed import check_sequence_parallel
 from backends.official import find_device, noise_notes
 from backends.repositories import describe_checkout, resolve_repository
 from navicache_cli.errors import BackendError, UsageError
+from navicache_cli.picture_in import check_picture
 from navicache_cli.presets import OFF
 
-from .pictures import check_video, read_picture, reference_paths
+from .pictures import check_video, reference_paths
 from .tasks import TASKS, VACE, WAN, repeated_timesteps
 
 if TYPE_CHECKING:
@@ -42,9 +43,9 @@ class WanBackend:
             BackendError: no official repository, no GPU, or no xfuser where several are to be used.
             UsageError: see `check_plan`.
         """
-        check_plan(plan)
+        notes = check_plan(plan)
         check_sequence_parallel(plan)
-        notes = describe_checkout(WAN, resolve_repository(WAN, plan.repo))
+        notes += describe_checkout(WAN, resolve_repository(WAN, plan.repo))
         choose_device(plan)
         if plan.source_video:
             notes.append(
@@ -59,8 +60,8 @@ class WanBackend:
         return load_pipeline(plan, choose_device(plan))
 
 
-def check_plan(plan: Plan) -> None:
-    """Check what the presets cannot say.
+def check_plan(plan: Plan) -> list[str]:
+    """Check what the presets cannot say, and return notes on the pictures.
 
     Raises:
         UsageError: the number of frames does not fit the task, the seed is negative (the official code would
@@ -89,14 +90,15 @@ def check_plan(plan: Plan) -> None:
             "the timestep of the one before; the cache expects one timestep a step",
             "lower --steps or --shift, or choose --mode off",
         )
-    for option in task.pictures:
-        read_picture(getattr(plan, option))
+    pictures = [getattr(plan, option) for option in task.pictures]
     if task.model_type == VACE:
         _check_vace_inputs(plan)
+        pictures = reference_paths(plan.reference_images)
+    return [note for path in pictures for note in check_picture(path)]
 
 
 def _check_vace_inputs(plan: Plan) -> None:
-    """Check reference pictures, source video and mask; see `check_plan`."""
+    """Check what a VACE task was given, and its source video and mask; see `check_plan`."""
     if not plan.reference_images and not plan.source_video:
         raise UsageError(
             f"wan {plan.task} expects reference pictures or a video to change, found neither",
@@ -106,8 +108,6 @@ def _check_vace_inputs(plan: Plan) -> None:
         raise UsageError(
             "source-mask expects a source video to lie over, found none", "--source-video video.mp4"
         )
-    for path in reference_paths(plan.reference_images):
-        read_picture(path)
     for path in filter(None, (plan.source_video, plan.source_mask)):
         check_video(path)
     if plan.source_video and find_spec("decord") is None:

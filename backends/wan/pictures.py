@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from navicache_cli.errors import UsageError
+from navicache_cli.errors import OutputError, UsageError
+from navicache_cli.picture_in import read_picture
 from navicache_cli.reading import expand_user
-
-if TYPE_CHECKING:
-    from PIL.Image import Image
+from navicache_cli.video_in import probe_video
 
 
 def reference_paths(references: str) -> list[str]:
@@ -17,43 +16,29 @@ def reference_paths(references: str) -> list[str]:
     return [path.strip() for path in references.split(",")] if references else []
 
 
-def read_picture(path: str) -> Image:
-    """Read a picture as RGB.
+def picture_file(path: str) -> BytesIO:
+    """Return a picture as the official code may open it: in memory, as `read_picture` reads it.
+
+    Official code that is given a path takes the picture's raw pixels, however they are to be shown.
 
     Raises:
-        UsageError: the file is missing or not a picture.
+        UsageError: as `read_picture`.
     """
-    from PIL import Image
-
-    try:
-        with Image.open(expand_user(path)) as picture:
-            return picture.convert("RGB")
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        reason = getattr(error, "strerror", None) or "it is not a whole picture in a known format"
-        raise UsageError(
-            f"cannot read the image {path}: {reason}", "check the path, or save it as PNG"
-        ) from None
+    file = BytesIO()
+    read_picture(path).save(file, "PPM")  # no time is spent on compressing
+    file.seek(0)
+    return file
 
 
 def check_video(path: str) -> Path:
     """Check that a video can be read, by its first frame, and return its full path.
 
     Raises:
-        UsageError: the file is missing or not a video.
+        UsageError: it is missing, no regular file, not a video, or has very large frames.
     """
-    from imageio_ffmpeg import read_frames
-
-    full = expand_user(path).resolve()
-    reason = "it is not a video in a known format"
+    full = expand_user(path)
     try:
-        if not full.is_file():
-            reason = "no such file"
-            raise OSError
-        frames = read_frames(str(full))
-        next(frames), next(frames)  # facts first, then the first frame
-        frames.close()
-    except (OSError, RuntimeError, StopIteration, ValueError):
-        raise UsageError(
-            f"cannot read the video {path}: {reason}", "check the path, or save it as MP4"
-        ) from None
-    return full
+        probe_video(full, first_frame_only=True)
+    except OutputError as error:
+        raise UsageError(error.message, error.hint) from None
+    return full.resolve()

@@ -13,8 +13,9 @@ from backends.official import out_of_memory_hints, quiet, timed
 from navicache_cli.cache import Anatomy
 from navicache_cli.cache.policy import Region
 from navicache_cli.cache.stack_site import argument
+from navicache_cli.picture_in import read_picture
 
-from .pictures import check_video, read_picture, reference_paths
+from .pictures import check_video, picture_file, reference_paths
 from .tasks import VACE, Task
 
 if TYPE_CHECKING:
@@ -106,7 +107,7 @@ class WanPipeline:
         if self.task.model_type == VACE:
             # Where there is no source video, all frames are to be made.
             video, mask = (str(check_video(p)) if p else None for p in (plan.source_video, plan.source_mask))
-            references = reference_paths(plan.reference_images) or None
+            references = list(map(picture_file, reference_paths(plan.reference_images))) or None
             sources = self.official.prepare_source(
                 [video], [mask], [references], plan.frames, size, self.official.device
             )

@@ -91,9 +91,9 @@ def _mean(series: dict[str, Any] | None, side: str) -> float | None:
 
 def _fps(video: Path) -> float:
     """Frames a second of a video; the players need a number, even of one that cannot be read."""
-    from ..video import read_video
+    from ..video_in import probe_video
 
     try:
-        return read_video(video)[1]
+        return probe_video(video).fps
     except NavicacheError:
         return 8.0

@@ -46,7 +46,8 @@ def check_videos(folder: Path, names: Collection[str]) -> None:
     """Check that a folder has these videos and no file that VBench would stumble over.
 
     Raises:
-        UsageError: a video is missing, or VBench would take another file's suffix for that of the videos.
+        UsageError: a video is missing or no regular file, or VBench would take another file's suffix for that
+            of the videos.
         OutputError: the folder cannot be read.
     """
     try:
@@ -61,6 +62,11 @@ def check_videos(folder: Path, names: Collection[str]) -> None:
             f"expected {len(names)} videos in {folder}; {len(missing)} are missing, the first is "
             f"{missing[0]!r}",
             "without --videos they are made; --seeds 1 needs one of each prompt, --dimensions fewer prompts",
+        )
+    odd = [name for name in names if not (folder / name).is_file()]
+    if odd:
+        raise UsageError(
+            f"expected a video; {folder / odd[0]} is no regular file", "make it again, or drop it"
         )
     others = sorted(name for name in there if not name.endswith(".mp4"))
     if others:
