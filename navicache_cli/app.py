@@ -9,8 +9,8 @@ from typing import Annotated, Any
 
 import typer
 
-from . import __version__
-from .errors import InterruptedRunError, NavicacheError, OutputError, UsageError
+from . import __version__, streams
+from .errors import InterruptedRunError, NavicacheError, ReaderGoneError, UsageError
 from .flags import OUTPUT, Switch, Text, generate_options, opt
 from .shared_options import takes_options_of
 
@@ -475,6 +475,16 @@ def _replay(
 
 def main() -> None:
     """Run the program; every error becomes one line, a next step and an exit code."""
+    streams.prepare()
+    code = _run()
+    try:
+        streams.finish()
+    except NavicacheError as error:
+        code = code or _fail(error)
+    sys.exit(code)
+
+
+def _run() -> int:
     try:
         # Typer turns a KeyboardInterrupt into this code; any other way out is an exception.
         code = app(standalone_mode=False) or 0
@@ -483,25 +493,31 @@ def main() -> None:
                 "stopped before the video was finished; nothing was written",
                 "run it again: the same seed gives the same video",
             )
+        return code
     except NavicacheError as error:
-        code = _fail(error)
-    except BrokenPipeError:
-        code = _fail(OutputError("the reader of standard output went away"))
+        return _fail(error)
     except Exception as error:
-        # Click's own errors (a wrong flag) know how to show themselves and which code to exit with.
-        show = getattr(error, "show", None)
-        if show is None:
+        if not hasattr(error, "format_message"):
             raise
-        show()
-        code = getattr(error, "exit_code", UsageError.exit_code)
-    sys.exit(code)
+        return _fail_by_click(error)
+
+
+def _fail_by_click(error: Any) -> int:
+    """Show click's own error (a wrong flag) as one of ours; where no command was given, it is the help."""
+    if type(error).__name__ == "NoArgsIsHelpError":
+        error.show()
+        return UsageError.exit_code
+    command = error.ctx.command_path if getattr(error, "ctx", None) else "navicache"
+    return _fail(UsageError(error.format_message(), f"{command} --help"))
 
 
 def _fail(error: NavicacheError) -> int:
+    if isinstance(error, ReaderGoneError):
+        return error.exit_code
     if _debug:
         import traceback
 
-        traceback.print_exc()
+        sys.stderr.write(streams.visible(traceback.format_exc(), keep="\n"))
     from .distributed import process_name
     from .terminal import show_error
 

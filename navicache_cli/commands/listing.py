@@ -33,10 +33,10 @@ def show_presets(model: str | None, as_json: bool) -> None:
         table.add_row(preset.model, OFF, OFF, "-", "-", "-", style="dim")
     terminal.stdout.print(table)
     for preset in presets:
-        terminal.stdout.print(f"[dim]{preset.model}: {preset.sources.get('modes', '')}[/]", soft_wrap=True)
+        terminal.stdout.say((f"{preset.model}: {preset.sources.get('modes', '')}", "dim"))
         if preset.methods:
             names = ", ".join(preset.methods)
-            terminal.stdout.print(f"[dim]{preset.model}: also --method {names}[/]", soft_wrap=True)
+            terminal.stdout.say((f"{preset.model}: also --method {names}", "dim"))
 
 
 def show_models(as_json: bool) -> None:

@@ -196,9 +196,11 @@ def _from_bytes(text: str) -> bool:
 def _spoil(rng: random.Random, call: Call, folder: Path, options: Options) -> None:
     """Replace a file that the call names, or one in a folder that it names."""
     named = [word.split("=")[-1] for word in call.arguments]
-    paths = [word for word in named if word and (folder / word).exists() and "/" not in word]
+    paths = [word for word in named if word and os.path.exists(folder / word) and "/" not in word]
     paths += [
-        f"{word}.json" for word in (named[-1].removesuffix(".mp4"),) if (folder / f"{word}.json").is_file()
+        f"{word}.json"
+        for word in (named[-1].removesuffix(".mp4"),)
+        if os.path.isfile(folder / f"{word}.json")
     ]
     if not paths:
         return
