@@ -19,7 +19,7 @@ app = typer.Typer(
     help="Video diffusion made faster without training: steps whose output hardly changes are skipped.",
     epilog="Exit codes: 0 done, 2 wrong option or prompt, 3 model family or package not available, "
     "4 weights, 5 cache does not fit the model, 6 output or report file, 7 out of GPU memory, "
-    "8 some videos of a batch failed, 130 interrupted.",
+    "8 some videos of a batch failed, 130 interrupted, 141 the reader of a pipe went away.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,

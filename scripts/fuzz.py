@@ -188,6 +188,7 @@ def shell_line(call: calls.Call) -> str:
     words += ["navicache", *(shlex.quote(word[:80]) for word in call.arguments)]
     around = {"stdin": call.stdin, "stdout": call.stdout, "stderr": call.stderr}
     words += [f"[{name} {kind}]" for name, kind in around.items() if kind not in ("file", "null")]
+    words += [f"[{name} {most}]" for name, most in call.limits.items()]
     words += [f"[{name}: {what}]" for name, what in call.spoilt.items()]
     return ascii(" ".join(words))[1:-1]
 

@@ -21,7 +21,9 @@ BASES: dict[str, tuple[tuple[str, ...], ...]] = {
         ("generate", "--config", "config.yaml"), ("generate", "--prompt-file", "scene.txt", "--steps", "2"),
         ("generate", "--weights", "weights", "--steps", "2"), ("generate", "--weights", "weights",
          "--steps", "2", "--json"),
-        ("generate", "--config", "config.yaml", "--dry-run"), ("generate", *SHORT, "-o", "shot.mp4"),
+        ("generate", "--config", "config.yaml", "--dry-run"), ("generate", *SHORT, "-o", "ratios.mp4"),
+        ("generate", *SHORT, "-o", "taken.mp4"),
+        ("generate", *SHORT, "-o", "shot.mp4"),
         ("generate", *SHORT, "-o", "shot.mp4", "--overwrite"), ("generate", "--prompt-file", "-", "--steps",
          "2"),
         ("generate", "--method", "magcache", "--set", "ratios=ratios.json", "--steps", "4"),
@@ -126,12 +128,13 @@ TERMS = (
     {},
     {"TERM": "dumb"},
     {"NO_COLOR": "1"},
-    {"COLUMNS": "1"},
-    {"COLUMNS": "20"},
-    {"COLUMNS": "0"},
-    {"COLUMNS": "x"},
+    *({"COLUMNS": columns} for columns in ("1", "20", "0", "x")),
 )
 SETTINGS = ("steps", "ratios", "interval", "window", "coefficients", "broadcast", "fps", "nothing")
+LIMITS = (
+    *(("RLIMIT_FSIZE", most) for most in (0, 3000, 20_000)),
+    *(("RLIMIT_AS", most) for most in (80 << 20, 400 << 20)),
+)
 STREAMS = ("file", "closed", "full", "broken", "terminal")
 
 
@@ -145,6 +148,7 @@ class Call:
         arguments: what follows the program's name.
         environment: variables beside the fixed ones.
         stdin: null, text, zero or closed.
+        limits: names of resource.setrlimit, and bytes: for memory, beyond what the call starts with.
         stdout, stderr: file, closed, full (/dev/full), broken (a pipe nobody reads) or terminal.
         spoilt: files of the ground that were replaced, and by what.
     """
@@ -156,6 +160,7 @@ class Call:
     stdin: str = "null"
     stdout: str = "file"
     stderr: str = "file"
+    limits: dict[str, int] = field(default_factory=dict)
     spoilt: dict[str, str] = field(default_factory=dict)
 
 
@@ -270,8 +275,8 @@ def _variable(rng: random.Random, call: Call, folder: Path, options: Options) ->
 
 
 def _surround(rng: random.Random, call: Call, folder: Path, options: Options) -> None:
-    """Change encoding, terminal or standard streams."""
-    act = rng.randrange(4)
+    """Change encoding, terminal, standard streams or limits."""
+    act = rng.randrange(5)
     if act == 0:
         call.environment |= rng.choice(ENCODINGS)
     elif act == 1:
@@ -279,5 +284,8 @@ def _surround(rng: random.Random, call: Call, folder: Path, options: Options) ->
         call.environment |= rng.choice(TERMS)
     elif act == 2:
         call.stdin = rng.choice(("text", "zero", "closed"))
-    else:
+    elif act == 3:
         call.stdout, call.stderr = rng.choice(STREAMS), rng.choice(STREAMS)
+    else:
+        call.limits = dict([rng.choice(LIMITS)])
+        call.stdout = call.stderr = "terminal"  # which is no file that has a limit

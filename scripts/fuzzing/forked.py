@@ -153,10 +153,11 @@ def _become(
     atexit._clear()  # what the parent would do at its own end
     os.setsid()
     os.chdir(folder)
-    size = int(Path("/proc/self/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE") + ADDRESSES
-    resource.setrlimit(resource.RLIMIT_AS, (size, size))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (LARGEST_FILE, LARGEST_FILE))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    size = int(Path("/proc/self/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
+    limits = {"RLIMIT_AS": ADDRESSES, "RLIMIT_FSIZE": LARGEST_FILE, "RLIMIT_CORE": 0, **call.limits}
+    limits["RLIMIT_AS"] += size
+    for name, most in limits.items():
+        resource.setrlimit(getattr(resource, name), (most, most))
     os.environ.clear()
     os.environ.update(environment | call.environment)
     tempfile.tempdir = None

@@ -51,6 +51,7 @@ def write_given(folder: Path) -> None:
     scorer = folder / "scorer"  # in the place of a Python that has vbench
     scorer.write_text('#!/bin/sh\nexec echo \'{"version": "0.1.5", "prompts": "info.json"}\'\n')
     scorer.chmod(0o755)
+    (folder / "taken.json").mkdir()  # where the report of taken.mp4 belongs
     (folder / "weights").mkdir()
     for path in WEIGHTS.iterdir():
         if path.suffix == ".json":

@@ -34,7 +34,7 @@ TEXTS = (
     "", " ", "\t", "a\nb", "a\nerror: owned\ntry: owned", "[bold red]x[/]", "[/]", "[/nothing]", "{", "{0}",
     "{prompt!r:>99999999}",
     "%s%n", "$(id)", "; id", "-", "--", "-x", "=", "=x", "x=", "~", "~nouser/x", "~/x", "..", ".", "/",
-    "x" * 300,
+    "x" * 300, "x" * 251,
     "x/" * 2000 + "x", "é" * 200, "\ud800", "caf\udce9", "\udcff\udcfe.mp4", "日本語", "🎬" * 40, "\ufeffx",
     "null", "None", "off", "no", "9:16", "[fast]", "{a: b}", "&a [*a]", "!!python/object:os.system",
     "fast,fast",
