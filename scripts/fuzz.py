@@ -11,6 +11,7 @@ left over or changed, an end within 30 s and within 1 GiB, nothing raw on the te
 from __future__ import annotations
 
 import argparse
+import contextlib
 import multiprocessing
 import os
 import shlex
@@ -57,10 +58,13 @@ def main() -> int:
         results = []
         with multiprocessing.get_context("fork").Pool(chosen.workers, forked.adopt_orphans) as pool:
             work = partial(run_case, chosen.seed, root, made, options, chosen.keep)
-            for result in pool.imap_unordered(work, cases):
-                results.append(result)
-                if time.perf_counter() - since > chosen.seconds:
-                    break
+            with contextlib.suppress(KeyboardInterrupt):  # what was found so far is shown
+                for result in pool.imap_unordered(work, cases):
+                    results.append(result)
+                    if time.perf_counter() - since > chosen.seconds:
+                        break
+    if chosen.case is not None:
+        print(results[0]["line"], results[0]["said"], sep="\n")
     show(results, chosen.seed, time.perf_counter() - since)
     return int(any(result["faults"] for result in results))
 
@@ -172,7 +176,7 @@ def run_case(
     return {
         "case": case, "command": call.command, "faults": found, "line": shell_line(call),
         "code": outcome.code,
-        "said": said[-1500:], "seconds": outcome.seconds, "memory": outcome.memory,
+        "said": said, "seconds": outcome.seconds, "memory": outcome.memory,
     }  # fmt: skip
 
 
