@@ -10,8 +10,8 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from . import __version__
-from .errors import InterruptedRunError, NavicacheError, UsageError, known_error
+from . import __version__, streams
+from .errors import InterruptedRunError, NavicacheError, ReaderGoneError, UsageError, known_error
 from .files import published
 from .flags import OUTPUT, Switch, Text, generate_options, opt
 from .interruption import exit_code_of, stop_on_signals, stopped_run
@@ -40,8 +40,9 @@ app = typer.Typer(
     cls=Commands,
     help="Video diffusion made faster without training: steps whose output hardly changes are skipped.",
     epilog="Exit codes: 0 done, 1 internal error, 2 wrong option or prompt, 3 model family or package not "
-    "available, 4 weights, 5 cache does not fit the model, 6 output or report file, 7 out of GPU memory, "
-    "8 some videos of a batch failed, 130 interrupted (129, 131, 143 by the signals HUP, QUIT, TERM).",
+    "available, 4 weights, 5 cache does not fit the model, 6 output or report file, 7 out of memory, "
+    "8 some videos of a batch failed, 130 interrupted (129, 131, 143 by the signals HUP, QUIT, TERM), "
+    "141 the reader of a pipe went away.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -508,28 +509,44 @@ def main() -> None:
     """Run the program; every error becomes one line, a next step and an exit code."""
     stop_on_signals()
     let_waiting_threads_sleep()
+    streams.prepare()
+    code = _run()
     try:
-        code = app(standalone_mode=False) or 0
+        streams.finish()
     except NavicacheError as error:
-        code = _fail(error)
-    except KeyboardInterrupt as stop:  # While an error was shown, say; then that is cut short.
-        code = exit_code_of(stop)
-    except Exception as error:
-        # Click's own errors (a wrong flag) know how to show themselves and which code to exit with.
-        show = getattr(error, "show", None)
-        if show is None:
-            code = _fail(known_error(error))
-        else:
-            show()
-            code = getattr(error, "exit_code", UsageError.exit_code)
+        code = code or _fail(error)
     sys.exit(code)
 
 
+def _run() -> int:
+    try:
+        return app(standalone_mode=False) or 0
+    except NavicacheError as error:
+        return _fail(error)
+    except KeyboardInterrupt as stop:  # While an error was shown, say; then that is cut short.
+        return exit_code_of(stop)
+    except Exception as error:
+        if hasattr(error, "format_message"):
+            return _fail_by_click(error)
+        return _fail(known_error(error))
+
+
+def _fail_by_click(error: Any) -> int:
+    """Show click's own error (a wrong flag) as one of ours; where no command was given, it is the help."""
+    if type(error).__name__ == "NoArgsIsHelpError":
+        error.show()
+        return UsageError.exit_code
+    command = error.ctx.command_path if getattr(error, "ctx", None) else "navicache"
+    return _fail(UsageError(error.format_message(), f"{command} --help"))
+
+
 def _fail(error: NavicacheError) -> int:
+    if isinstance(error, ReaderGoneError):
+        return error.exit_code
     if _debug:
         import traceback
 
-        traceback.print_exc()
+        sys.stderr.write(streams.visible(traceback.format_exc(), keep="\n"))
     from .distributed import process_name
     from .terminal import show_error
 

@@ -71,6 +71,15 @@ class BatchError(NavicacheError):
     exit_code = 8
 
 
+class ReaderGoneError(NavicacheError):
+    """Who was to read standard output went away, as `head` does once it has enough; no fault of anybody."""
+
+    exit_code = 141  # what a shell shows for a program that SIGPIPE ended
+
+    def __init__(self) -> None:
+        super().__init__("the reader of standard output went away", "run it again into a file: > FILE")
+
+
 class InterruptedRunError(NavicacheError):
     """The user stopped the run (Ctrl-C)."""
 

@@ -5,31 +5,72 @@ Progress and errors go to standard error, results to standard output, so that ou
 
 from __future__ import annotations
 
-import sys
+from collections.abc import Iterable
+from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
-from rich.markup import escape
+from rich.console import Console, ConsoleOptions, RenderableType
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.segment import Segment
+from rich.status import Status
 from rich.table import Table
 from rich.text import Text
 
 from .errors import NavicacheError
 from .plan import Plan
 from .speed import BEYOND, CPU, beyond_bound, show_speedup, skip_bound
+from .streams import visible
 
 if TYPE_CHECKING:
     from .cache import StepRecord
     from .report import Report
 
-stdout = Console(highlight=False)
-stderr = Console(stderr=True, highlight=False)
+
+class SafeConsole(Console):
+    """A console that shows text as it is: no markup or emoji codes in it, control characters escaped.
+
+    Names, prompts, settings, files and other libraries' messages reach the terminal through here. Styles are
+    given as `Text`.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(highlight=False, markup=False, emoji=False, **options)
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        """Render without control characters, but for what rich itself draws with."""
+        for segment in super().render(renderable, options):
+            yield segment if segment.control else segment._replace(text=visible(segment.text, keep="\n"))
+
+    def status(self, status: RenderableType, **options: Any) -> Status:
+        """Show a spinner that the terminal's encoding has."""
+        return super().status(status, **{"spinner": "dots" if _has_unicode(self) else "line", **options})
+
+    def say(self, *parts: str | tuple[str, str]) -> None:
+        """Print one line that is never broken; a part may be text and its style."""
+        shown = [visible(part) if isinstance(part, str) else (visible(part[0]), part[1]) for part in parts]
+        self.print(Text.assemble(*shown), soft_wrap=True)
+
+
+stdout = SafeConsole()
+stderr = SafeConsole(stderr=True)
+
+
+def _has_unicode(console: Console) -> bool:
+    return console.encoding.lower().startswith("utf")
+
+
+def show_path(path: str | Path) -> None:
+    """Print where a result is: for a pipe as it is, on a terminal with control characters escaped."""
+    if stdout.is_terminal:
+        stdout.say(str(path))
+    else:
+        print(path)
 
 
 def strip(computed: list[bool], console: Console) -> Text:
     """Draw steps as a row of cells: full where the model ran, light where its output was predicted."""
-    full, light = ("█", "░") if console.encoding.lower().startswith("utf") else ("#", ".")
+    full, light = ("█", "░") if _has_unicode(console) else ("#", ".")
     text = Text()
     for ran in computed:
         text.append(full if ran else light, style="cyan" if ran else "dim")
@@ -46,7 +87,7 @@ class StepProgress:
         self._title, self._steps, self._quiet = title, steps, quiet
         self._computed: list[bool] = []
         columns = (
-            TextColumn("{task.description}"), BarColumn(bar_width=20),
+            TextColumn("{task.description}", markup=False), BarColumn(bar_width=20),
             TextColumn("step {task.completed}/{task.total}  {task.fields[skips]} skipped"),
             TimeRemainingColumn(), TextColumn("{task.fields[strip]}"),
         )  # fmt: skip
@@ -70,7 +111,7 @@ class StepProgress:
             cells = strip(self._computed, stderr)
             self._bar.update(self._task, completed=done, skips=skips, strip=cells)
         elif not self._quiet and (done == self._steps or done % max(1, self._steps // 10) == 0):
-            print(f"{self._title}: step {done}/{self._steps}, {skips} skipped", file=sys.stderr, flush=True)
+            stderr.say(f"{self._title}: step {done}/{self._steps}, {skips} skipped")
 
 
 def plan_table(plan: Plan) -> Table:
@@ -81,14 +122,14 @@ def plan_table(plan: Plan) -> Table:
     table.add_column("from", style="dim", overflow="fold")
     for option, value in plan.values().items():
         shown = ("yes" if value else "no") if isinstance(value, bool) else str(value) or "-"
-        table.add_row(option.replace("_", "-"), Text(shown), Text(plan.provenance[option]))
+        table.add_row(option.replace("_", "-"), visible(shown), visible(plan.provenance[option]))
     return table
 
 
 def show_summary(report: Report) -> None:
     """Sum up a finished generation in a few rows; the path comes last, unbroken, to be copied."""
     stdout.print(_summary_table(report))
-    stdout.print(Text(report.output.path), soft_wrap=True)
+    show_path(report.output.path)
 
 
 def _summary_table(report: Report) -> Table:
@@ -134,11 +175,11 @@ def _summary_table(report: Report) -> Table:
 
 def show_error(error: NavicacheError) -> None:
     """Print an error as a cause and a next step."""
-    stderr.print(f"[bold red]error:[/] {escape(error.message)}", soft_wrap=True)
+    stderr.say(("error: ", "bold red"), error.message)
     if error.hint:
-        stderr.print(f"[bold]try:[/] {escape(error.hint)}", soft_wrap=True)
+        stderr.say(("try: ", "bold"), error.hint)
 
 
 def show_note(note: str) -> None:
     """Print something worth knowing that is not an error."""
-    stderr.print(f"[yellow]note:[/] {escape(note)}", soft_wrap=True)
+    stderr.say(("note: ", "yellow"), note)

@@ -80,8 +80,8 @@ class Tokens:
 
 
 def vocabulary_text() -> str:
-    """Return the vocabulary as one line a group, for error messages and help."""
-    return "\n".join(f"  {group}: {', '.join(words)}" for group, words in VOCABULARY.items())
+    """Return the vocabulary by groups, for error messages and help."""
+    return "; ".join(f"{group}: {', '.join(words)}" for group, words in VOCABULARY.items())
 
 
 def tokenize(prompt: str) -> Tokens:
@@ -99,7 +99,7 @@ def tokenize(prompt: str) -> Tokens:
     if prompt.strip() and not indices:
         raise UsageError(
             f"the prompt has no word that `tiny` knows: {prompt[:80]!r}",
-            'try "a red circle moving right on a dark striped background"; its whole vocabulary:\n'
+            '"a red circle moving right on a dark striped background"; its whole vocabulary: '
             + vocabulary_text(),
         )
     if len(indices) >= TEXT_LEN:

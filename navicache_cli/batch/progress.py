@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,9 +9,9 @@ from datetime import timedelta
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn
 
+from ..streams import visible
 from ..terminal import stderr
 
 if TYPE_CHECKING:
@@ -37,7 +36,7 @@ class BatchProgress:
         self._made, self._since = 0, time.perf_counter()
         columns = (
             TextColumn("{task.completed}/{task.total}"), BarColumn(bar_width=20),
-            TextColumn("{task.fields[rate]}"), TextColumn("{task.description}"),
+            TextColumn("{task.fields[rate]}"), TextColumn("{task.description}", markup=False),
         )  # fmt: skip
         self._bar = Progress(
             *columns, console=stderr, disable=quiet or not stderr.is_terminal, transient=True
@@ -59,7 +58,7 @@ class BatchProgress:
     def start(self, name: str) -> None:
         """Say which video is at work, or what else goes on."""
         self._name = name
-        self._bar.update(self._task, description=escape(name))
+        self._bar.update(self._task, description=visible(name))
 
     @contextmanager
     def watch(self, title: str, steps: int) -> Iterator[Callable[[StepRecord], None]]:
@@ -67,7 +66,7 @@ class BatchProgress:
 
         def show(record: StepRecord) -> None:
             if not self._bar.disable:
-                text = f"{escape(self._name)}  {title} step {record.index + 1}/{steps}"
+                text = f"{visible(self._name)}  {title} step {record.index + 1}/{steps}"
                 self._bar.update(self._task, description=text)
 
         yield show
@@ -82,7 +81,7 @@ class BatchProgress:
         """Count a video that failed for good."""
         self._failed += 1
         if not self._bar.disable:
-            stderr.print(f"[red]failed[/] {escape(name)}: {escape(error)}", soft_wrap=True)
+            stderr.say(("failed ", "red"), f"{name}: {error}")
         self._show(f"failed {name}: {error}")
 
     def skip_ratio(self) -> float:
@@ -101,7 +100,7 @@ class BatchProgress:
         if not self._bar.disable:
             self._bar.update(self._task, completed=count, rate=rate)
         elif not self._quiet:
-            print(f"[{count}/{self._total}] {event}; {rate}", file=sys.stderr, flush=True)
+            stderr.say(f"[{count}/{self._total}] {event}; {rate}")
 
 
 def _per_time(seconds: float) -> str:

@@ -249,9 +249,9 @@ def _show_plan(items: Iterable[Item], standings: dict[str, Standing], as_json: b
         print(json.dumps(rows, indent=1))
         return
     for item in items:
-        print(f"{standings[item.name].value}: {item.name} ({item.where})")
+        terminal.stdout.say(f"{standings[item.name].value}: {item.name} ({item.where})")
     for standing, count in Counter(standings.values()).items():
-        terminal.stdout.print(f"[bold]{count}[/] {standing.value}")
+        terminal.stdout.say((f"{count}", "bold"), f" {standing.value}")
 
 
 def _show_outcome(outcome: Outcome, count: int, as_json: bool, quiet: bool) -> None:

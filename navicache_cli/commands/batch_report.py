@@ -44,7 +44,7 @@ def batch_report(folder: Path, page: bool = True, as_json: bool = False) -> None
         return
     _show(summary)
     for path in written:
-        terminal.stdout.print(Text(str(path)), soft_wrap=True)
+        terminal.show_path(path)
 
 
 def _show(summary: Summary) -> None:
@@ -59,9 +59,9 @@ def _show(summary: Summary) -> None:
             video = by_name[name]
             psnr = "" if video.psnr is None else f", PSNR {video.psnr:.2f} dB"
             facts = f"{video.denoise_s:.2f} s, {video.skip_ratio:.0%} skipped{psnr}"
-            terminal.stdout.print(Text(f"{title}: {video.video} ({facts})"), soft_wrap=True)
+            terminal.stdout.say(f"{title}: {video.video} ({facts})")
     for one in summary.failed[:SHOWN]:
-        terminal.stdout.print(Text(f"failed: {one['name']}: {one['error']}"), soft_wrap=True)
+        terminal.stdout.say(f"failed: {one['name']}: {one['error']}")
     if len(summary.failed) > SHOWN:
         terminal.stdout.print(f"{len(summary.failed) - SHOWN} more failed", highlight=False)
 

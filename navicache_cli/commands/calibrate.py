@@ -57,8 +57,8 @@ def calibrate(plan: Plan, output: Path, quiet: bool = False) -> None:
     if not quiet:
         low, high = min(ratios), max(ratios)
         terminal.stdout.print(f"{len(ratios)} magnitude ratios between {low:.4f} and {high:.4f}")
-        terminal.stdout.print(f"use: navicache generate --method magcache --set ratios={output}")
-    terminal.stdout.print(str(output), soft_wrap=True)
+        terminal.stdout.say(f"use: navicache generate --method magcache --set ratios={output}")
+    terminal.show_path(output)
 
 
 def ratios_of(session: Session) -> list[float]:

@@ -259,7 +259,7 @@ def _run(
     with CellProgress(len(jobs)) as progress:
         cells = work.run(jobs, progress)
     kept = len(jobs) - progress.run
-    terminal.stderr.print(f"{len(jobs)} cells: {progress.run} run, {kept} kept from before", highlight=False)
+    terminal.stderr.say(f"{len(jobs)} cells: {progress.run} run, {kept} kept from before")
     done = [job for job in jobs if job.setting.name not in work.left_out]
     results = [cell_result(job, cells[job.key], cells[job.baseline or job.key]) for job in done]
     settings = [one for one in [BASELINE, *task.settings] if one.name not in work.left_out]
@@ -295,12 +295,9 @@ def _sittings(results: list[CellResult]) -> list[str]:
 
 
 def _show(comparison: Comparison, written: list[Path]) -> None:
-    from rich.console import Console
-    from rich.text import Text
-
     from ..compare.table import TABLE_WIDTH, settings_table
 
     # On a narrow terminal whole rows wrap, which reads better than columns cut short.
-    Console(highlight=False, width=max(terminal.stdout.width, TABLE_WIDTH)).print(settings_table(comparison))
+    terminal.SafeConsole(width=max(terminal.stdout.width, TABLE_WIDTH)).print(settings_table(comparison))
     for path in written:
-        terminal.stdout.print(Text(str(path)), soft_wrap=True)
+        terminal.show_path(path)

@@ -6,8 +6,6 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rich.text import Text
-
 from .. import terminal
 from ..errors import InterruptedRunError, UsageError
 from ..evaluation.documents import common_document, write_checked
@@ -71,7 +69,7 @@ def eval_common(
     rows = {name: means_of(fidelity) for name, fidelity in found.items()}
     terminal.stdout.print(metrics_table("video", rows, means_of(over_files(list(found.values())))))
     for one in written:
-        terminal.stdout.print(Text(str(one)), soft_wrap=True)
+        terminal.show_path(one)
     return document
 
 
@@ -89,5 +87,5 @@ def _measure(
             if known is None:
                 log.add(name, key, found[name])
         kept += known is not None
-    terminal.stderr.print(f"{len(pairs)} pairs: {len(pairs) - kept} measured, {kept} kept from before")
+    terminal.stderr.say(f"{len(pairs)} pairs: {len(pairs) - kept} measured, {kept} kept from before")
     return found

@@ -12,8 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rich.text import Text
-
 from .. import terminal
 from ..batch.folder import Folder
 from ..errors import BackendError, InterruptedRunError, UsageError
@@ -222,7 +220,7 @@ def _work(task: _Task) -> Path:
 
 
 def _tell(text: str) -> None:
-    terminal.stderr.print(Text(text), soft_wrap=True)
+    terminal.stderr.say(text)
 
 
 def _plan_of_all(plan: Plan) -> dict[str, dict[str, Any]]:
@@ -245,4 +243,4 @@ def _show(document: dict[str, Any], written: Sequence[Path], as_json: bool) -> N
         return
     terminal.stdout.print(scores_table(document))
     for path in written:
-        terminal.stdout.print(Text(str(path)), soft_wrap=True)
+        terminal.show_path(path)

@@ -150,7 +150,7 @@ def generate(
     if as_json:
         print(json.dumps(report.to_json(), indent=1))
     elif quiet:
-        print(report.output.path)
+        terminal.show_path(report.output.path)
     else:
         terminal.show_summary(report)
     return report

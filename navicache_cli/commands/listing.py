@@ -38,9 +38,10 @@ def show_presets(model: str | None, as_json: bool) -> None:
         table.add_row(preset.model, OFF, OFF, "-", "-", "-", style="dim")
     terminal.stdout.print(table)
     for preset in presets:
-        also = [f"also --method {', '.join(preset.methods)}"] if preset.methods else []
-        for words in (preset.sources.get("modes", ""), *also):
-            terminal.stdout.print(Text(f"{preset.model}: {words}", style="dim"), soft_wrap=True)
+        terminal.stdout.say((f"{preset.model}: {preset.sources.get('modes', '')}", "dim"))
+        if preset.methods:
+            names = ", ".join(preset.methods)
+            terminal.stdout.say((f"{preset.model}: also --method {names}", "dim"))
     for fault in {} if model else preset_faults().values():
         terminal.show_note(fault.message)
 

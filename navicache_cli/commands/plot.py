@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.table import Table
-from rich.text import Text
 
 from .. import terminal
 from ..errors import UsageError
@@ -43,7 +42,7 @@ def plot(sources: list[Path], output: Path | None = None, dark: bool = False) ->
     theme = DARK if dark else LIGHT
     with drawing(theme):
         save(_pairs_figure(sources[0], theme) if pairs else _reports_figure(sources, theme), path)
-    terminal.stdout.print(Text(str(path)), soft_wrap=True)
+    terminal.show_path(path)
 
 
 def _reports_figure(sources: list[Path], theme: Theme) -> Figure:

@@ -79,7 +79,7 @@ def replay(
     counts = f"{len(settings)} settings on {len(recordings)} recording{'s' if len(recordings) > 1 else ''}"
     terminal.stdout.print(Text(f"{counts} in {seconds * 1000:.1f} ms", style="dim"))
     if picture is not None:
-        terminal.stdout.print(Text(str(picture)), soft_wrap=True)
+        terminal.show_path(picture)
 
 
 def _draw(path: Path, recordings: Sequence[Recording], outcomes: Sequence[Outcome], dark: bool) -> None:

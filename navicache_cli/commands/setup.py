@@ -7,8 +7,6 @@ import shlex
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from rich.markup import escape
-
 from .. import terminal
 from ..errors import InterruptedRunError, UsageError
 from ..presets import unknown
@@ -125,16 +123,16 @@ def _pins(weights: Weights, revisions: Sequence[str]) -> dict[str, str]:
 
 def _show(step: Step) -> None:
     """Print a step as lines for a shell; what needs no doing is a comment."""
-    print(f"# {step.title}" + (f": {step.done}, nothing to do" if step.done else ""))
+    terminal.stdout.say(f"# {step.title}" + (f": {step.done}, nothing to do" if step.done else ""))
     if not step.done:
         for command in step.commands:
-            print(shlex.join(command))
+            terminal.stdout.say(shlex.join(command))
 
 
 def _do(step: Step) -> None:
     """Do a step, unless it is done, and say so."""
     if not step.done:
-        terminal.stderr.print(f"[bold]{escape(step.title)}[/]", soft_wrap=True)
+        terminal.stderr.say((step.title, "bold"))
         step.run()
     told = f"{step.title}: {step.done}" if step.done else step.title
-    terminal.stdout.print(f"[green]ok[/] {escape(told)}", soft_wrap=True)
+    terminal.stdout.say(("ok ", "green"), told)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from statistics import fmean
 from types import TracebackType
 
@@ -12,6 +11,7 @@ from rich.text import Text
 
 from .. import terminal
 from ..speed import show_speedup
+from ..streams import visible
 from .document import Comparison
 from .jobs import Job
 from .store import Cell
@@ -26,7 +26,7 @@ class CellProgress:
     def __init__(self, cells: int) -> None:
         self.run, self._done, self._cells = 0, 0, cells
         self._bar = Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=30),
             MofNCompleteColumn(),
             TimeRemainingColumn(),
@@ -49,13 +49,11 @@ class CellProgress:
         self.run += was_run
         name = f"{job.setting.name}, prompt {job.prompt + 1}, seed {job.seed}"
         if not self._bar.disable:
-            self._bar.update(self._task, completed=self._done, description=name)
+            self._bar.update(self._task, completed=self._done, description=visible(name))
         elif was_run:
             seconds = cell.report["timings_s"]["denoise"]
             psnr = "" if cell.fidelity is None else f", PSNR {fmean(cell.fidelity.psnr):.2f} dB"
-            print(
-                f"cell {self._done}/{self._cells}: {name}: {seconds:.2f} s{psnr}", file=sys.stderr, flush=True
-            )
+            terminal.stderr.say(f"cell {self._done}/{self._cells}: {name}: {seconds:.2f} s{psnr}")
 
 
 def settings_table(comparison: Comparison) -> Table:
