@@ -64,9 +64,8 @@ def most_align_steps(total_steps: int, compute: float) -> int:
 
 def planned_steps(total_steps: int, compute: float) -> int:
     """The whole number of steps nearest to a share of them, at least 1."""
-    # Half a step up: what is asked for is a share, and 12.5 is no nearer to 12 than to 13. Nor is 13 / 1.04,
-    # which a float puts just below.
-    return max(1, math.floor(min(max(0.0, compute), 1.0) * total_steps + 0.5 + 1e-9))
+    # Half a step up: what is asked for is a share, and 12.5 is no nearer to 12 than to 13.
+    return max(1, math.floor(min(max(0.0, compute), 1.0) * total_steps + 0.5))
 
 
 class Budget:

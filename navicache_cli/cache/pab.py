@@ -7,9 +7,6 @@ from collections.abc import Mapping
 from navicache_cli.cache.policy import Decision, Region, Signal, Unmeasured, check_count
 from navicache_cli.errors import UsageError
 
-# Of a float32 timestep up to 1000, a few times over.
-_ROUNDING = 1e-3
-
 
 class PyramidAttentionBroadcast(Unmeasured):
     """Every step runs the model, but inside a window of timesteps an attention only at every n-th step.
@@ -48,7 +45,7 @@ class PyramidAttentionBroadcast(Unmeasured):
 
     def decide(self, index: int, timestep: float | None) -> Decision:
         """Decide which kinds of attention step `index`, at `timestep`, uses again."""
-        # Whole timesteps are compared, as there; one that a rounding has left just below its number is that.
-        inside = timestep is not None and self.window[0] < int(timestep + _ROUNDING) < self.window[1]
+        # Whole timesteps are compared, as there.
+        inside = timestep is not None and self.window[0] < int(timestep) < self.window[1]
         reuse = tuple(kind for kind, count in self.broadcast.items() if inside and index % count != 0)
         return Decision(compute=True, reuse=reuse)
