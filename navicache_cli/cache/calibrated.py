@@ -10,7 +10,7 @@ import torch
 from navicache_cli.cache.calibration import Fit, Products, TrendFilter
 from navicache_cli.cache.predictor import Keep, Kept
 from navicache_cli.cache.settlement import Account
-from navicache_cli.cache.tensors import Tensors
+from navicache_cli.cache.tensors import Tensors, sum_all
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,7 @@ class Calibrated:
         sums: list[torch.Tensor] = []
         for y, y_c, y_p in zip(outputs, last.outputs, older.outputs, strict=True):
             before, change = y_c.float() - y_p.float(), y.float() - y_c.float()
-            found = [(u * v).sum() for u, v in ((before, before), (before, change), (change, change))]
+            found = [sum_all(u * v) for u, v in ((before, before), (before, change), (change, change))]
             sums = found if not sums else [u + v for u, v in zip(sums, found, strict=True)]
         place = (last.timestep - older.timestep) / (timestep - older.timestep)
         return Lesson(branch, sums, _weight(step, history), place)

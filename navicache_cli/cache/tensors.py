@@ -23,10 +23,19 @@ def mean_abs_difference(a: Tensors, b: Tensors) -> torch.Tensor:
     return _mean((u - v).abs_() for u, v in zip(a, b, strict=True))
 
 
-def _mean(magnitudes: Iterable[torch.Tensor]) -> torch.Tensor:
+def sum_all(a: torch.Tensor) -> torch.Tensor:
+    """The sum over all elements, in float32; 0-dim, and the same to the last bit on any number of threads.
+
+    One sum over everything would be shared out among a CPU's threads, and so added up in another order on
+    two of them; a sum over the last dimension alone is not, and seldom leaves enough to share out.
+    """
     # sum() and not vector_norm(): on a CPU the latter adds one element after another, and a float32
     # total of tens of millions of elements then stops growing a third short.
-    totals, counts = zip(*((a.sum(dtype=torch.float32), a.numel()) for a in magnitudes), strict=True)
+    return a.sum(-1, dtype=torch.float32).sum()
+
+
+def _mean(magnitudes: Iterable[torch.Tensor]) -> torch.Tensor:
+    totals, counts = zip(*((sum_all(a), a.numel()) for a in magnitudes), strict=True)
     total: torch.Tensor = sum(totals[1:], totals[0])
     return total / sum(counts)
 

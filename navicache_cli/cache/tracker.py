@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from enum import Enum
+
+# Relative; above the rounding of a float32, and far below what two steps of a sampler differ by.
+_SAME = 1e-6
 
 
 class Arrival(Enum):
@@ -19,7 +23,8 @@ class StepTracker:
     Counting calls instead would break when guidance is off, batched, or has a third branch. Within a
     generation timesteps only rise or only fall, so a turn is a new generation; so is a new timestep
     after all steps have been seen. A generation cut short after its first step cannot be told from a
-    second branch of it: whoever restarts there says so with `Session.begin`.
+    second branch of it: whoever restarts there says so with `Session.begin`. Timesteps that differ by less
+    than float32 tells apart are one: a branch may be told a number, another a tensor of it.
     """
 
     def __init__(self) -> None:
@@ -36,7 +41,7 @@ class StepTracker:
         """What a call at `timestep` is; changes nothing."""
         if self._timestep is None:
             return Arrival.NEW_STEP
-        if timestep == self._timestep:
+        if math.isclose(timestep, self._timestep, rel_tol=_SAME):
             return Arrival.SAME_STEP
         turned = self._rising is not None and (timestep > self._timestep) != self._rising
         if turned or self.index + 1 >= self._total_steps:

@@ -42,6 +42,19 @@ def test_tracker_knows_steps_and_generations():
     assert tracker.classify(0.1) is Arrival.NEW_GENERATION
 
 
+def test_a_step_told_in_two_precisions_is_one_step():
+    """Of a number of 64 bits on one branch, and a tensor of 32 on the other."""
+    session, model = session_of(steps=12), Tiny()
+    with attach(ForwardSite(model), session):
+        x = noise()
+        for t in timesteps(12):
+            x = x - 0.05 * (
+                model(x, t, context=0) + model(x, torch.tensor(t, dtype=torch.float32), context=1)
+            )
+    assert len(session.records) == 12
+    assert model.calls == 2 * sum(record.computed for record in session.records) < 24
+
+
 @pytest.mark.parametrize("steps", [0, -1, 2.0, True])
 def test_bad_step_counts_are_named(steps):
     with pytest.raises(UsageError, match="total_steps"):
@@ -435,6 +448,20 @@ def test_mean_abs_of_many_elements_does_not_stall():
     assert tensor_tools.mean_abs((values,)).item() == pytest.approx(0.5, rel=1e-4)
     pair = (torch.tensor([1.0, -3.0]), torch.tensor([[2.0, 0.0, 0.0]]))
     assert tensor_tools.mean_abs(pair).item() == pytest.approx(6 / 5)
+
+
+def test_sums_are_the_same_on_any_number_of_threads():
+    """Of latents larger than what torch leaves to one thread; a last bit would reach what is predicted."""
+    many = [noise(seed, 16 * 41 * 64).reshape(16, 41, 8, 8) for seed in range(9)]
+    threads, found = torch.get_num_threads(), []
+    try:
+        for count in (1, 2, 3):
+            torch.set_num_threads(count)
+            found.append([tensor_tools.mean_abs((latents,)).item() for latents in many])
+    finally:
+        torch.set_num_threads(threads)
+    assert found[0] == found[1] == found[2]
+    assert found[0] == pytest.approx([latents.double().abs().mean().item() for latents in many], rel=1e-6)
 
 
 def test_timesteps_of_the_toy_fall():
