@@ -79,9 +79,11 @@ def read_pairs(path: Path) -> list[Pairs]:
     except csv.Error as error:
         raise OutputError(f"expected a CSV file; {path} is none: {error}", "check the path") from None
     pairs = [_pairs(prompt, found, path) for prompt, found in rows.items()]
-    if not any((run.steps >= FIRST_SCORED_STEP).any() for run in pairs):
+    # A prompt's first pair is foretold by nobody.
+    if not any((run.steps[1:] >= FIRST_SCORED_STEP).any() for run in pairs):
         raise OutputError(
-            f"expected measured pairs from step {FIRST_SCORED_STEP} on in {path}; found none",
+            f"expected measured pairs from step {FIRST_SCORED_STEP} on in {path}, after others of the prompt; "
+            "found none",
             "measure whole generations; the steps before are those every cache computes",
         )
     return pairs

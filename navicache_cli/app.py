@@ -347,7 +347,7 @@ def _metrics(
     """
     from .commands.metrics import metrics
 
-    metrics(a, b, lpips, as_json)
+    metrics(expand_user(a), expand_user(b), lpips, as_json)
 
 
 evaluation = typer.Typer(
@@ -419,7 +419,7 @@ def _eval_common(
     """
     from .commands.eval_common import eval_common
 
-    eval_common(a, b, expand_user(output_dir), lpips, page=page, as_json=as_json)
+    eval_common(expand_user(a), expand_user(b), expand_user(output_dir), lpips, page=page, as_json=as_json)
 
 
 @app.command("plot")

@@ -378,6 +378,7 @@ def test_filters_beat_the_hold_on_measured_pairs() -> None:
         ("{h}a,99999999999,1,1\n", "step below 10000"),
         ("{h}a,7,1,1\na,6,1,1\n", "rising order"),
         ("{h}a,1,1,1\n", "from step 6 on .*found none"),
+        ("{h}a,9,1,1\nb,9,1,1\n", "from step 6 on .*found none"),
         ("{h}", "from step 6 on .*found none"),
         ("{h}" + "a" * 200_000 + ",1,1,1\n", "CSV file"),
     ],

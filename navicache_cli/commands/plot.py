@@ -31,7 +31,7 @@ def plot(sources: list[Path], output: Path | None = None, dark: bool = False) ->
         OutputError: a source cannot be read, or is none; the picture cannot be written.
         BackendError: matplotlib is not installed.
     """
-    path = output or sources[0].with_name(f"{sources[0].stem}-plot.png")
+    path = output or sources[0].parent / f"{sources[0].stem}-plot.png"
     check_picture(path)
     pairs = [source for source in sources if source.suffix.lower() == ".csv"]
     if pairs and len(sources) > 1:
