@@ -59,7 +59,8 @@ class Work:
             Cells by key.
 
         Raises:
-            NavicacheError: a cell cannot be run or written; those finished stay on disk.
+            NavicacheError: a cell cannot be run or written, or the folder was removed meanwhile; what is
+                finished stays.
         """
         cells: dict[str, Cell] = {}
         for job in jobs:
@@ -79,6 +80,7 @@ class Work:
 
     def _run(self, job: Job, baseline: Cell | None) -> Cell:
         runner = self.runners[job.setting.runner]
+        self.store.check()
         if job.setting.runner not in self._warm:
             # First calls load kernels and fill pools of memory; nobody's time should include that.
             # A budget may be beyond the reach of so few steps.
@@ -86,6 +88,7 @@ class Work:
             runner.run(short, job.setting)
             self._warm.add(job.setting.runner)
         outcome = runner.run(job.plan, job.setting)
+        self.store.check()
         if baseline is None:
             self.store.keep_frames(job.key, outcome.frames)
             self._reference = (job.key, outcome.frames)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from backends.repositories import UNKNOWN, Official, read_commit
 
 from ..errors import BackendError, OutputError
+from ..processes import run_program
 from . import Step
 
 if TYPE_CHECKING:
@@ -132,7 +133,8 @@ def _git(command: list[str], why: str) -> str:
         BackendError: git is not there, or failed; the message is `why` and git's own.
     """
     try:
-        done = subprocess.run(command, env=_environment(), capture_output=True, text=True, check=False)
+        pipe = subprocess.PIPE
+        done = run_program(command, env=_environment(), stdout=pipe, stderr=pipe, text=True)
     except OSError as error:
         raise BackendError(
             f"{why}: expected the program git, found none ({error.strerror})",

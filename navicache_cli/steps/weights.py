@@ -6,12 +6,12 @@ import errno
 import importlib
 import shlex
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import OutputError, WeightsError
+from ..processes import run_program
 from . import Step
 from .packages import HUB
 
@@ -47,7 +47,7 @@ def weights_steps(family: str, installation: Installation, weights: Weights) -> 
         _check_space(folder, weights)
         for download in weights.downloads:
             _download(download, folder, f"navicache setup {family} --weights {weights.name}")
-        if prepare and subprocess.run(prepare, stdout=sys.stderr.fileno(), check=False).returncode:
+        if prepare and run_program(prepare, stdout=sys.stderr.fileno()).returncode:
             raise WeightsError(
                 f"expected the official script to prepare {weights.name}, found that it failed "
                 "(its own words are above; it needs an NVIDIA GPU)",
