@@ -82,8 +82,7 @@ def read_pairs(path: Path) -> list[Pairs]:
     # A prompt's first pair is foretold by nobody.
     if not any((run.steps[1:] >= FIRST_SCORED_STEP).any() for run in pairs):
         raise OutputError(
-            f"expected measured pairs from step {FIRST_SCORED_STEP} on in {path}, after others of the prompt; "
-            "found none",
+            f"expected measured pairs from step {FIRST_SCORED_STEP} on in {path}, after others; found none",
             "measure whole generations; the steps before are those every cache computes",
         )
     return pairs

@@ -8,8 +8,12 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from . import __version__
 from .errors import OutputError
 from .files import write_atomically
+
+# What wrote a document, as its first key; by it files that may be replaced are known, see `files.MARK`.
+SOURCE = {"source": f"navicache {__version__}"}
 
 
 @cache
@@ -39,10 +43,15 @@ def check_document(document: Any, schema: dict[str, Any], kind: str, mend: str) 
         raise OutputError(f"not a {kind}: {place}: {error.message[:160]}", mend)
 
 
+def document_text(document: dict[str, Any]) -> str:
+    """Return a document as it is written to files."""
+    return json.dumps(document, indent=1, allow_nan=False) + "\n"
+
+
 def write_document(document: dict[str, Any], path: Path) -> None:
     """Write a document in one move, so that no reader ever sees half of it.
 
     Raises:
         OutputError: the folder cannot be written.
     """
-    write_atomically(path, json.dumps(document, indent=1, allow_nan=False) + "\n")
+    write_atomically(path, document_text(document))

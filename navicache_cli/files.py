@@ -15,7 +15,7 @@ import secrets
 import shutil
 import stat
 import tempfile
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
@@ -154,10 +154,25 @@ def write_atomically(path: Path, data: str | bytes, overwrite: bool = True) -> N
         TakenError: there is a file of that name and not `overwrite`.
         OutputError: it cannot be written; nothing is left of the attempt.
     """
+    write_together({path: data}, overwrite)
+
+
+def write_together(files: Mapping[Path, str | bytes], overwrite: bool = True) -> None:
+    """Write files that belong together, all of them or none.
+
+    Raises:
+        TakenError: there is a file of one of the names and not `overwrite`.
+        OutputError: one cannot be written; nothing is left of the attempt.
+    """
+    path = Path()
     try:
-        with part_of(path) as part:
-            write_part(part, data)
-            publish([(part, path)], overwrite)
+        with ExitStack() as stack:
+            parts = []
+            for path, data in files.items():
+                part = stack.enter_context(part_of(path))
+                write_part(part, data)
+                parts.append((part, path))
+            publish(parts, overwrite)
     except (OSError, ValueError) as error:
         raise cannot_write(path, error) from None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import statistics
 from dataclasses import asdict, replace
 from types import SimpleNamespace
@@ -26,10 +27,16 @@ MODES = ["fast", "mid", "slow"]
 FAST = Setting("navicache fast", "navicache", {"method": "navicache", "mode": "fast"})
 
 
-def key(setting: Setting = FAST, identity: ModelIdentity = IDENTITY, baseline: str = "b", **options) -> str:
+def key(
+    setting: Setting = FAST,
+    identity: ModelIdentity = IDENTITY,
+    baseline: str = "b",
+    code: str = "c",
+    **options,
+) -> str:
     seed = options.pop("seed", 0)
     plan = plan_for([Layer("test", options)], setting, options.pop("prompt", "a red circle"), seed)
-    return cell_key(plan, setting, identity, baseline)
+    return cell_key(plan, setting, identity, code, baseline)
 
 
 def test_a_cell_is_known_by_what_changes_its_video():
@@ -39,6 +46,7 @@ def test_a_cell_is_known_by_what_changes_its_video():
         key(prompt="a blue star"),
         key(steps=40),
         key(baseline="c"),
+        key(code="d"),
         key(identity=replace(IDENTITY, weights_digest="sha256:01")),
         key(identity=replace(IDENTITY, commit="2")),
         key(replace(FAST, values={"method": "navicache", "mode": "slow"})),
@@ -46,6 +54,12 @@ def test_a_cell_is_known_by_what_changes_its_video():
         key(replace(FAST, arguments={"interval": 3})),
     ]
     assert len({same, *changed}) == 1 + len(changed)
+
+
+def test_where_the_work_is_done_counts_where_it_changes_the_seconds():
+    plan = plan_for([], FAST, "a red circle", 0)
+    known = [cell_key(one, FAST, IDENTITY, "c", "b") for one in (plan, replace(plan, offload=True))]
+    assert known[0] != known[1]
 
 
 def test_a_cell_is_not_known_by_what_changes_nothing():
@@ -64,15 +78,26 @@ def test_a_picture_counts_by_its_content(tmp_path):
     picture.write_bytes(b"one")
     plan = plan_for([], FAST, "a red circle", 0)
     with_picture = replace(plan, image=str(picture))
-    first = cell_key(with_picture, FAST, IDENTITY, "b")
+    first = cell_key(with_picture, FAST, IDENTITY, "c", "b")
     picture.write_bytes(b"two")
-    assert first != cell_key(with_picture, FAST, IDENTITY, "b") != cell_key(plan, FAST, IDENTITY, "b")
+    second = cell_key(with_picture, FAST, IDENTITY, "c", "b")
+    assert len({first, second, cell_key(plan, FAST, IDENTITY, "c", "b")}) == 3
+
+
+def test_a_file_of_ratios_counts_by_its_content(tmp_path):
+    ratios = tmp_path / "ratios.json"
+    held = Setting("magcache", "magcache", {"method": "magcache", "mode": "fast"})
+    known = set()
+    for ratio in (0.9, 0.8):
+        ratios.write_text(json.dumps({"ratios": [ratio] * 50}))
+        known.add(key(held, ratios=str(ratios)))
+    assert len(known) == 2
 
 
 def test_settings_take_turns_after_their_baseline():
     settings = choose_settings(["easycache"], None, [], 50, MODES)
     identities = {setting.runner: IDENTITY for setting in settings}
-    jobs = list_jobs([], settings, ["a red circle", "a blue star"], [0, 1], identities)
+    jobs = list_jobs([], settings, ["a red circle", "a blue star"], [0, 1], identities, "c")
     blocks = [jobs[i : i + 4] for i in range(0, len(jobs), 4)]
     assert len(blocks) == 4
     for block in blocks:
@@ -156,10 +181,11 @@ def other(noise: int, **changes) -> Setting:
 def test_another_implementation_is_a_runner(tmp_path):
     settings = [other(20), other(200, optional=True)]
     runners = {"navicache": Noise(), "other": Noise()}
-    jobs = list_jobs([], settings, ["a red circle"], [0, 1], dict.fromkeys(runners, IDENTITY))
-    work = Work(runners, Store(tmp_path), "today")
+    jobs = list_jobs([], settings, ["a red circle"], [0, 1], dict.fromkeys(runners, IDENTITY), "c")
     ran = []
-    cells = work.run(jobs, lambda job, cell, now: ran.append((job.setting.name, now)))
+    with Store(tmp_path) as store:
+        work = Work(runners, store, "today")
+        cells = work.run(jobs, lambda job, cell, now: ran.append((job.setting.name, now)))
     assert ran == [("off", True), ("other 20", True)] * 2
     assert work.left_out == {"other 200": "too much noise for this model"}
     cell = cells[jobs[1].key]
@@ -169,7 +195,8 @@ def test_another_implementation_is_a_runner(tmp_path):
     assert runners["navicache"].steps_asked == [4, 50, 50]
     assert runners["other"].steps_asked[:2] == [4, 50]
     ran.clear()
-    again = Work(runners, Store(tmp_path), "tomorrow").run(jobs, lambda job, cell, now: ran.append(now))
+    with Store(tmp_path) as store:
+        again = Work(runners, store, "tomorrow").run(jobs, lambda job, cell, now: ran.append(now))
     assert ran == [False] * 4
     assert again == cells
 
@@ -199,6 +226,6 @@ def test_a_speedup_beyond_the_saved_work_is_marked():
 
 def test_a_named_setting_that_does_not_fit_is_an_error(tmp_path):
     runners = {"navicache": Noise(), "other": Noise()}
-    jobs = list_jobs([], [other(200)], ["a red circle"], [0], dict.fromkeys(runners, IDENTITY))
-    with pytest.raises(SiteError, match="too much noise"):
-        Work(runners, Store(tmp_path), "today").run(jobs, lambda *_: None)
+    jobs = list_jobs([], [other(200)], ["a red circle"], [0], dict.fromkeys(runners, IDENTITY), "c")
+    with Store(tmp_path) as store, pytest.raises(SiteError, match="too much noise"):
+        Work(runners, store, "today").run(jobs, lambda *_: None)

@@ -10,10 +10,12 @@ import pytest
 from typer.testing import CliRunner
 
 from navicache_cli.app import app
+from navicache_cli.commands import eval_common
 from navicache_cli.documents import check_document, read_schema
 from navicache_cli.errors import NavicacheError, OutputError, UsageError
 from navicache_cli.evaluation.store import PairLog, pair_key
-from navicache_cli.pairs import Series
+from navicache_cli.files import FolderLock, TakenError
+from navicache_cli.pairs import Series, compare_files
 from navicache_cli.video import write_video
 from tests.test_metrics_command import pattern
 
@@ -59,7 +61,9 @@ def test_the_figures_are_those_of_metrics(run, tmp_path):
     shown, said = run(*COMMON)
     found = document(tmp_path / "out")
     metrics = json.loads(run("metrics", "a", "b", "--no-lpips", "--json")[0])
-    assert {key: value for key, value in found.items() if key not in ("version", "worst")} == metrics
+    assert {
+        key: value for key, value in found.items() if key not in ("source", "version", "worst")
+    } == metrics
     means = {name: entry["psnr"]["mean"] for name, entry in found["files"].items()}
     worst = min(means, key=means.get)
     assert found["worst"]["psnr"] == {"name": worst, "mean": means[worst]}
@@ -111,24 +115,69 @@ def test_a_pair_without_lpips_is_measured_again_where_it_is_asked_for(tmp_path):
     assert PairLog(path).find(pair_key(["b", "a"]), with_lpips=False) is None
 
 
+FIDELITY = {"psnr": Series(30.0, [30.0]), "ssim": Series(0.9, [0.9]), "lpips": None}
+
+
 @pytest.mark.parametrize(
-    "line",
+    ("old", "new"),
     [
-        "[]",
-        "null",
-        '{"key": "K"}',
-        '{"key": "K", "metrics": {"psnr": 3}}',
-        '{"key": "K", "metrics": {"psnr": {"mean": NaN, "per_frame": [1]}}}',
-        "\xff",
+        ("30.0", "31.0"),
+        ("30.0", "NaN"),
+        ("30.0", '"high"'),
+        ("[30.0]", "[]"),
+        ("30.0", "[" * 9999),
+        ("x.", "\xff"),
     ],
 )
-def test_a_damaged_line_counts_for_nothing(tmp_path, line):
+def test_an_edited_line_counts_for_nothing(tmp_path, old, new):
     path = tmp_path / "pairs.jsonl"
-    path.write_text(line, "latin-1")
-    assert PairLog(path).find("K", with_lpips=False) is None
-    fidelity = {"psnr": Series(30.0, [30.0]), "ssim": Series(0.9, [0.9]), "lpips": None}
-    PairLog(path).add("x.mp4", "K", fidelity)
-    assert PairLog(path).find("K", with_lpips=False) == fidelity
+    for name in ("x.mp4", "y.mp4"):
+        PairLog(path).add(name, f"key of {name}", FIDELITY)
+    first, second = path.read_text().splitlines()
+    path.write_text(f"{first.replace(old, new)}\n[]\nnull\n{second}", "latin-1")
+    assert PairLog(path).find("key of x.mp4", with_lpips=False) is None
+    assert PairLog(path).find("key of y.mp4", with_lpips=False) == FIDELITY
+    PairLog(path).add("x.mp4", "key of x.mp4", FIDELITY)
+    assert PairLog(path).find("key of x.mp4", with_lpips=False) == FIDELITY
+
+
+@pytest.mark.parametrize("name", ["pairs.jsonl", "common_metrics.json", "index.html"])
+def test_a_file_of_the_user_is_not_replaced(run, tmp_path, name):
+    mine = tmp_path / "out" / name
+    mine.parent.mkdir()
+    mine.write_text('{"mine": 1}')
+    with pytest.raises(TakenError, match="exists already") as caught:
+        run(*COMMON)
+    assert f"rename or remove {name}" in caught.value.hint
+    assert [(path.name, path.read_text()) for path in mine.parent.iterdir()] == [(name, '{"mine": 1}')]
+
+
+def test_a_second_run_in_the_folder_is_refused(run, tmp_path):
+    (tmp_path / "out").mkdir()
+    lock = FolderLock(tmp_path / "out", "evaluation")
+    with lock, pytest.raises(OutputError, match="another run works on this evaluation"):
+        run(*COMMON)
+    run(*COMMON)
+    assert not [path for path in (tmp_path / "out").iterdir() if path.name.startswith(".")]
+
+
+def test_the_folder_removed_meanwhile_is_noticed(run, tmp_path, monkeypatch):
+    def remove_and_compare(*arguments):
+        shutil.rmtree(tmp_path / "out")
+        return compare_files(*arguments)
+
+    monkeypatch.setattr(eval_common, "compare_files", remove_and_compare)
+    with pytest.raises(OutputError, match="removed or replaced while this run worked"):
+        run(*COMMON)
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_a_killed_run_left_is_removed(run, tmp_path):
+    (tmp_path / "out").mkdir()
+    part = tmp_path / "out/.index.html.navicache-0123456789abcdef.part.html"
+    part.write_text("<html>")
+    run(*COMMON)
+    assert not part.exists()
 
 
 def test_missing_partners_files_and_folders(run, tmp_path):

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from navicache_cli.evaluation.page import write_vbench_page
+from navicache_cli.evaluation.page import vbench_page
 from navicache_cli.video import write_video
 from tests.browsing import Look
 from tests.program import invoke
@@ -133,7 +133,7 @@ def test_a_dimension_without_a_score_says_why(look, tmp_path):
         "videos": [{"name": f"{PROMPTS[0]}-0.mp4", "prompt": PROMPTS[0], "scores": {}}],
         "notes": [why],
     }  # fmt: skip
-    write_vbench_page(document, videos, tmp_path)
+    (tmp_path / "index.html").write_text(vbench_page(document, videos, tmp_path), "utf-8")
     found = look(tmp_path, "() => document.getElementById('shown').textContent !== ''")
     assert found.page.locator("#scores .why").text_content() == why
     assert found.page.locator("#notes li").text_content() == why

@@ -79,7 +79,7 @@ def compare(
     """
     from backends.registry import get_backend
 
-    from ..compare.document import write_comparison
+    from ..compare.results import result_paths, write_results
     from ..compare.store import Store
 
     layers, notes = _shared_layers(option_layers(flags, assignments, config, dict(os.environ)))
@@ -87,29 +87,37 @@ def compare(
     _check_launch(task.base)
     backend = get_backend(task.base.model)
     notes += _check(backend, task)
+    folder = expand_user(task.base.output_dir)
+    paths = result_paths(folder, request.page)
     measure_lpips, lpips_notes = pick_lpips(request.lpips)
     notes += lpips_notes
     for note in notes:
         terminal.show_note(note)
-    folder = expand_user(task.base.output_dir)
-    store = Store(folder)
-    try:
-        comparison, reports = _run(task, backend, store, measure_lpips, notes)
-    except KeyboardInterrupt:
-        raise InterruptedRunError(
-            f"stopped; finished cells are kept in {store.folder}", "the same command goes on where it stopped"
-        ) from None
-    write_comparison(comparison, folder)
-    written = [folder / "compare.json", folder / "compare.csv"]
-    if request.page:
-        from ..compare.page import write_page
-
-        written.append(write_page(comparison, reports, folder))
+    with Store(folder) as store:
+        try:
+            comparison, reports = _run(task, backend, store, measure_lpips, notes)
+            store.check()
+            write_results(paths, comparison, reports)
+        except KeyboardInterrupt:
+            raise _stopped(store) from None
     if request.as_json:
         print(json.dumps(comparison.to_json(), indent=1))
     else:
-        _show(comparison, written)
+        _show(comparison, paths)
     return comparison
+
+
+def _stopped(store: Store) -> InterruptedRunError:
+    """Say what there is of a run that was stopped."""
+    count = store.count()
+    if not count:
+        return InterruptedRunError(
+            f"stopped; no finished cell is in {store.folder}", "run the same command again"
+        )
+    return InterruptedRunError(
+        f"stopped; finished cells are kept in {store.folder} ({count} by now)",
+        "the same command goes on where it stopped",
+    )
 
 
 def _shared_layers(layers: list[Layer]) -> tuple[list[Layer], list[str]]:
@@ -238,6 +246,7 @@ def _run(
     task: _Task, backend: Backend, store: Store, measure_lpips: Lpips | None, notes: list[str]
 ) -> tuple[Comparison, dict[str, dict[str, Any]]]:
     """Load the model, find or run every cell, and sum up; the reports come by their cells' keys."""
+    from ..compare.code import code_digest
     from ..compare.document import Comparison
     from ..compare.jobs import list_jobs
     from ..compare.referee_runner import RefereeRunner
@@ -254,7 +263,7 @@ def _run(
     for package in {setting.runner for setting in task.settings} - {OWN_RUNNER}:
         runners[package] = RefereeRunner(pipeline, package)
     identities = {name: runner.identity for name, runner in runners.items()}
-    jobs = list_jobs(task.layers, task.settings, task.prompts, task.seeds, identities)
+    jobs = list_jobs(task.layers, task.settings, task.prompts, task.seeds, identities, code_digest(backend))
     work = Work(runners, store, uuid.uuid4().hex, measure_lpips)
     with CellProgress(len(jobs)) as progress:
         cells = work.run(jobs, progress)

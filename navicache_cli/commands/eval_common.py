@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from .. import terminal
 from ..errors import InterruptedRunError, UsageError
-from ..evaluation.documents import common_document, write_checked
-from ..evaluation.page import write_pairs_page
+from ..evaluation.documents import checked_text, common_document
+from ..evaluation.page import pairs_page
 from ..evaluation.store import MEND_FOLDER, PairLog, pair_key
-from ..files import prepare_folder, sha256_of
+from ..files import FolderLock, check_replaceable, prepare_folder, sha256_of, write_together
 from ..pairs import Fidelity, compare_files, means_of, over_files, pairs_of
 from .metrics import metrics_table, pick_lpips
 
@@ -40,29 +40,41 @@ def eval_common(
 
     Raises:
         UsageError: not two folders, partners missing, sizes or lengths that differ.
-        OutputError: a folder cannot be read, a file is not a video, or results cannot be written.
+        OutputError: a folder cannot be read, a file is not a video, results cannot be written or would
+            replace files that are not ours, or another run works in the folder.
         BackendError, WeightsError: LPIPS was insisted on and cannot be computed.
         InterruptedRunError: Ctrl-C; what was measured is kept.
     """
     pairs = pairs_of(a, b)
     if not a.is_dir():
         raise UsageError(f"expected two folders; found the files {a} and {b}", f"navicache metrics {a} {b}")
-    prepare_folder(folder, MEND_FOLDER)
-    log = PairLog(folder / "pairs.jsonl")
+    path, page_path, log_path = (
+        folder / name for name in ("common_metrics.json", "index.html", "pairs.jsonl")
+    )
+    written = [path, *([page_path] if page else [])]
+    for one in written:
+        check_replaceable(one)
     measure_lpips, notes = pick_lpips(use_lpips)
     for note in notes:
         terminal.show_note(note)
-    try:
-        found = _measure(pairs, log, measure_lpips)
-    except KeyboardInterrupt:
-        raise InterruptedRunError(
-            "stopped before all pairs were measured; those that were are kept",
-            "run the same command again: it goes on where it stopped",
-        ) from None
-    document = common_document(a, b, found, notes)
-    path = folder / "common_metrics.json"
-    write_checked(document, path)
-    written = [path, *([write_pairs_page(document, folder)] if page else [])]
+    prepare_folder(folder, MEND_FOLDER)
+    with FolderLock(folder, "evaluation") as lock:
+        log = PairLog(log_path)
+        try:
+            found = _measure(pairs, log, measure_lpips, lock)
+            document = common_document(a, b, found, notes)
+            texts = {path: checked_text(document, path.name)}
+            if page:
+                texts[page_path] = pairs_page(document, folder)
+            lock.check()
+            write_together(texts)
+        except KeyboardInterrupt:
+            raise InterruptedRunError(
+                f"stopped; measured pairs are kept in {log_path}"
+                if log
+                else "stopped; no pair is measured yet",
+                "run the same command again: it goes on where it stopped",
+            ) from None
     if as_json:
         print(json.dumps(document, indent=1, allow_nan=False))
         return document
@@ -74,7 +86,7 @@ def eval_common(
 
 
 def _measure(
-    pairs: dict[str, tuple[Path, Path]], log: PairLog, measure_lpips: Lpips | None
+    pairs: dict[str, tuple[Path, Path]], log: PairLog, measure_lpips: Lpips | None, lock: FolderLock
 ) -> dict[str, Fidelity]:
     """Find or measure every pair."""
     found: dict[str, Fidelity] = {}
@@ -85,6 +97,7 @@ def _measure(
             known = log.find(key, measure_lpips is not None)
             found[name] = known or compare_files(first, second, measure_lpips)
             if known is None:
+                lock.check()
                 log.add(name, key, found[name])
         kept += known is not None
     terminal.stderr.say(f"{len(pairs)} pairs: {len(pairs) - kept} measured, {kept} kept from before")

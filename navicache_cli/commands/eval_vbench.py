@@ -16,13 +16,21 @@ from .. import terminal
 from ..batch.folder import Folder
 from ..errors import BackendError, InterruptedRunError, UsageError
 from ..evaluation.dimensions import choose_dimensions
-from ..evaluation.documents import vbench_document, write_checked
+from ..evaluation.documents import checked_text, vbench_document
 from ..evaluation.package import VBench, Verdict, find_vbench, score_dimension
-from ..evaluation.page import write_vbench_page
+from ..evaluation.page import vbench_page
 from ..evaluation.prompts import MOST_PER_PROMPT, NAME, Entry, check_videos, read_entries, video_names
 from ..evaluation.store import MEND_FOLDER, dimension_key, find_verdict, keep_verdict
 from ..evaluation.table import scores_table
-from ..files import prepare_folder, sha256_of, write_atomically
+from ..files import (
+    FolderLock,
+    check_new,
+    check_replaceable,
+    prepare_folder,
+    sha256_of,
+    write_atomically,
+    write_together,
+)
 from ..plan import Layer, Plan, resolve
 from ..reading import expand_user
 from .batch import Choices, batch
@@ -51,6 +59,7 @@ class _Task:
 
     Attributes:
         vbench: the package.
+        given: VBench's list of prompts.
         dimensions: to score.
         entries: of VBench's list, for these dimensions; written to `prompts`.
         per_prompt: videos of each prompt.
@@ -60,6 +69,7 @@ class _Task:
     """
 
     vbench: VBench
+    given: Path
     dimensions: list[str]
     entries: list[Entry]
     per_prompt: int
@@ -72,10 +82,14 @@ class _Task:
         """Folder of finished dimensions."""
         return self.scores / "scores"
 
+    def part(self, dimension: str) -> Path:
+        """Where a finished dimension is."""
+        return self.parts / f"{dimension}.json"
+
     @property
     def prompts(self) -> Path:
         """The list of prompts as VBench has it, of these dimensions."""
-        return self.parts / "prompts.json"
+        return self.parts / "navicache-prompts.json"
 
     def names(self, dimension: str | None = None) -> dict[str, str]:
         """Return names and prompts of the videos, of one dimension or of all."""
@@ -104,33 +118,43 @@ def eval_vbench(
     layers = option_layers(flags, assignments, config, dict(os.environ))
     plan = resolve(layers)
     task = _read(request, plan)
-    prepare_folder(task.parts, MEND_FOLDER)
-    write_atomically(task.prompts, json.dumps(task.entries, indent=1) + "\n")
-    if request.videos is None:
-        _make(task, layers)
-    names = task.names()
-    check_videos(task.videos, names)
-    try:
-        verdicts, errors = _score(task)
-    except KeyboardInterrupt:
-        raise InterruptedRunError(
-            f"stopped before all dimensions were scored; those that were are kept in {task.parts}",
-            "run the same command again: it goes on where it stopped",
-        ) from None
-    document = vbench_document(
-        verdicts,
-        errors,
-        names,
-        Path(os.path.relpath(task.videos, task.scores)).as_posix(),
-        task.vbench.version,
-        None if request.videos else _plan_of_all(plan),
-        _notes(task, errors),
-    )
-    path = task.scores / "vbench.json"
-    write_checked(document, path)
-    written = [path]
-    if request.page:
-        written.append(write_vbench_page(document, task.videos, task.scores))
+    path, page_path = task.scores / "vbench.json", task.scores / "index.html"
+    written = [path, *([page_path] if request.page else [])]
+    for one in written:
+        check_replaceable(one)
+    for folder in (task.scores, task.parts):
+        prepare_folder(folder, MEND_FOLDER)
+    check_new(task.prompts, True, [task.given])
+    with FolderLock(task.parts, "evaluation", "wait for it, or choose another --scores") as lock:
+        write_atomically(task.prompts, json.dumps(task.entries, indent=1) + "\n")
+        if request.videos is None:
+            _make(task, layers)
+        names = task.names()
+        check_videos(task.videos, names)
+        try:
+            verdicts, errors = _score(task, lock)
+            document = vbench_document(
+                verdicts,
+                errors,
+                names,
+                Path(os.path.relpath(task.videos, task.scores)).as_posix(),
+                task.vbench.version,
+                None if request.videos else _plan_of_all(plan),
+                _notes(task, errors),
+            )
+            texts = {path: checked_text(document, path.name)}
+            if request.page:
+                texts[page_path] = vbench_page(document, task.videos, task.scores)
+            lock.check()
+            write_together(texts)
+        except KeyboardInterrupt:
+            kept = any(task.part(dimension).exists() for dimension in task.dimensions)
+            raise InterruptedRunError(
+                f"stopped; scored dimensions are kept in {task.parts}"
+                if kept
+                else "stopped; no dimension is scored yet",
+                "run the same command again: it goes on where it stopped",
+            ) from None
     _show(document, written, request.as_json)
     if errors:
         first = next(iter(errors.values()))
@@ -162,12 +186,13 @@ def _read(request: Request, plan: Plan) -> _Task:
             f"--seeds {MOST_PER_PROMPT}",
         )
     vbench = find_vbench(request.python)
-    entries = read_entries(request.prompts or vbench.prompts, dimensions)
+    given = vbench.prompts if request.prompts is None else expand_user(request.prompts)
+    entries = read_entries(given, dimensions)
     chosen = DEFAULT_FOLDER if plan.provenance["output_dir"] == "default" else plan.output_dir
     root = expand_user(chosen)
     videos = Folder(root).videos if request.videos is None else expand_user(request.videos)
     scores = root if request.scores is None else expand_user(request.scores)
-    task = _Task(vbench, dimensions, entries, request.seeds, root, videos, scores)
+    task = _Task(vbench, given, dimensions, entries, request.seeds, root, videos, scores)
     if request.videos is not None:
         check_videos(videos, task.names())
     return task
@@ -185,7 +210,7 @@ def _make(task: _Task, layers: Sequence[Layer]) -> None:
         torch.cuda.empty_cache()  # the model is gone; vbench, another process, needs the room
 
 
-def _score(task: _Task) -> tuple[dict[str, Verdict], dict[str, str]]:
+def _score(task: _Task, lock: FolderLock) -> tuple[dict[str, Verdict], dict[str, str]]:
     """Find or take every dimension's score; the second result has the errors of those that failed."""
     verdicts: dict[str, Verdict] = {}
     errors: dict[str, str] = {}
@@ -193,7 +218,8 @@ def _score(task: _Task) -> tuple[dict[str, Verdict], dict[str, str]]:
     with terminal.stderr.status(f"looking at {len(names)} videos"):
         digests = {name: sha256_of(task.videos / name) for name in names}
     for number, dimension in enumerate(task.dimensions, 1):
-        path = task.parts / f"{dimension}.json"
+        lock.check()
+        path = task.part(dimension)
         own = list(task.names(dimension))
         key = dimension_key(dimension, task.vbench.version, task.entries, own, digests)
         known = find_verdict(path, key)
@@ -208,6 +234,7 @@ def _score(task: _Task) -> tuple[dict[str, Verdict], dict[str, str]]:
             errors[dimension] = error.message
             terminal.show_note(error.message)
             continue
+        lock.check()
         keep_verdict(path, key, dimension, verdict)
         verdicts[dimension] = verdict
         _tell(f"[{number}/{len(task.dimensions)}] {dimension}: scored in {verdict.seconds:.1f} s")

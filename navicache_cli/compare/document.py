@@ -9,11 +9,10 @@ from __future__ import annotations
 import csv
 import io
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
-from ..documents import check_document, read_schema, write_document
-from ..files import write_atomically
+from .. import __version__
+from ..documents import SOURCE, check_document, document_text, read_schema
 from ..report import ModelIdentity
 from .summary import CellResult, SettingResult
 
@@ -21,6 +20,7 @@ COMPARISON_VERSION = 1
 _COLUMNS = (
     "setting", "method", "prompt", "seed", "compute_ratio", "computed_steps", "denoise_s", "speedup",
     "psnr", "ssim", "lpips", "cache_bytes", "key", "video", "report", "prompt_text",
+    "navicache_version",
 )  # fmt: skip
 
 
@@ -50,7 +50,7 @@ class Comparison:
 
     def to_json(self) -> dict[str, Any]:
         """Return the document as plain JSON values."""
-        return asdict(self)
+        return {**SOURCE, **asdict(self)}
 
 
 def validate(document: Any) -> None:
@@ -63,16 +63,15 @@ def validate(document: Any) -> None:
     check_document(document, schema, "navicache comparison", "run `navicache compare` again")
 
 
-def write_comparison(comparison: Comparison, folder: Path) -> None:
-    """Write compare.json, checked against its schema, and compare.csv.
+def json_text(comparison: Comparison) -> str:
+    """Return compare.json, checked against its schema.
 
     Raises:
-        OutputError: the folder cannot be written, or the document does not fit its schema.
+        OutputError: it does not fit.
     """
     document = comparison.to_json()
     validate(document)
-    write_document(document, folder / "compare.json")
-    write_atomically(folder / "compare.csv", csv_text(comparison))
+    return document_text(document)
 
 
 def csv_text(comparison: Comparison) -> str:
@@ -82,6 +81,10 @@ def csv_text(comparison: Comparison) -> str:
     writer = csv.DictWriter(table, _COLUMNS, extrasaction="ignore", lineterminator="\n")
     writer.writeheader()
     for cell in comparison.cells:
-        further = {"method": methods[cell.setting], "prompt_text": comparison.prompts[cell.prompt]}
+        further = {
+            "method": methods[cell.setting],
+            "prompt_text": comparison.prompts[cell.prompt],
+            "navicache_version": __version__,
+        }
         writer.writerow({**asdict(cell), **further})
     return table.getvalue()

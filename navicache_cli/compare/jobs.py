@@ -8,21 +8,22 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from .. import __version__
-from ..cache.factory import IGNORED_BY
 from ..files import sha256_of
 from ..options import INPUTS
 from ..plan import Layer, Plan, resolve
 from ..reading import expand_user
+from ..setting import in_video
 from .settings import BASELINE, Setting
 
 if TYPE_CHECKING:
     from ..report import ModelIdentity
 
-CELL_VERSION = 2
-# The mode is only the name of a threshold, weights and code are known by their digests, and where files go
-# changes no video.
-_OF_NO_EFFECT = ("mode", "weights", "repo", "output", "output_dir", "overwrite", "baseline")
+CELL_VERSION = 3
+# The mode is only the name of a threshold, and weights are known by their digest.
+_KNOWN_OTHERWISE = ("mode", "weights")
+# These change no video but the seconds, which are measured too.
+_OF_SECONDS = ("offload", "t5_cpu")
+_FILES = (*INPUTS, "ratios")  # options that name files
 _KEY_DIGITS = 24  # 96 bits: short enough for a file name, no two alike
 
 
@@ -61,6 +62,7 @@ def list_jobs(
     prompts: Sequence[str],
     seeds: Sequence[int],
     identities: Mapping[str, ModelIdentity],
+    code: str,
 ) -> list[Job]:
     """List all cells in the order to run them.
 
@@ -72,13 +74,14 @@ def list_jobs(
         settings: to hold against the baseline.
         prompts, seeds: each with each.
         identities: weights and code of each runner.
+        code: digest of the code; see `code.code_digest`.
     """
     jobs: list[Job] = []
     for turn, (prompt, seed) in enumerate((p, s) for p in range(len(prompts)) for s in seeds):
 
         def job(setting: Setting, baseline: str, prompt: int = prompt, seed: int = seed) -> Job:
             plan = plan_for(layers, setting, prompts[prompt], seed)
-            key = cell_key(plan, setting, identities[setting.runner], baseline)
+            key = cell_key(plan, setting, identities[setting.runner], code, baseline)
             return Job(setting, prompt, seed, plan, key, baseline)
 
         first = job(BASELINE, "")
@@ -87,15 +90,15 @@ def list_jobs(
     return jobs
 
 
-def cell_key(plan: Plan, setting: Setting, identity: ModelIdentity, baseline: str) -> str:
+def cell_key(plan: Plan, setting: Setting, identity: ModelIdentity, code: str, baseline: str) -> str:
     """Digest what a cell depends on: plan, files it reads, weights, code, and what it is held against."""
     facts = {
         "version": CELL_VERSION,
-        "navicache": __version__,
+        "code": code,
         "runner": setting.runner,
         "arguments": setting.arguments,
         "plan": what_matters(plan),
-        "inputs": {name: _digests(getattr(plan, name)) for name in INPUTS if getattr(plan, name)},
+        "inputs": {name: _digests(getattr(plan, name)) for name in _FILES if getattr(plan, name)},
         "model": asdict(identity),
         "baseline": baseline,
     }
@@ -103,10 +106,10 @@ def cell_key(plan: Plan, setting: Setting, identity: ModelIdentity, baseline: st
 
 
 def what_matters(plan: Plan) -> dict[str, Any]:
-    """Return the options of a plan that its video depends on, apart from weights and code."""
-    of_budget = ("threshold",) if plan.budget else ()
-    left_out = (*_OF_NO_EFFECT, *IGNORED_BY.get(plan.method, ()), *of_budget)
-    return {name: value for name, value in plan.values().items() if name not in left_out}
+    """Return the options of a plan that its video and its seconds depend on, apart from weights and code."""
+    values = plan.values()
+    names = [*in_video(values), *_OF_SECONDS]
+    return {name: values[name] for name in names if name not in _KNOWN_OTHERWISE}
 
 
 def _digests(paths: str) -> list[str]:

@@ -9,10 +9,8 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from importlib.resources import files
-from pathlib import Path
 from typing import Any
 
-from ..files import write_atomically
 from .document import Comparison
 
 _SCRIPTS = (
@@ -20,26 +18,14 @@ _SCRIPTS = (
 )  # fmt: skip
 
 
-def write_page(comparison: Comparison, reports: Mapping[str, dict[str, Any]], folder: Path) -> Path:
-    """Write index.html into the comparison's folder and return its path.
-
-    Args:
-        comparison: what to show.
-        reports: of its cells, by their keys.
-        folder: of the comparison; the videos are in it already.
-
-    Raises:
-        OutputError: the page cannot be written.
-    """
+def page_data(comparison: Comparison, reports: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
+    """Return what the page shows of a comparison and the reports of its cells, by their keys."""
     steps = {cell.key: strip_steps(reports[cell.key]) for cell in comparison.cells}
-    data = {"comparison": comparison.to_json(), "steps": steps}
-    path = folder / "index.html"
-    write_atomically(path, page_text(data))
-    return path
+    return {"comparison": comparison.to_json(), "steps": steps}
 
 
 def page_text(data: dict[str, Any]) -> str:
-    """Return the page of a comparison with its data in it."""
+    """Return index.html of a comparison with its data in it."""
     figures = "compare.json and compare.csv, the videos in cells/."
     scripts = map(asset, _SCRIPTS)
     return fill_page("navicache compare", figures, asset("page.html"), asset("page.css"), scripts, data)

@@ -58,7 +58,8 @@ class Work:
             Cells by key.
 
         Raises:
-            NavicacheError: a cell cannot be run or written; those finished stay on disk.
+            NavicacheError: a cell cannot be run or written, or the folder was removed meanwhile; what is
+                finished stays.
         """
         cells: dict[str, Cell] = {}
         for job in jobs:
@@ -78,10 +79,12 @@ class Work:
 
     def _run(self, job: Job, baseline: Cell | None) -> Cell:
         runner = self.runners[job.setting.runner]
+        self.store.check()
         if job.setting.runner not in self._warm:
             runner.run(warm_up_plan(job.plan), job.setting)
             self._warm.add(job.setting.runner)
         outcome = runner.run(job.plan, job.setting)
+        self.store.check()
         if baseline is None:
             self.store.keep_frames(job.key, outcome.frames)
             self._reference = (job.key, outcome.frames)

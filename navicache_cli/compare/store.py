@@ -1,22 +1,24 @@
 """Finished cells on disk: what `generate` would have written, and beside it how the cell compares.
 
 In `cells/`, by the cell's key: the video (.mp4), its report (.json), and last, as the sign that it is
-finished, the cell (.cell.json). A baseline also keeps its frames (.npz), so that settings can be added later
-and still be compared before any encoding.
+finished, the cell (.cell.json), which has the digests of the others and of itself. A baseline also keeps its
+frames (.npz), so that settings can be added later and still be compared before any encoding.
 """
 
 from __future__ import annotations
 
 import io
 import json
+import zlib
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import OutputError
-from ..files import probe_folder, write_atomically
-from ..report import read_report
-from .jobs import CELL_VERSION, Job
+from ..errors import OutputError, one_line
+from ..files import FolderLock, prepare_folder, sha256_of, write_atomically
+from ..reading import read_bytes
+from ..records import read_record, record_text
+from .jobs import Job
 
 if TYPE_CHECKING:
     import numpy as np
@@ -49,23 +51,34 @@ class Cell:
 
 
 class Store:
-    """The cells of one folder.
+    """The cells of one folder, which no other run works in meanwhile.
 
     Args:
         folder: of the comparison; made if it is not there.
 
     Raises:
-        OutputError: nothing can be written there.
+        OutputError: nothing can be written there, or another run works there.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder / "cells"
-        try:
-            probe_folder(self.folder)
-        except OSError as error:
-            raise OutputError(
-                f"cannot write to {self.folder}: {error.strerror}", "choose a folder with --output-dir"
-            ) from None
+        for one in (folder, self.folder):
+            prepare_folder(one, "choose another folder with --output-dir")
+        self._lock = FolderLock(self.folder, "comparison")
+
+    def __enter__(self) -> Store:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
+
+    def check(self) -> None:
+        """Notice that the folder was removed or replaced.
+
+        Raises:
+            OutputError: it was.
+        """
+        self._lock.check()
 
     def video(self, key: str) -> Path:
         """Where a cell's video is."""
@@ -76,18 +89,19 @@ class Store:
         return self.folder / f"{key}.json"
 
     def find(self, job: Job) -> Cell | None:
-        """Return a finished cell, or None: not run, or damaged and to be run again."""
-        files = [self.video(job.key), *([] if job.baseline else [self._frames(job.key)])]
-        if not all(file.is_file() for file in files):
-            return None
+        """Return a finished cell, or None: not run, or one of its files is not as it was written."""
         try:
-            facts = json.loads(self._cell(job.key).read_text("utf-8"))
-            if facts["version"] != CELL_VERSION or (facts["fidelity"] is None) != (not job.baseline):
+            record = read_record(read_bytes(self._cell(job.key)))
+            if record is None or record.get("key") != job.key or not self._as_written(record["files"]):
                 return None
-            fidelity = None if facts["fidelity"] is None else Fidelity(**facts["fidelity"])
-            return Cell(job.key, str(facts["sitting"]), fidelity, read_report(self.report(job.key)))
-        except (OSError, ValueError, KeyError, TypeError, OutputError):
+            report = json.loads(read_bytes(self.report(job.key)))
+        except (OSError, LookupError):
             return None
+        fidelity = None if record["fidelity"] is None else Fidelity(**record["fidelity"])
+        return Cell(job.key, record["sitting"], fidelity, report)
+
+    def _as_written(self, digests: dict[str, str]) -> bool:
+        return all(digest and sha256_of(self.folder / name) == digest for name, digest in digests.items())
 
     def finish(self, cell: Cell) -> None:
         """Mark a cell as finished; its video, report and frames are there already.
@@ -95,9 +109,21 @@ class Store:
         Raises:
             OutputError: it cannot be written.
         """
-        fidelity = None if cell.fidelity is None else asdict(cell.fidelity)
-        facts = {"version": CELL_VERSION, "key": cell.key, "sitting": cell.sitting, "fidelity": fidelity}
-        write_atomically(self._cell(cell.key), json.dumps(facts, indent=1, allow_nan=False) + "\n")
+        files = [self.report(cell.key), *([self._frames(cell.key)] if cell.fidelity is None else [])]
+        record = {
+            "key": cell.key,
+            "sitting": cell.sitting,
+            "fidelity": None if cell.fidelity is None else asdict(cell.fidelity),
+            "files": {
+                self.video(cell.key).name: cell.report["output"]["sha256"],
+                **{file.name: sha256_of(file) for file in files},
+            },
+        }
+        write_atomically(self._cell(cell.key), record_text(record) + "\n")
+
+    def count(self) -> int:
+        """Return how many cells are marked as finished."""
+        return sum(1 for _ in self.folder.glob("*.cell.json"))
 
     def keep_frames(self, key: str, frames: np.ndarray) -> None:
         """Keep a baseline's frames [F, H, W, 3] uint8.
@@ -115,7 +141,7 @@ class Store:
         """Read a baseline's frames [F, H, W, 3] uint8.
 
         Raises:
-            OutputError: the file is damaged.
+            OutputError: the file was damaged or removed since the cell was found.
         """
         import zipfile
 
@@ -126,10 +152,10 @@ class Store:
             with np.load(path, allow_pickle=False) as archive:
                 frames: np.ndarray = archive["frames"]
             return frames
-        except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        except (OSError, ValueError, LookupError, zipfile.BadZipFile, zlib.error) as error:
             raise OutputError(
-                f"expected a baseline's frames; cannot read {path}: {' '.join(str(error).split())[:120]}",
-                "delete that file and run the same command again",
+                f"expected a baseline's frames; cannot read {path}: {one_line(error, 120)}",
+                "run the same command again: that baseline is run again then",
             ) from None
 
     def _cell(self, key: str) -> Path:

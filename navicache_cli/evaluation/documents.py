@@ -11,7 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from ..documents import check_document, read_schema, write_document
+from ..documents import SOURCE, check_document, document_text, read_schema
 from ..pairs import CONVENTION, METRICS, Fidelity, over_files, plain
 from .dimensions import DIMENSIONS, add_up
 from .package import Verdict
@@ -43,6 +43,7 @@ def vbench_document(
         notes: what a reader should know.
     """
     return {
+        **SOURCE,
         "version": VBENCH_VERSION,
         "convention": VBENCH_CONVENTION,
         "vbench": version,
@@ -92,6 +93,7 @@ def common_document(a: Path, b: Path, found: Mapping[str, Fidelity], notes: Sequ
         name = _WORST[metric](means, key=lambda key: means[key]) if means else None
         worst[metric] = None if name is None else {"name": name, "mean": means[name]}
     return {
+        **SOURCE,
         "version": COMMON_VERSION,
         "convention": CONVENTION,
         "a": str(a),
@@ -103,12 +105,12 @@ def common_document(a: Path, b: Path, found: Mapping[str, Fidelity], notes: Sequ
     }
 
 
-def write_checked(document: dict[str, Any], path: Path) -> None:
-    """Write a document, checked against the schema of its name.
+def checked_text(document: dict[str, Any], name: str) -> str:
+    """Return a document as it is written to a file of that name, checked against its schema.
 
     Raises:
-        OutputError: it cannot be written, or does not fit.
+        OutputError: it does not fit.
     """
-    schema = read_schema(f"{path.stem}.schema.json")
-    check_document(document, schema, f"{path.name} of navicache", "run the same command again")
-    write_document(document, path)
+    schema = read_schema(name.replace(".json", ".schema.json"))
+    check_document(document, schema, f"{name} of navicache", "run the same command again")
+    return document_text(document)

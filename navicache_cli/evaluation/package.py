@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import BackendError
+from ..processes import run_program
 from ..reading import parse_json, read_json
 
 _PROGRAM = Path(__file__).with_name("run_vbench.py")
@@ -54,9 +55,9 @@ def find_vbench(python: str | None) -> VBench:
     """
     python = python or sys.executable
     try:
-        done = subprocess.run(
+        done = run_program(
             [python, str(_PROGRAM), "find"],
-            stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         )  # fmt: skip
         found = parse_json(done.stdout) if done.returncode == 0 else None
     except (OSError, ValueError) as error:
@@ -90,9 +91,9 @@ def score_dimension(vbench: VBench, dimension: str, prompts: Path, videos: Path,
     command = [vbench.python, str(_PROGRAM), "score", dimension]
     since = time.perf_counter()
     with log.open("wb") as talk:
-        code = subprocess.run(
+        code = run_program(
             [*command, *(str(path.resolve()) for path in (prompts, videos, work))],
-            stdin=subprocess.DEVNULL, stdout=talk, stderr=subprocess.STDOUT, check=False,
+            stdout=talk, stderr=subprocess.STDOUT,
         ).returncode  # fmt: skip
     seconds = time.perf_counter() - since
     if code:

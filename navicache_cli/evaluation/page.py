@@ -10,22 +10,18 @@ from urllib.parse import quote
 
 from ..compare.page import asset, fill_page
 from ..errors import NavicacheError
-from ..files import write_atomically
 from ..pairs import METRICS
 
 _PAIRS = ("elements.js", "common.js", "player.js", "videos.js")
 _VBENCH = ("elements.js", "player.js")
 
 
-def write_pairs_page(document: dict[str, Any], folder: Path) -> Path:
-    """Write index.html for common metrics, with every pair to watch side by side, and return its path.
+def pairs_page(document: dict[str, Any], folder: Path) -> str:
+    """Return index.html for common metrics, with every pair to watch side by side.
 
     Args:
         document: see `documents.common_document`.
         folder: where the page goes.
-
-    Raises:
-        OutputError: it cannot be written.
     """
     a, b = Path(document["a"]), Path(document["b"])
     names = list(document["files"])
@@ -45,35 +41,27 @@ def write_pairs_page(document: dict[str, Any], folder: Path) -> Path:
         "plan": {"fps": {"value": _fps(a / names[0])}},
     }
     data = {"document": document, "comparison": comparison}
-    return _write(folder, "common", "common_metrics.json.", "pairs", _PAIRS, data)
+    return _page("common", "common_metrics.json.", "pairs", _PAIRS, data)
 
 
-def write_vbench_page(document: dict[str, Any], videos: Path, folder: Path) -> Path:
-    """Write index.html for VBench's scores, with the videos of each dimension, and return its path.
+def vbench_page(document: dict[str, Any], videos: Path, folder: Path) -> str:
+    """Return index.html for VBench's scores, with the videos of each dimension.
 
     Args:
         document: see `documents.vbench_document`.
         videos: the folder of videos.
         folder: where the page goes.
-
-    Raises:
-        OutputError: it cannot be written.
     """
     names = [video["name"] for video in document["videos"]]
     links = {name: _link(videos / name, folder) for name in names}
     data = {"document": document, "links": links, "fps": _fps(videos / names[0])}
-    return _write(folder, "vbench", "vbench.json.", "vbench", _VBENCH, data)
+    return _page("vbench", "vbench.json.", "vbench", _VBENCH, data)
 
 
-def _write(
-    folder: Path, command: str, figures: str, name: str, parts: tuple[str, ...], data: dict[str, Any]
-) -> Path:
+def _page(command: str, figures: str, name: str, parts: tuple[str, ...], data: dict[str, Any]) -> str:
     scripts = [*map(asset, parts), _own(f"{name}.js")]
     style = asset("page.css") + _own("evaluation.css")
-    path = folder / "index.html"
-    title = f"navicache eval {command}"
-    write_atomically(path, fill_page(title, figures, _own(f"{name}.html"), style, scripts, data))
-    return path
+    return fill_page(f"navicache eval {command}", figures, _own(f"{name}.html"), style, scripts, data)
 
 
 def _own(name: str) -> str:

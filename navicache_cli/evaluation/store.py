@@ -1,27 +1,27 @@
 """What was measured before: read again, and kept only where it is of the same files.
 
-A dimension's score is a file of its own. Pairs are lines of one file that is only added to; a line that was
-cut off, or cannot be read, counts for nothing and its pair is measured again.
+A dimension's score is a file of its own. Pairs are lines of one file that is only added to. Each is a record
+(see `records`): one that was cut off or edited counts for nothing, and what it was of is measured again.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import math
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..documents import write_document
 from ..errors import OutputError
+from ..files import cannot_write, check_replaceable, write_atomically
 from ..pairs import METRICS, Fidelity, Series, plain
-from ..reading import parse_json, read_bytes, read_json
+from ..reading import read_bytes
+from ..records import read_record, record_text
 from .package import Verdict
 from .prompts import Entry
 
-RECORD_VERSION = 1
+RECORD_VERSION = 2
 _MOST_LOG = 1 << 30  # bytes; a pair of 100 frames has 5,000
 MEND_FOLDER = "choose another folder, or free some space"
 
@@ -50,17 +50,12 @@ def dimension_key(
 def find_verdict(path: Path, key: str) -> Verdict | None:
     """Return a dimension's score, or None: not scored, or not of these videos."""
     try:
-        record = read_json(path)
-        if record["key"] != key:
-            return None
-        verdict = Verdict(
-            float(record["score"]),
-            {str(name): float(value) for name, value in record["videos"].items()},
-            float(record["seconds"]),
-        )
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        record = read_record(read_bytes(path))
+    except OSError:
         return None
-    return verdict if all(map(math.isfinite, [verdict.score, *verdict.videos.values()])) else None
+    if record is None or record.get("key") != key:
+        return None
+    return Verdict(record["score"], record["videos"], record["seconds"])
 
 
 def keep_verdict(path: Path, key: str, dimension: str, verdict: Verdict) -> None:
@@ -69,7 +64,7 @@ def keep_verdict(path: Path, key: str, dimension: str, verdict: Verdict) -> None
     Raises:
         OutputError: it cannot be written.
     """
-    write_document({"version": RECORD_VERSION, "key": key, "dimension": dimension, **vars(verdict)}, path)
+    write_atomically(path, record_text({"key": key, "dimension": dimension, **vars(verdict)}) + "\n")
 
 
 def pair_key(digests: Sequence[str]) -> str:
@@ -84,7 +79,7 @@ class PairLog:
         """Read what is there.
 
         Raises:
-            OutputError: the file cannot be read.
+            OutputError: the file cannot be read, or is not ours.
         """
         self._path = path
         self._known: dict[str, dict[str, Any]] = {}
@@ -93,28 +88,28 @@ class PairLog:
         except FileNotFoundError:
             text = ""
         except OSError as error:
-            raise OutputError(f"cannot read {path}: {error.strerror}", "check its permissions") from None
+            raise OutputError(
+                f"cannot read {path}: {error.strerror}", "remove it, or choose another --output-dir"
+            ) from None
+        if text:
+            check_replaceable(path)
         # What a killed run cut off is closed here, so that the next line starts one.
         self._before = "" if not text or text.endswith("\n") else "\n"
         for line in text.split("\n"):
-            try:
-                record = parse_json(line)
+            record = read_record(line)
+            if record is not None and "metrics" in record:
                 self._known[record["key"]] = record["metrics"]
-            except (ValueError, KeyError, TypeError):
-                continue
+
+    def __len__(self) -> int:
+        return len(self._known)
 
     def find(self, key: str, with_lpips: bool) -> Fidelity | None:
         """Return the figures of a pair, or None: not measured, or not with LPIPS."""
-        try:
-            found = self._known[key]
-            fidelity = {name: _series(found[name]) for name in METRICS}
-        except (KeyError, TypeError, ValueError):
+        found = self._known.get(key)
+        if found is None or (with_lpips and found["lpips"] is None):
             return None
-        if fidelity["psnr"] is None or fidelity["ssim"] is None:
-            return None
-        if not with_lpips:
-            return {**fidelity, "lpips": None}
-        return fidelity if fidelity["lpips"] is not None else None
+        wanted = METRICS if with_lpips else ("psnr", "ssim")
+        return {**dict.fromkeys(METRICS), **{name: Series(**found[name]) for name in wanted}}
 
     def add(self, name: str, key: str, fidelity: Fidelity) -> None:
         """Add a pair; when this returns it is on the disk.
@@ -122,26 +117,18 @@ class PairLog:
         Raises:
             OutputError: it cannot be written.
         """
-        record = {"version": RECORD_VERSION, "name": name, "key": key, "metrics": plain(fidelity)}
+        record: dict[str, Any] = {"name": name, "key": key, "metrics": plain(fidelity)}
         try:
             with self._path.open("ab") as file:
-                file.write(f"{self._before}{json.dumps(record, allow_nan=False)}\n".encode())
+                file.write(f"{self._before}{record_text(record)}\n".encode())
                 file.flush()
                 os.fsync(file.fileno())
         except OSError as error:
-            raise OutputError(
-                f"cannot write {self._path}: {error.strerror}", "free some space; what is measured is kept"
+            raise cannot_write(
+                self._path, error, "run the same command again; what is measured is kept"
             ) from None
         self._before = ""
-
-
-def _series(found: Any) -> Series | None:
-    if found is None:
-        return None
-    series = Series(float(found["mean"]), [float(value) for value in found["per_frame"]])
-    if not series.per_frame or not all(map(math.isfinite, [series.mean, *series.per_frame])):
-        raise ValueError("not a number")
-    return series
+        self._known[key] = record["metrics"]
 
 
 def _digest(facts: Any) -> str:

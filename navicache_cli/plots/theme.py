@@ -144,9 +144,11 @@ def check_picture(path: Path) -> None:
 
     Raises:
         UsageError: it ends neither in .png nor in .svg.
+        OutputError: it is a folder, or another file than a picture that navicache drew.
     """
     if path.suffix.lower() not in SUFFIXES:
         raise UsageError(f"expected a picture named .png or .svg; found {path.name}", "-o steps.svg")
+    check_replaceable(path)
 
 
 def _settle_layout(figure: Figure) -> None:

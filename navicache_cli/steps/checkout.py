@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from backends.repositories import UNKNOWN, Official, read_commit
 
 from ..errors import BackendError, OutputError
+from ..processes import run_program
 from . import Step
 
 if TYPE_CHECKING:
@@ -162,16 +163,15 @@ def _commits(place: Path, commit: str) -> list[str]:
     return [line.split()[0] for line in told if line.endswith(" commit")]
 
 
-def _git(command: list[str], why: str, given: str = "") -> str:
-    """Run git, `given` on its standard input, and return what it printed.
+def _git(command: list[str], why: str, given: str | None = None) -> str:
+    """Run git, with `given` on its standard input, and return what it printed.
 
     Raises:
         BackendError: git is not there, or failed; the message is `why` and git's own.
     """
     try:
-        done = subprocess.run(
-            command, env=_environment(), input=given, capture_output=True, text=True, check=False
-        )
+        pipe = subprocess.PIPE
+        done = run_program(command, given, env=_environment(), stdout=pipe, stderr=pipe, text=True)
     except OSError as error:
         raise BackendError(
             f"{why}: expected the program git, found none ({error.strerror})",

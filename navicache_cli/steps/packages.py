@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import shlex
-import subprocess
 import sys
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from ..errors import BackendError
+from ..processes import run_program
 from . import Step
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def packages_step(installation: Installation, with_weights: bool) -> Step:
                 shlex.join([sys.executable, "-m", "ensurepip"]),
             )
         # Only results go to standard output, and pip's talk is none.
-        code = subprocess.run(command, stdout=sys.stderr.fileno(), check=False).returncode
+        code = run_program(command, stdout=sys.stderr.fileno()).returncode
         if code:
             raise BackendError(
                 f"pip could not install {', '.join(wanted)} (exit status {code}; its own words are above)",

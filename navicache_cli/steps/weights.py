@@ -11,7 +11,6 @@ import importlib
 import re
 import shlex
 import shutil
-import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -23,6 +22,7 @@ from rich.text import Text
 from .. import terminal
 from ..documents import write_document
 from ..errors import OutputError, WeightsError
+from ..processes import run_program
 from . import Step
 from .packages import HUB
 
@@ -70,7 +70,7 @@ def weights_steps(
         again = f"navicache setup {family} --weights {weights.name}"
         for download in weights.downloads:
             _download(download, folder, known.get(download.repository, ""), again)
-        if prepare and subprocess.run(prepare, stdout=sys.stderr.fileno(), check=False).returncode:
+        if prepare and run_program(prepare, stdout=sys.stderr.fileno()).returncode:
             raise WeightsError(
                 f"expected the official script to prepare {weights.name}, found that it failed "
                 "(its own words are above; it needs an NVIDIA GPU)",

@@ -1,0 +1,66 @@
+"""A digest of the code that decides, generates and measures: figures that other code made are not kept."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import sys
+from collections.abc import Iterator
+from importlib.metadata import packages_distributions, version
+from importlib.resources import files
+from typing import Any
+
+from .. import __version__
+
+# Of navicache_cli: what videos and figures depend on, not how options are read and results shown.
+PARTS = (
+    "cache", "methods.py", "metrics.py", "perceptual.py", "runner.py", "video.py",
+    "compare/referee_caches.py", "compare/referee_meter.py", "compare/referee_runner.py",
+    "compare/runners.py", "compare/running.py", "compare/work.py",
+)  # fmt: skip
+
+
+def code_digest(backend: Any) -> str:
+    """Digest the sources by their names and contents, the same on every machine that has them.
+
+    Args:
+        backend: the model family's; the whole package that it is from counts.
+    """
+    package = files("navicache_cli")
+    own: list[tuple[str, bytes]] = []
+    for part in PARTS:
+        own += _sources(part, package.joinpath(part))
+    # Magnitude ratios; whatever else presets say is in the plans.
+    for one in sorted(files("presets").iterdir(), key=lambda one: one.name):
+        if one.name.endswith(".json"):
+            own += _sources(one.name, one)
+    found = [*(own or [("navicache", __version__.encode())]), *_sources_of(backend)]
+    digests = [(name, hashlib.sha256(text.replace(b"\r\n", b"\n")).hexdigest()) for name, text in found]
+    return hashlib.sha256(repr(digests).encode()).hexdigest()
+
+
+def _sources_of(backend: Any) -> list[tuple[str, bytes]]:
+    """The sources of the package a backend is from; where there are none, its version."""
+    module = sys.modules[type(backend).__module__]
+    parts = module.__name__.split(".")
+    above = [sys.modules[".".join(parts[: n + 1])] for n in range(len(parts))]
+    # The first that is no namespace, which packages of others may share.
+    package = next((one for one in above if hasattr(one, "__path__") and one.__file__), None)
+    if package is None:
+        try:
+            return [(module.__name__, inspect.getsource(module).encode())]
+        except OSError:
+            found = []
+    else:
+        found = list(_sources(package.__name__, files(package)))
+    return found or [(parts[0], ", ".join(map(version, packages_distributions().get(parts[0], []))).encode())]
+
+
+def _sources(name: str, place: Any) -> Iterator[tuple[str, bytes]]:
+    """Yield a file, or all Python sources of a folder, with their names."""
+    if place.is_dir():
+        for one in sorted(place.iterdir(), key=lambda one: one.name):
+            if one.is_dir() or one.name.endswith(".py"):
+                yield from _sources(f"{name}/{one.name}", one)
+    elif place.is_file():
+        yield name, place.read_bytes()
