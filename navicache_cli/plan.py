@@ -30,6 +30,7 @@ from .options import (
 from .presets import OFF, Preset, preset_for, unknown
 
 MAX_PROMPT_CHARACTERS = 20_000
+MOST_VIDEOS = 1_000_000  # of one command
 SEED_LIMIT = 2**63
 
 
