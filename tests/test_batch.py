@@ -367,7 +367,7 @@ def test_a_file_from_elsewhere_is_not_replaced(prompts, place):
     assert [path.name for path in taken.parent.iterdir()] == [taken.name], "nothing was started"
     done = run(prompts, "batch", "prompts.txt", *QUICK, "--overwrite", "--dry-run", "--json")
     states = {row["name"]: row["state"] for row in json.loads(done.stdout)}
-    assert states == {name: "to be made" for name in NAMES} | {NAMES[3]: "to be made again"}
+    assert states == dict.fromkeys(NAMES, "to be made") | {NAMES[3]: "to be made again"}
 
 
 def test_the_folder_is_taken_away_while_a_run_works(prompts):

@@ -22,11 +22,11 @@ from ..reading import open_regular
 VERSION = 2
 STARTED, DONE, FAILED = "started", "done", "failed"
 Record = dict[str, Any]
-"""A line. All have `version`, `name` (of the video, below the folder of videos), `state`, `run` (how many runs
-had written before, by which records of several files are in order, and 1), `at` (seconds since 1970, for
-people), `settings` (a digest of the plan), `attempt` and `pid`. `done` has `video` (SHA-256), `report` (path in
-the batch's folder), `steps`, `skipped` and `seconds`; `failed` has `error`, `exit_code`, and `traceback` if
-the error is none of navicache's own.
+"""A line. All have `version`, `name` (of the video, below the folder of videos), `state`, `run` (one more
+than any there was when the run began: the order of records in different files), `at` (seconds since 1970, for
+people), `settings` (a digest of the plan), `attempt` and `pid`. `done` has `video` (SHA-256), `report` (path
+in the batch's folder), `steps`, `skipped` and `seconds`; `failed` has `error`, `exit_code`, and `traceback`
+if the error is none of navicache's own.
 """
 _FILE = re.compile(r"manifest(-\d+-of-(?P<parts>\d+))?\.jsonl")
 _LINE = f'{{"version": {VERSION}, "name": "'.encode()  # what every line that `append` writes begins with
@@ -192,7 +192,7 @@ def _fits(record: Any) -> bool:
 def _damaged(path: Path, line: int) -> OutputError:
     return OutputError(
         f"{path} line {line} is not a record of version {VERSION}",
-        "delete the line, or the file if it is an older version's: finished videos are known by their reports",
+        "delete the line, or the file if an older version wrote it: videos are known by their reports too",
     )
 
 
