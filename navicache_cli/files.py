@@ -211,7 +211,7 @@ def sweep(folder: Path) -> None:
             with suppress(OSError):
                 handle = os.open(part, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK)
                 try:
-                    if stat.S_ISREG(os.fstat(handle).st_mode) and _lock(handle):
+                    if stat.S_ISREG(os.fstat(handle).st_mode) and try_lock(handle):
                         part.unlink()
                 finally:
                     os.close(handle)
@@ -263,7 +263,7 @@ class FolderLock:
         self._path, self._work = folder / ".navicache.lock", work
         try:
             with uninterrupted():
-                self._handle = self._taken()
+                self._handle = open_locked(self._path)
         except OSError as error:
             raise cannot_write(self._path, error, "choose another --output-dir") from None
         if self._handle is None:
@@ -275,18 +275,14 @@ class FolderLock:
         Raises:
             OutputError: it was.
         """
-        if self._handle is not None and not _is_at(self._handle, self._path):
-            raise OutputError(
-                f"expected {self._path.parent} to stay as it was; the {self._work} in it was removed or "
-                "replaced while this run worked",
-                "run the same command again, and leave the folder until it ends",
-            )
+        if self._handle is not None:
+            check_stays(self._handle, self._path, self._work)
 
     def release(self) -> None:
         """Let other runs in."""
         if self._handle is not None:
             with uninterrupted():
-                if _is_at(self._handle, self._path):
+                if is_at(self._handle, self._path):
                     _remove(self._path)
                 os.close(self._handle)
                 self._handle = None
@@ -297,16 +293,38 @@ class FolderLock:
     def __exit__(self, *_: object) -> None:
         self.release()
 
-    def _taken(self) -> int | None:
-        """Open and lock the file; None if another has it."""
-        while True:
-            handle = os.open(self._path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o666)
-            if not _lock(handle):
-                os.close(handle)
-                return None
-            if _is_at(handle, self._path):
-                return handle
-            os.close(handle)  # The run before removed it as we opened it.
+
+def open_locked(path: Path, flags: int = 0) -> int | None:
+    """Open a file to read and write, made if need be, and lock it for as long as it is open.
+
+    Returns:
+        Its handle, or None if another has the lock.
+
+    Raises:
+        OSError: it cannot be opened, or is a link.
+    """
+    while True:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | flags, 0o666)
+        if try_lock(handle) is False:
+            os.close(handle)
+            return None
+        if is_at(handle, path):
+            return handle
+        os.close(handle)  # The run before removed it as we opened it.
+
+
+def check_stays(handle: int, path: Path, work: str) -> None:
+    """Notice that a file we have open, or its folder, was removed or replaced, and our lock with it.
+
+    Raises:
+        OutputError: it was; `work` says what is done in the folder.
+    """
+    if not is_at(handle, path):
+        raise OutputError(
+            f"expected {path.parent} to stay as it was; the {work} in it was removed or replaced while this "
+            "run worked",
+            "run the same command again, and leave the folder until it ends",
+        )
 
 
 def sha256_of(path: Path) -> str:
@@ -326,7 +344,7 @@ def _new_part(path: Path) -> tuple[Path, int]:
     while True:
         part = _hidden(path)
         handle = os.open(part, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
-        if _lock(handle) and _is_at(handle, part):
+        if try_lock(handle) is not False and is_at(handle, part):
             return part, handle
         os.close(handle)
 
@@ -338,20 +356,20 @@ def _hidden(path: Path) -> Path:
     return path.with_name(f".{name}.navicache-{secrets.token_hex(8)}.part{suffix}")
 
 
-def _lock(handle: int) -> bool:
-    """Lock an open file without waiting; False if another has it. True on disks that know no locks."""
+def try_lock(handle: int, shared: bool = False) -> bool | None:
+    """Lock an open file without waiting; False if another has it, None where the disk knows no locks."""
     if fcntl is None:
-        return True
+        return None
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(handle, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     except OSError:
-        return True
+        return None
     return True
 
 
-def _is_at(handle: int, path: Path) -> bool:
+def is_at(handle: int, path: Path) -> bool:
     """Whether an open file is still the one of that name."""
     try:
         return os.path.samestat(os.fstat(handle), path.lstat())

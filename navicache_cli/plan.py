@@ -32,6 +32,7 @@ from .presets import OFF, Preset, preset_for, unknown
 
 MAX_PROMPT_CHARACTERS = 20_000
 _NO_UTF8 = re.compile("[\udc80-\udcff]")  # bytes on the command line that are none
+MOST_VIDEOS = 1_000_000  # of one command
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,9 @@ from .cache.budget import share_of
 from .cache.factory import IGNORED_BY
 from .options import INPUTS
 
-# Where files go and what is measured beside the video: it looks the same with other values of these.
-ASIDE = ("output", "output_dir", "overwrite", "baseline", "trajectory")
+# What is measured beside a video, and where files go: the video is the same with other values of these.
+MEASURED = ("baseline", "trajectory")
+ASIDE = ("output", "output_dir", "overwrite", *MEASURED)
 # Where the work is done: the same video, but for last bits.
 PLACE = ("repo", "offload", "t5_cpu", "ulysses", "ring", "fsdp")
 # What a video is of; a setting makes many.

@@ -28,7 +28,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from navicache_cli.batch.manifest import DONE, STARTED, Manifest
+from navicache_cli.batch.manifest import DONE, STARTED, VERSION, Manifest
 from navicache_cli.errors import OutputError
 from navicache_cli.files import sha256_of
 from navicache_cli.video import read_video
@@ -197,14 +197,15 @@ def decodes(path: Path) -> bool:
 def open_manifest(output: Path, count: int) -> dict[str, float]:
     """Write a manifest of so many videos, two lines each, and take the time of opening it."""
     output.mkdir()
-    facts = {"at": 1.7e9, "pid": 12345, "settings": "0" * 32, "attempt": 1}
+    facts = {"run": 1, "at": 1.7e9, "pid": 12345, "settings": "0" * 32, "attempt": 1}
     done = {"video": "0" * 64, "steps": 50, "skipped": 26, "seconds": 123.456}
     with (output / "manifest.jsonl").open("w") as file:
         for i in range(count):
             name = f"A beautiful coastal beach in spring, waves lapping on sand, number {i}-0.mp4"
             report = f"reports/{name.removesuffix('.mp4')}.json"
             for state, more in ((STARTED, {}), (DONE, {**done, "report": report})):
-                file.write(json.dumps({"version": 1, "name": name, "state": state, **facts, **more}) + "\n")
+                record = {"version": VERSION, "name": name, "state": state, **facts, **more}
+                file.write(json.dumps(record) + "\n")
     began = time.perf_counter()
     with Manifest(output, (1, 1)) as manifest:
         seconds = time.perf_counter() - began

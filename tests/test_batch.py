@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from navicache_cli.batch.manifest import Manifest
+from navicache_cli.files import part_of
 from navicache_cli.report import read_report
 from navicache_cli.video import read_video
 from tests.batches import (
@@ -109,20 +110,38 @@ def test_damaged_and_missing_are_made_again(copy, finished):
     (out / "videos" / NAMES[1]).unlink()
     (out / "reports" / NAMES[2].replace(".mp4", ".json")).unlink()
     # What a run killed while it wrote leaves: a record of the start, hidden files, half a line.
-    started = {**records(out)[0], "name": NAMES[1], "state": "started", "pid": 4242, "at": time.time()}
-    hidden = out / "videos" / f".{NAMES[1][:40]}.4242-0123abcd.part.mp4"
+    started = {**records(out)[0], "name": NAMES[1], "state": "started"}
+    hidden = out / "videos" / f".{NAMES[1]}.navicache-0123456789abcdef.part.mp4"
     hidden.write_bytes(b"part")
-    other = out / "videos" / f".{NAMES[1][:40]}.4243-0123abcd.part.mp4"
-    other.write_bytes(b"of another shard at work")
     with (out / "manifest.jsonl").open("a") as manifest:
-        manifest.write(json.dumps(started) + '\n{"version": 1, "name": "a bl')
-    done = run(copy, "batch", "prompts.txt", *QUICK, "--json")
-    assert done.returncode == 0, done.stderr
+        manifest.write(json.dumps(started) + '\n{"version": 2, "name": "a bl')
+    with part_of(out / "videos" / NAMES[1]) as other:  # of another shard at work
+        done = run(copy, "batch", "prompts.txt", *QUICK, "--json")
+        assert done.returncode == 0, done.stderr
+        assert other.exists()
     assert sorted(json.loads(done.stdout)["made"]) == sorted(NAMES[:3])
-    assert not hidden.exists()
-    other.unlink()
-    assert digests(out / "videos") == digests(finished / "out/videos")
+    assert digests(out / "videos") == digests(finished / "out/videos"), "the hidden file is gone"
     assert done_names(out) == sorted([*NAMES, *NAMES[:3]]), "and every line can be read"
+
+
+def test_restarting_a_shard_leaves_the_unfinished_videos_of_others(copy):
+    """Their names may begin alike, and in containers their process numbers are alike too."""
+    out = copy / "out"
+    with part_of(out / "videos" / NAMES[0]) as video, part_of(out / "reports" / "x.json") as report:
+        (out / "videos" / NAMES[1]).unlink()
+        for shard in ("1/2", "2/2"):
+            done = run(copy, "batch", "prompts.txt", *QUICK, "--shard", shard)
+            assert done.returncode == 0, done.stderr
+        assert video.exists()
+        assert report.exists()
+
+
+def test_what_a_killed_run_left_is_removed_where_all_is_finished(copy):
+    left = copy / "out/videos" / f".{NAMES[0]}.navicache-0123456789abcdef.part.mp4"
+    left.write_bytes(b"part")
+    done = run(copy, "batch", "prompts.txt", *QUICK)
+    assert done.returncode == 0, done.stderr
+    assert not left.exists()
 
 
 def test_a_finished_video_without_its_record_is_kept(copy):
@@ -335,15 +354,35 @@ def test_other_settings_are_not_mixed_in(copy):
     assert "6 to be made again" in done.stdout
 
 
-def test_a_video_from_elsewhere_is_not_replaced(prompts):
-    video = prompts / "out/videos" / NAMES[3]
-    video.parent.mkdir(parents=True)
-    video.write_text("precious")
+@pytest.mark.parametrize("place", ["videos/{}.mp4", "reports/{}.json"])
+def test_a_file_from_elsewhere_is_not_replaced(prompts, place):
+    taken = prompts / "out" / place.format(NAMES[3].removesuffix(".mp4"))
+    taken.parent.mkdir(parents=True)
+    taken.write_text("precious")
     done = run(prompts, "batch", "prompts.txt", *QUICK)
     assert done.returncode == 2, done.stderr
-    assert "prompts.txt line 3" in done.stderr
-    assert video.read_text() == "precious"
-    assert [path.name for path in (prompts / "out/videos").iterdir()] == [NAMES[3]], "nothing was started"
+    assert f"prompts.txt line 3: {taken.relative_to(prompts)} is there" in done.stderr
+    assert "--overwrite" in done.stderr
+    assert taken.read_text() == "precious"
+    assert [path.name for path in taken.parent.iterdir()] == [taken.name], "nothing was started"
+    done = run(prompts, "batch", "prompts.txt", *QUICK, "--overwrite", "--dry-run", "--json")
+    states = {row["name"]: row["state"] for row in json.loads(done.stdout)}
+    assert states == dict.fromkeys(NAMES, "to be made") | {NAMES[3]: "to be made again"}
+
+
+def test_the_folder_is_taken_away_while_a_run_works(prompts):
+    process = start(prompts, *QUICK)
+    wait_for(process, "[1/6]")
+    (prompts / "out").rename(prompts / "moved")
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 6, errors
+    assert "the batch in it was removed or replaced while this run worked" in errors
+    assert "Traceback" not in errors
+    assert not (prompts / "out").exists()
+    (prompts / "moved").rename(prompts / "out")
+    done = run(prompts, "batch", "prompts.txt", *QUICK)
+    assert done.returncode == 0, done.stderr
+    assert sorted(digests(prompts / "out/videos")) == sorted(NAMES)
 
 
 BY_PROMPT = ("--name", "{prompt}.mp4")
@@ -393,6 +432,7 @@ BAD = [
     ("p.doc", b"a cat", (), ".jsonl"),
     ("p.txt", b"a cat", ("--shard", "3/2"), "--shard expects"),
     ("p.txt", b"a cat", ("--seeds", "0"), "--seeds expects 1 or more"),
+    ("p.txt", b"a cat", ("--seeds", "99999999"), "at most 1,000,000 videos"),
     ("p.txt", b"a cat", ("--seeds", "2", "--seed", str(2**63 - 1)), "64-bit"),
     ("p.txt", b"a cat", ("--modes", "fast,fast"), "--modes expects different names"),
     ("p.txt", b"a cat", ("--modes", "fast,quick"), "unknown mode 'quick'"),

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import time
 from pathlib import Path
 
 import pytest
 
 from navicache_cli.batch.items import in_shard, make_items, read_shard
-from navicache_cli.batch.manifest import DONE, FAILED, STARTED, Manifest, read_manifests
+from navicache_cli.batch.manifest import DONE, FAILED, STARTED, VERSION, Manifest, read_manifests
 from navicache_cli.batch.names import make_name
 from navicache_cli.batch.rows import Row
 from navicache_cli.errors import OutputError, UsageError
-from navicache_cli.plan import Layer
+from navicache_cli.plan import MOST_VIDEOS, Layer
 
+LINE = {"version": VERSION, "name": "a", "state": "started", "run": 1, "settings": "s"}
 FINISHED = {"settings": "0" * 32, "video": "0" * 64, "steps": 50, "skipped": 26, "attempt": 1}
 
 
@@ -29,13 +32,13 @@ def items(count: int, seeds: int = 1, settings=({},), layers=()):
 
 def test_a_manifest_of_100_000_items_opens_in_2_seconds(tmp_path):
     """Two lines an item, as a run writes them."""
-    facts = {"at": 1.7e9, "pid": 12345, **FINISHED, "seconds": 123.456}
+    facts = {"run": 1, "at": 1.7e9, "pid": 12345, **FINISHED, "seconds": 123.456}
     with (tmp_path / "manifest.jsonl").open("w") as file:
         for i in range(100_000):
             name = f"A beautiful coastal beach in spring, waves lapping on sand, number {i}-0.mp4"
             for state in (STARTED, DONE):
                 report = f"reports/{name.replace('.mp4', '.json')}"
-                record = {"version": 1, "name": name, "state": state, **facts, "report": report}
+                record = {"version": VERSION, "name": name, "state": state, **facts, "report": report}
                 file.write(json.dumps(record) + "\n")
     # Of this process alone: what else runs on the machine is not the manifest's.
     before = time.process_time()
@@ -80,14 +83,66 @@ def test_the_latest_record_counts_in_whichever_shard_it_is(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["manifest-2-of-3.jsonl", "manifest.jsonl"]
 
 
-@pytest.mark.parametrize("cut", [1, 20, -1])
-def test_a_cut_off_last_line_is_no_record(tmp_path, cut):
+@pytest.mark.parametrize("shards", [[(1, 1), (1, 1)], [(2, 3), (1, 1)], [(1, 1), (2, 3)]])
+def test_the_order_of_records_is_that_of_runs_whatever_the_clock_says(tmp_path, monkeypatch, shards):
+    """A laptop whose clock is set back between two runs: in one file, in a later and in an earlier one."""
+    for clock, shard, digest in zip((2e9, 1e9), shards, ("before", "after"), strict=True):
+        monkeypatch.setattr(time, "time", lambda clock=clock: clock)
+        with Manifest(tmp_path, shard) as manifest:
+            manifest.append("x.mp4", DONE, **{**FINISHED, "settings": digest})
+    assert read_manifests(tmp_path)["x.mp4"]["settings"] == "after"
+
+
+@pytest.mark.parametrize("change", ["remove", "replace", "remove folder", "rename folder", "replace folder"])
+def test_a_manifest_that_is_taken_away_stops_its_run(tmp_path, change):
+    """And the run that then takes its place has the lock."""
+    folder = tmp_path / "out"
+    with Manifest(folder, (1, 1)) as manifest:
+        manifest.append("a.mp4", STARTED, settings="s", attempt=1)
+        if change == "remove":
+            manifest.path.unlink()
+        elif change == "replace":
+            (tmp_path / "other").write_bytes(manifest.path.read_bytes())
+            (tmp_path / "other").rename(manifest.path)
+        else:
+            folder.rename(tmp_path / "moved")
+            if change == "replace folder":
+                shutil.copytree(tmp_path / "moved", folder)
+        with pytest.raises(OutputError, match="was removed or replaced while this run worked"):
+            manifest.append("a.mp4", DONE, **FINISHED)
+        with Manifest(folder, (1, 1)) as later:
+            later.append("b.mp4", DONE, **FINISHED)
+            with pytest.raises(OutputError, match="another run works"), Manifest(folder, (1, 2)):
+                pass
+    assert "b.mp4" in read_manifests(folder)
+
+
+@pytest.mark.parametrize("text", ["one line of a data set", '{"video": "a"}', '[1]\n{"video": "b"}'])
+def test_a_file_of_that_name_that_is_not_ours_stays_as_it_is(tmp_path, text):
+    (tmp_path / "manifest.jsonl").write_text(text)
+    with pytest.raises(OutputError, match="is not a record of version"), Manifest(tmp_path, (1, 1)):
+        pass
+    assert (tmp_path / "manifest.jsonl").read_text() == text
+    (tmp_path / "manifest.jsonl").unlink()
+    (tmp_path / "manifest-of-mine.jsonl").write_text(text)
+    with Manifest(tmp_path, (1, 1)) as manifest:
+        assert manifest.records == {}
+
+
+def test_a_named_pipe_in_the_place_of_a_manifest_is_no_reason_to_wait(tmp_path):
+    os.mkfifo(tmp_path / "manifest.jsonl")
+    with pytest.raises(OutputError, match="regular file"), Manifest(tmp_path, (1, 1)):
+        pass
+
+
+@pytest.mark.parametrize(("cut", "zeros"), [(1, 0), (20, 0), (-1, 0), (0, 4096), (60, 4096)])
+def test_a_cut_off_last_line_is_no_record(tmp_path, cut, zeros):
     with Manifest(tmp_path, (1, 1)) as manifest:
         manifest.append("a.mp4", DONE, **FINISHED)
         manifest.append("b.mp4", DONE, **FINISHED)
     path = tmp_path / "manifest.jsonl"
     first, second, _ = path.read_bytes().split(b"\n")
-    path.write_bytes(first + b"\n" + second[:cut])
+    path.write_bytes(first + b"\n" + second[:cut] + b"\0" * zeros)
     assert list(read_manifests(tmp_path)) == ["a.mp4"]
     with Manifest(tmp_path, (1, 1)) as manifest:
         manifest.append("c.mp4", DONE, **FINISHED)
@@ -96,9 +151,10 @@ def test_a_cut_off_last_line_is_no_record(tmp_path, cut):
 
 @pytest.mark.parametrize(
     "line",
-    ["no JSON", "[]", "{}", '{"name": "a.mp4"}', '{"version": 2}', "\x00" * 40, "[" * 100_000,
-     json.dumps({"version": 1, "name": "a", "state": "done", "at": 1, "settings": "s", "pid": 1}),
-     json.dumps({"version": 1, "name": "a", "state": "started", "at": 1, "settings": "s", "pid": "../*"})],
+    ["no JSON", "[]", "{}", '{"name": "a.mp4"}', '{"version": 2}', "\x00" * 40, "[" * 100_000, "9" * 5000,
+     json.dumps({**LINE, "state": "done"}), json.dumps({**LINE, "version": 1}),
+     *(json.dumps({**LINE, "run": run}) for run in ("1", 0, 1.5, True, 10**400, float("nan"))),
+     *(json.dumps({**LINE, "run": 7}).replace("7", run) for run in ("1e400", "-Infinity"))],
 )  # fmt: skip
 def test_another_damaged_line_is_named(tmp_path, line):
     with Manifest(tmp_path, (1, 1)) as manifest:
@@ -144,6 +200,23 @@ def test_fingerprints_tell_videos_apart_and_nothing_else():
 
     plan = plain.plan(Path("videos"), overwrite=True)
     assert fingerprint(json.loads(json.dumps(plan.values()))) == plain.fingerprint()
+
+
+def test_a_method_that_ignores_an_option_makes_the_same_video_with_any_value_of_it():
+    options = [{"mode": "off", "threshold": threshold} for threshold in (0.1, 0.2)]
+    one, other = (items(1, layers=[Layer("test", chosen)])[0] for chosen in options)
+    assert one.fingerprint() == other.fingerprint()
+
+
+@pytest.mark.parametrize(
+    ("seeds", "settings"), [(99_999_999, 1), (MOST_VIDEOS // 4 + 1, 2), (1, MOST_VIDEOS)]
+)
+def test_more_videos_than_anybody_means_are_refused_at_once(seeds, settings):
+    before = time.process_time()
+    with pytest.raises(UsageError, match=r"at most 1,000,000 videos in one batch, found \d") as raised:
+        items(2, seeds=seeds, settings=[{}] * settings)
+    assert raised.value.hint.startswith("--seeds ")
+    assert time.process_time() - before < 5
 
 
 def test_many_items_are_planned_quickly():

@@ -166,6 +166,63 @@ def test_settings_are_named_by_what_sets_them_apart():
     ]  # fmt: skip
 
 
+# Each an option of which two values make two settings, and the name of the second one.
+APART = [
+    ({"guidance": 3.0}, "guidance 3.0"), ({"solver": "euler"}, "solver euler"), ({"shift": 2.0}, "shift 2.0"),
+    ({"frames": 33}, "frames 33"), ({"fps": 12}, "fps 12"), ({"max_error": 0.25}, "max error 0.25"),
+    ({"weights": "w"}, "weights w"), ({"estimator": "dual"}, "estimator dual"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("changes", "told"), APART, ids=[told for _, told in APART])
+def test_what_belongs_to_a_setting_follows_from_the_plan(copy, changes, told):
+    path = copy / "reports/folder/hostile.json"
+    report = json.loads(path.read_text())
+    for key, value in changes.items():
+        assert report["plan"][key]["value"] != value
+        report["plan"][key]["value"] = value
+    path.write_text(json.dumps(report))
+    summary = summarise(copy)
+    names = [setting.name for setting in summary.settings]
+    assert names[-1] == "off"
+    assert f"navicache fast, {told}" in names
+    assert [setting.videos for setting in summary.settings] == [1, 1, 1]
+    assert {video.name: video.setting for video in summary.videos}["folder/hostile.mp4"].endswith(told)
+
+
+@pytest.mark.parametrize(
+    "changes", [{"seed": 5}, {"negative_prompt": "x"}, {"baseline": False}, {"repo": "r"}]
+)
+def test_what_does_not_belong_to_a_setting(copy, changes):
+    path = copy / "reports/folder/hostile.json"
+    report = json.loads(path.read_text())
+    for key, value in changes.items():
+        report["plan"][key]["value"] = value
+    path.write_text(json.dumps(report))
+    assert [setting.name for setting in summarise(copy).settings] == ["navicache fast", "off"]
+
+
+def test_intervals_of_taylorseer_are_settings(tmp_path):
+    rows = [{"prompt": "a red circle", "interval": interval} for interval in (2, 3)]
+    (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    made = ("--steps", "6", "--method", "taylorseer", "--name", "{row}.mp4", "--output-dir", "out", "-q")
+    done = run(tmp_path, "batch", "rows.jsonl", *made)
+    assert done.returncode == 0, done.stderr
+    found = [setting.name for setting in summarise(tmp_path / "out").settings]
+    assert found == ["taylorseer fast, interval 2", "taylorseer fast, interval 3"]
+
+
+@pytest.mark.parametrize("name", ["batch-report.json", "index.html"])
+def test_a_document_or_page_of_somebody_else_is_not_replaced(copy, name):
+    invoke("batch-report", copy)
+    invoke("batch-report", copy)
+    (copy / name).write_text("<h1>My own page</h1>")
+    before = digests(copy)
+    with pytest.raises(OutputError, match=f"{name} exists already"):
+        invoke("batch-report", copy)
+    assert digests(copy) == before, "nothing was written"
+
+
 def test_no_text_can_leave_its_element():
     assert_data_stays_in_its_element(page_text, HOSTILE)
     assert_names_no_other_file(page_text({"prompts": [HOSTILE]}))

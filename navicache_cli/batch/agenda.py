@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from .folder import Folder, Standing
 from .items import Item
 from .making import Checked, Made, failure
-from .manifest import DONE, FAILED, STARTED, Manifest, Record
+from .manifest import DONE, FAILED, STARTED, Manifest
 
 if TYPE_CHECKING:
     from .progress import BatchProgress
@@ -78,7 +78,6 @@ class Agenda:
         self._checked, self._folder, self._manifest = checked, folder, manifest
         self._progress, self._outcome = progress, outcome
         self._retry, self._max_failures = retry, max_failures
-        self._abandoned: list[tuple[Item, Record]] = []
 
     @property
     def empty(self) -> bool:
@@ -120,8 +119,7 @@ class Agenda:
             self._give_up(task, facts)
             return
         self._append(task, FAILED, **facts)
-        # Its first attempt may have got as far as the video.
-        self._tasks.appendleft(replace(task, attempt=task.attempt + 1, replace=True))
+        self._tasks.appendleft(replace(task, attempt=task.attempt + 1))
 
     def lost(self, task: Task, reason: str) -> None:
         """Settle a task whose worker ended: finished all the same, to be done again, or failed."""
@@ -129,22 +127,11 @@ class Agenda:
         if self._folder.standing(task.item, record, overwrite=True) is Standing.ADOPT:
             self.made(task, made_before(task.item, self._folder))
             return
-        self.abandon(task)
         if task.lost < MOST_LOST and not self._stopped:
             self._tasks.appendleft(replace(task, lost=task.lost + 1, replace=True))
         else:
             text = f"{task.lost + 1} workers ended while they made it; the last: {reason}"
             self._give_up(task, {"error": text, "exit_code": 1})
-
-    def abandon(self, task: Task) -> None:
-        """Remove the hidden files of a task whose process is gone."""
-        self._abandoned.append((task.item, self._manifest.records[task.item.name]))
-        self._folder.clear(*self._abandoned[-1])
-
-    def clear(self) -> None:
-        """Remove them again: an encoder outlives the process that started it by some moments."""
-        for item, record in self._abandoned:
-            self._folder.clear(item, record)
 
     @property
     def _stopped(self) -> bool:

@@ -10,17 +10,14 @@ from typing import Any
 
 from ..cache.budget import budget_name, share_of
 from ..errors import NavicacheError
+from ..options import BUILT_IN
 from ..presets import OFF
 from ..report import plan_values, read_report
+from ..setting import setting_of
 from ..speed import WALL, beyond_bound, skip_bound
 from .folder import REPORTS, VIDEOS, report_name
 from .names import check_path
 
-# What a setting is; the first two make its name, the others where they differ between settings of one name.
-_OF_A_SETTING = (
-    "method", "mode", "model", "task", "threshold", "align_steps", "estimator", "predictor", "size", "steps",
-)  # fmt: skip
-_OF_OFF = ("method", "mode", "model", "task", "size", "steps")
 Options = tuple[tuple[str, str], ...]  # of a setting: names and values
 
 
@@ -63,12 +60,7 @@ def _read(name: str, report: dict[str, Any]) -> Finished:
         KeyError, ValueError, TypeError, ArithmeticError: an option is missing or none, or there are no steps.
     """
     computed = [bool(step["computed"]) for step in report["steps"]]
-    values = {**plan_values(report), "steps": len(computed)}
-    keys: tuple[str, ...] = _OF_OFF if values["method"] == OFF else _OF_A_SETTING
-    if share := share_of(values.get("speedup", 0), values.get("compute", 0)):
-        # A budget stands in the place of a mode and its threshold.
-        values["mode"], keys = budget_name(share), tuple(key for key in keys if key != "threshold")
-    values.setdefault("predictor", "residual")
+    values = {**BUILT_IN, **plan_values(report), "steps": len(computed)}  # an older plan has fewer options
     times, baseline = report["timings_s"], report.get("baseline", {})
     measured = {key: _number(baseline.get(key)) for key in ("speedup", "psnr", "ssim")}
     facts = {
@@ -85,8 +77,18 @@ def _read(name: str, report: dict[str, Any]) -> Finished:
         "video": f"{VIDEOS}/{name}",
         "report": f"{REPORTS}/{report_name(name)}",
     }
-    options = tuple((key, str(values[key])) for key in keys)
-    return Finished(name, str(report["model"]["name"]), options, computed, facts)
+    return Finished(name, str(report["model"]["name"]), _options(values), computed, facts)
+
+
+def _options(values: dict[str, Any]) -> Options:
+    """Return what a plan's setting is; a budget stands in the place of its mode."""
+    setting = setting_of(values)
+    share = share_of(setting.pop("speedup"), setting.pop("compute"))
+    if share:
+        setting.update(mode=budget_name(share), compute=share)
+    elif setting["method"] == OFF:
+        setting["mode"] = OFF
+    return tuple((key, str(value)) for key, value in setting.items())
 
 
 def _number(value: Any) -> float | None:

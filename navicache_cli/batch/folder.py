@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import glob
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import NavicacheError, UsageError
-from ..files import prepare_folder, sha256_of
+from ..files import prepare_folder, sha256_of, sweep
 from ..report import plan_values, read_report
-from .items import Item, fingerprint
-from .manifest import DONE, STARTED, Record
+from .items import Item, fingerprint, for_fingerprint
+from .manifest import DONE, Record
 
 VIDEOS, REPORTS = "videos", "reports"
 
@@ -58,23 +58,25 @@ class Folder:
             overwrite: whether to replace videos of other settings or another origin.
 
         Raises:
-            UsageError: there is a video of that name that was made otherwise.
+            UsageError: there is a video of that name that was made otherwise, or a video or report that no
+                record explains.
         """
-        video = self.video(item)
-        if not _exists(video):
+        video, report = self.video(item), self.report(item)
+        there = [path for path in (video, report) if os.path.lexists(path)]
+        if not there:
             return Standing.NEW
         if record is not None and record["state"] == DONE:
-            if record.get("settings") != item.fingerprint():
-                if not overwrite:
-                    raise self._other_settings(item)
-                return Standing.REPLACE
-            fine = sha256_of(video) == record.get("video") and self.report(item).is_file()
-            return Standing.KEEP if fine else Standing.REPLACE
+            if record["settings"] == item.fingerprint():
+                fine = sha256_of(video) == record["video"] and report.is_file()
+                return Standing.KEEP if fine else Standing.REPLACE
+            if video in there and not overwrite:
+                raise self._other_settings(item)
+            return Standing.REPLACE
         if self.finished_report(item) is not None:
             return Standing.ADOPT
         if record is None and not overwrite:
             raise UsageError(
-                f"{item.where}: {video} is there, and no record says that it is of this batch",
+                f"{item.where}: {there[0]} is there, and no record says that it is of this batch",
                 "choose another --output-dir, or --overwrite",
             )
         return Standing.REPLACE
@@ -83,9 +85,9 @@ class Folder:
         """Return the report of an item whose video is complete, or None."""
         try:
             report = read_report(self.report(item))
-        except NavicacheError:
+            same = fingerprint(plan_values(report)) == item.fingerprint()
+        except (NavicacheError, ValueError, TypeError, ArithmeticError):  # It may have been edited.
             return None
-        same = fingerprint(plan_values(report)) == item.fingerprint()
         return report if same and report["output"]["sha256"] == sha256_of(self.video(item)) else None
 
     def prepare(self, items: Iterable[Item]) -> None:
@@ -94,30 +96,25 @@ class Folder:
         Raises:
             OutputError: one cannot.
         """
-        for folder in {path.parent for item in items for path in (self.video(item), self.report(item))}:
+        for folder in self._folders(items):
             prepare_folder(folder, "choose another --output-dir, or free some space")
 
-    def clear(self, item: Item, record: Record | None) -> None:
-        """Remove the hidden files of an item that a killed process left, by its last record."""
-        if record is None or record["state"] != STARTED:
-            return
-        pid = record["pid"]
-        for path, suffix in ((self.video(item), f".{pid}-*.part.mp4"), (self.report(item), f".{pid}.part")):
-            for part in path.parent.glob(f".{glob.escape(path.name[:40])}*{suffix}"):
-                part.unlink(missing_ok=True)
+    def sweep(self, items: Iterable[Item]) -> None:
+        """Remove the hidden files that processes which are gone left in the folders of these items."""
+        for folder in self._folders(items):
+            sweep(folder)
+
+    def _folders(self, items: Iterable[Item]) -> set[Path]:
+        return {path.parent for item in items for path in (self.video(item), self.report(item))}
 
     def _other_settings(self, item: Item) -> UsageError:
         try:
             found = plan_values(read_report(self.report(item)))
         except NavicacheError:
             found = {}
-        wanted = item.plan(self.videos).values()
-        kept = [
-            key for key in wanted if fingerprint({key: wanted[key]}) != fingerprint({key: found.get(key)})
-        ]
-        differing = (
-            ", ".join(f"{key} {found.get(key)!r}, now {wanted[key]!r}" for key in kept[:4]) if found else ""
-        )
+        wanted = for_fingerprint(item.plan(self.videos).values())
+        changed = [key for key, value in wanted.items() if found and found.get(key) != value]
+        differing = ", ".join(f"{key} {found.get(key)!r}, now {wanted[key]!r}" for key in changed[:4])
         return UsageError(
             f"{item.where}: {self.video(item)} was made with other settings"
             f"{': ' + differing if differing else ''}",
@@ -128,7 +125,3 @@ class Folder:
 def report_name(name: str) -> str:
     """Return the name of a video's report, below the folder of reports."""
     return f"{name.removesuffix('.mp4')}.json"
-
-
-def _exists(path: Path) -> bool:
-    return path.exists() or path.is_symlink()

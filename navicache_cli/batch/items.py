@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,17 +13,14 @@ from typing import Any
 from ..errors import UsageError
 from ..names import slug
 from ..options import WHOLE_LIMIT, read_integer
-from ..plan import Layer, Plan, resolve
+from ..plan import MOST_VIDEOS, Layer, Plan, resolve
 from ..presets import OFF
+from ..setting import MEASURED, in_video
 from .names import check_path, check_template, make_name, same_file
 from .rows import Row
 
 # What a pipeline is loaded by: one batch, one model.
 LOADED_BY = ("model", "task", "weights", "repo", "offload", "t5_cpu", "fp8", "ulysses", "ring", "fsdp")
-# What does not change a video: a batch may go on with other values of these.
-_NOT_IN_VIDEO = (
-    "output", "output_dir", "overwrite", "repo", "offload", "t5_cpu", "ulysses", "ring", "fsdp", "provenance",
-)  # fmt: skip
 Setting = dict[str, str]  # a mode, a method, or both, that all rows are made with
 
 
@@ -60,13 +57,19 @@ class Item:
 
     def fingerprint(self) -> str:
         """Return a digest of all that determines the video and its report."""
-        return fingerprint({**vars(self.settings), "prompt": self.prompt, "seed": self.seed})
+        values = {**vars(self.settings), "prompt": self.prompt, "seed": self.seed}
+        del values["provenance"]
+        return fingerprint(values)
 
 
-def fingerprint(values: dict[str, Any]) -> str:
-    """Return the digest of a plan's values: the same for two plans of one video."""
-    kept = {key: value for key, value in sorted(values.items()) if key not in _NOT_IN_VIDEO}
-    return hashlib.sha256(json.dumps(kept).encode()).hexdigest()[:32]
+def for_fingerprint(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return those of a plan's values by which videos with their reports are told apart."""
+    return {**in_video(values), **{name: values[name] for name in MEASURED if name in values}}
+
+
+def fingerprint(values: Mapping[str, Any]) -> str:
+    """Return the digest of a plan's values: the same for two plans of one video and its report."""
+    return hashlib.sha256(json.dumps(for_fingerprint(values), sort_keys=True).encode()).hexdigest()[:32]
 
 
 def make_items(
@@ -89,9 +92,16 @@ def make_items(
 
     Raises:
         UsageError: with the row: a wrong option, a model that differs, a name that is unsafe or taken, or
-            whose folder is another one's file.
+            whose folder is another one's file; or more than `MOST_VIDEOS`.
     """
     check_template(template)
+    count = len(rows) * seeds * len(settings)
+    if count > MOST_VIDEOS:
+        raise UsageError(
+            f"expected at most {MOST_VIDEOS:,} videos in one batch, found {count:,}: {len(rows)} rows, "
+            f"{seeds} seeds of each, {len(settings)} settings",
+            f"--seeds {max(1, MOST_VIDEOS // (len(rows) * len(settings)))}, or several files of prompts",
+        )
     items: list[Item] = []
     taken: dict[str, str] = {}
     plans: dict[str, Plan] = {}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -15,35 +16,37 @@ from types import TracebackType
 from typing import Any
 
 from ..errors import OutputError
+from ..files import cannot_write, check_stays, open_locked, sync, try_lock
+from ..reading import open_regular
 
-try:
-    import fcntl
-except ImportError:  # Windows: two runs of one shard at a time are not kept apart there.
-    fcntl = None  # type: ignore[assignment]
-
-VERSION = 1
+VERSION = 2
 STARTED, DONE, FAILED = "started", "done", "failed"
 Record = dict[str, Any]
-"""A line. All have `version`, `name` (of the video, below the folder of videos), `state`, `at` (seconds since
-1970), `settings` (a digest of the plan), `attempt` and `pid`. `done` has `video` (SHA-256), `report` (path in
-the batch's folder), `steps`, `skipped` and `seconds`; `failed` has `error`, `exit_code`, and `traceback` if
-the error is none of navicache's own.
+"""A line. All have `version`, `name` (of the video, below the folder of videos), `state`, `run` (one more
+than any there was when the run began: the order of records in different files), `at` (seconds since 1970, for
+people), `settings` (a digest of the plan), `attempt` and `pid`. `done` has `video` (SHA-256), `report` (path
+in the batch's folder), `steps`, `skipped` and `seconds`; `failed` has `error`, `exit_code`, and `traceback`
+if the error is none of navicache's own.
 """
+_FILE = re.compile(r"manifest(-\d+-of-(?P<parts>\d+))?\.jsonl")
+_LINE = f'{{"version": {VERSION}, "name": "'.encode()  # what every line that `append` writes begins with
+_MOST_RUNS = 2**53
 
 
 def read_manifests(folder: Path) -> dict[str, Record]:
     """Return the latest record of each video, of all shards.
 
-    A last line that was cut off is no record: its video is not finished.
+    In a file a later line is later, among files the one of the later run: clocks may be set back. A last line
+    that was cut off is no record: its video is not finished.
 
     Raises:
         OutputError: a manifest cannot be read, or another line of it is damaged.
     """
     latest: dict[str, Record] = {}
-    for path in sorted(folder.glob("manifest*.jsonl")):
+    for path, _ in _files(folder):
         for record in _read(path):
             known = latest.get(record["name"])
-            if known is None or known["at"] <= record["at"]:
+            if known is None or known["run"] <= record["run"]:
                 latest[record["name"]] = record
     return latest
 
@@ -61,18 +64,22 @@ class Manifest:
         self.path = folder / ("manifest.jsonl" if parts == 1 else f"manifest-{part}-of-{parts}.jsonl")
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            self._file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
-            _sync_folder(folder)
+            file = open_locked(self.path, os.O_APPEND)
+            with suppress(OSError):  # Folders cannot be synced everywhere.
+                sync(folder)
         except OSError as error:
-            raise _cannot_write(self.path, error) from None
+            raise cannot_write(self.path, error, _MEND) from None
+        if file is None:
+            raise _taken(self.path)
+        self._file = file
         try:
-            _lock(self._file, self.path)
             _check_other_splits(folder, parts)
             self.records = read_manifests(folder)
+            self._run = 1 + max((record["run"] for record in self.records.values()), default=0)
             self._drop_cut_off_line()
         except OSError as error:
             os.close(self._file)
-            raise _cannot_write(self.path, error) from None
+            raise cannot_write(self.path, error, _MEND) from None
         except BaseException:
             os.close(self._file)
             raise
@@ -87,12 +94,14 @@ class Manifest:
         """Write a record; when this returns it is on the disk.
 
         Raises:
-            OutputError: the disk is full or went away.
+            OutputError: the disk is full or went away, or the manifest or its folder is not ours any more.
         """
+        check_stays(self._file, self.path, "batch")
         record = {
             "version": VERSION,
             "name": name,
             "state": state,
+            "run": self._run,
             "at": time.time(),
             "pid": os.getpid(),
             **facts,
@@ -102,25 +111,38 @@ class Manifest:
             written = os.write(self._file, line)
             os.fsync(self._file)
         except OSError as error:
-            raise _cannot_write(self.path, error) from None
+            raise cannot_write(self.path, error, _MEND) from None
         if written < len(line):
             raise OutputError(f"cannot write {self.path}: the disk is full", _MEND)
         self.records[name] = record
 
     def _drop_cut_off_line(self) -> None:
-        """Remove what an interrupted write left at the end, so that the next line starts one."""
-        with self.path.open("rb") as file:
-            file.seek(max(0, self.path.stat().st_size - 1))
-            if file.read() in (b"", b"\n"):
-                return
-        os.ftruncate(self._file, self.path.read_bytes().rfind(b"\n") + 1)
+        """Remove what an interrupted write left at the end, so that the next line starts one.
+
+        Raises:
+            OutputError: it is nothing that we began to write.
+        """
+        with open_regular(self.path) as file:
+            text = file.read()
+        whole = text.rfind(b"\n") + 1
+        left = text[whole:].rstrip(b"\0")  # A crash of the machine can leave zeros.
+        if left[: len(_LINE)] != _LINE[: len(left)]:
+            raise _damaged(self.path, text.count(b"\n") + 1)
+        if whole < len(text):
+            os.ftruncate(self._file, whole)
+
+
+def _files(folder: Path) -> list[tuple[Path, int]]:
+    """Return the manifests of a folder, each with the number of shards it is one of."""
+    found = [(path, _FILE.fullmatch(path.name)) for path in sorted(folder.glob("manifest*.jsonl"))]
+    return [(path, int(match["parts"] or 1)) for path, match in found if match]
 
 
 def _read(path: Path) -> list[Record]:
     """Return the last record of each video in a file; those that it supersedes are not even parsed."""
     last: dict[bytes, bytes] = {}
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             for line in file:
                 # Without a line break it is the last one, cut off. A line that `append` wrote begins with the
                 # name: what is before the state tells videos apart. Quotation marks in a name are escaped: it
@@ -133,10 +155,8 @@ def _read(path: Path) -> list[Record]:
     records = _parse(b"[" + b",".join(last.values()) + b"]")
     if not isinstance(records, list) or len(records) != len(last) or not all(map(_fits, records)):
         lines = path.read_bytes().decode(errors="replace").split("\n")[:-1]
-        damaged = next((n for n, line in enumerate(lines, 1) if not _fits(_parse(line))), len(lines))
-        raise OutputError(
-            f"{path} line {damaged} is not a record of version {VERSION}",
-            "delete the line if it is damaged: its video is kept if its report is there",
+        raise _damaged(
+            path, next((n for n, line in enumerate(lines, 1) if not _fits(_parse(line))), len(lines))
         )
     return records
 
@@ -155,9 +175,9 @@ def _fits(record: Any) -> bool:
         and record.get("version") == VERSION
         and type(record.get("name")) is str
         and type(record.get("state")) is str
-        and type(record.get("at")) in (int, float)
+        and type(record.get("run")) is int
+        and 0 < record["run"] < _MOST_RUNS
         and type(record.get("settings")) is str
-        and type(record.get("pid")) is int
         and (
             record["state"] != DONE
             or (
@@ -169,46 +189,27 @@ def _fits(record: Any) -> bool:
     )
 
 
-def _sync_folder(folder: Path) -> None:
-    """Put a new file's name on the disk; its lines are synced when they are written."""
-    with suppress(OSError):  # Folders cannot be synced everywhere.
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
+def _damaged(path: Path, line: int) -> OutputError:
+    return OutputError(
+        f"{path} line {line} is not a record of version {VERSION}",
+        "delete the line, or the file if an older version wrote it: videos are known by their reports too",
+    )
 
 
-def _lock(file: int, path: Path) -> None:
-    """Lock an open manifest until its process ends.
-
-    Raises:
-        OutputError: another process has it.
-    """
-    if fcntl is None:
-        return
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise OutputError(
-            f"another run works on this batch: {path} is locked",
-            "wait for it, or give each run a part of its own: --shard 1/2 and --shard 2/2",
-        ) from None
-    except OSError:  # A network disk without locks.
-        return
+def _taken(path: Path) -> OutputError:
+    return OutputError(
+        f"another run works on this batch: {path} is locked",
+        "wait for it, or give each run a part of its own: --shard 1/2 and --shard 2/2",
+    )
 
 
 def _check_other_splits(folder: Path, parts: int) -> None:
     """Check that nobody works on the batch in another number of shards, which share videos with ours."""
-    for path in folder.glob("manifest*.jsonl"):
-        same = path.stem.endswith(f"-of-{parts}") if parts > 1 else path.stem == "manifest"
-        if not same:
-            with path.open("rb") as file:
-                _lock(file.fileno(), path)
-
-
-def _cannot_write(path: Path, error: OSError) -> OutputError:
-    return OutputError(f"cannot write {path}: {error.strerror}", _MEND)
+    for path, others in _files(folder):
+        if others != parts:
+            with open_regular(path) as file:
+                if try_lock(file.fileno(), shared=True) is False:
+                    raise _taken(path)
 
 
 _MEND = "free some space, or choose another --output-dir; what is finished is kept"

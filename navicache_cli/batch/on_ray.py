@@ -146,13 +146,6 @@ class _Engine:
         for worker in self._workers():
             self._end(worker)
 
-    def clear(self) -> None:
-        """Remove what workers left that were ended in the middle of a task."""
-        for _, task in self._pending.values():
-            if task is not None:
-                self._agenda.abandon(task)
-        self._agenda.clear()
-
     def _workers(self) -> list[_Worker]:
         return [*self._idle, *(worker for worker, _ in self._pending.values())]
 

@@ -14,21 +14,19 @@ from .summary import Summary
 _PARTS = ("elements.js", "strip.js")
 
 
-def write_page(summary: Summary, reports: Mapping[str, dict[str, Any]], folder: Path) -> Path:
-    """Write index.html into the batch's folder and return its path.
+def write_page(summary: Summary, reports: Mapping[str, dict[str, Any]], path: Path) -> None:
+    """Write the page.
 
     Args:
         summary: what to show.
         reports: of the videos that it lists by name.
-        folder: of the batch; the videos are in it already.
+        path: in the batch's folder, beside its videos.
 
     Raises:
         OutputError: the page cannot be written.
     """
     steps = {name: strip_steps(report) for name, report in reports.items()}
-    path = folder / "index.html"
     write_atomically(path, page_text({"summary": summary.to_json(), "steps": steps}))
-    return path
 
 
 def page_text(data: dict[str, Any]) -> str:

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from .. import __version__
 from ..errors import BackendError, OutputError
+from ..files import TakenError, write_atomically
+from ..reading import read_utf8
 from .folder import Folder
 from .items import Item
 from .making import Made, failure, make
@@ -94,7 +96,7 @@ def check_shared(orders: Orders) -> None:
     path = orders.folder.root / FOLDER_ID
     try:
         os.chdir(orders.start)
-        fine = not orders.folder_id or path.read_text() == orders.folder_id
+        fine = not orders.folder_id or read_utf8(path, most=1 << 10) == orders.folder_id
     except (OSError, ValueError):
         fine = False
     if not fine:
@@ -108,12 +110,12 @@ def check_shared(orders: Orders) -> None:
 def identify(root: Path) -> str:
     """Return what is in a folder's FOLDER_ID, written if need be."""
     path = root / FOLDER_ID
+    with suppress(TakenError):
+        write_atomically(path, secrets.token_hex(16), overwrite=False)
     try:
-        with suppress(FileExistsError), path.open("x") as file:
-            file.write(secrets.token_hex(16))
-        return path.read_text()
+        return read_utf8(path, most=1 << 10)
     except OSError as error:
-        raise OutputError(f"cannot write {path}: {error.strerror}", "choose another --output-dir") from None
+        raise OutputError(f"cannot read {path}: {error.strerror}", "choose another --output-dir") from None
 
 
 def _ignore(_: object) -> None:

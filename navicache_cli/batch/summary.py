@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from .. import __version__
 from ..documents import check_document, read_schema, write_document
 from ..errors import OutputError
 from ..presets import OFF
@@ -128,7 +129,8 @@ class Summary:
 
     def to_json(self) -> dict[str, Any]:
         """Return the document as plain JSON values."""
-        return asdict(self)
+        # First, so that the file is known as ours when it is to be replaced.
+        return {"navicache_version": __version__, **asdict(self)}
 
 
 def summarise(root: Path) -> Summary:
@@ -167,21 +169,20 @@ def summarise(root: Path) -> Summary:
     )
 
 
-def write_summary(summary: Summary, root: Path) -> Path:
-    """Write batch-report.json into the batch's folder, checked against its schema, and return its path.
+def write_summary(summary: Summary, path: Path) -> None:
+    """Write the document, checked against its schema.
 
     Raises:
         OutputError: the folder cannot be written, or the document does not fit.
     """
-    document, path = summary.to_json(), root / "batch-report.json"
+    document = summary.to_json()
     schema = read_schema("batch_report.schema.json")
     check_document(document, schema, "navicache batch report", "run `navicache batch-report` again")
     write_document(document, path)
-    return path
 
 
 def name_settings(found: Iterable[Options]) -> dict[Options, str]:
-    """Name settings by method and mode or budget, and by what else differs between those of one such name."""
+    """Name settings by method and mode or budget, and by the options in which those of one name differ."""
     groups: dict[str, list[Options]] = {}
     for options in dict.fromkeys(found):
         values = dict(options)
@@ -189,9 +190,11 @@ def name_settings(found: Iterable[Options]) -> dict[Options, str]:
         groups.setdefault(base, []).append(options)
     names = {}
     for base, group in groups.items():
-        varying = [key for key in dict(group[0]) if len({dict(options)[key] for options in group}) > 1]
-        for options in group:
-            further = [f"{key.replace('_', ' ')} {dict(options)[key]}" for key in varying if key != "mode"]
+        known = [dict(options) for options in group]
+        keys = dict.fromkeys(key for values in known for key in values)
+        varying = [key for key in keys if len({values.get(key) for values in known}) > 1]
+        for options, values in zip(group, known, strict=True):
+            further = [f"{key.replace('_', ' ')} {values.get(key) or 'default'}" for key in varying]
             names[options] = ", ".join([base, *further])
     return names
 

@@ -111,7 +111,10 @@ def batch(
         check_ray()
     try:
         with Manifest(folder.root, shard) as manifest:
-            outcome = _run(folder, items, manifest, choices, quiet, as_json)
+            try:
+                outcome = _run(folder, items, manifest, choices, quiet, as_json)
+            finally:
+                folder.sweep(items)  # What a worker left that was killed, or an earlier run.
     except KeyboardInterrupt:
         raise InterruptedRunError(
             "stopped before all videos were made; the finished ones are kept",
@@ -168,8 +171,6 @@ def _run(
         if not checked.notes and not kept:
             raise next(iter(checked.refused.values()))
         folder.prepare(todo)
-        for item in todo:
-            folder.clear(item, manifest.records.get(item.name))
         tasks = [Task(item, standings[item.name] is Standing.REPLACE) for item in todo]
         agenda = Agenda(
             tasks, checked, folder, manifest, progress, outcome, choices.retry, choices.max_failures

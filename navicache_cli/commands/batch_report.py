@@ -17,6 +17,7 @@ from ..batch.summary import (
     summarise,
     write_summary,
 )
+from ..files import check_replaceable
 from ..speed import show_speedup
 
 SHOWN = 3  # of the slowest, and so on; the page has more
@@ -31,14 +32,18 @@ def batch_report(folder: Path, page: bool = True, as_json: bool = False) -> None
         as_json: print the document and nothing else.
 
     Raises:
-        OutputError: it is no such folder, nothing is finished in it, or it cannot be written.
+        OutputError: it is no such folder, nothing is finished in it, it cannot be written, or one of the two
+            is there and is not ours.
     """
+    written = [folder / "batch-report.json", *([folder / "index.html"] if page else [])]
+    for path in written:
+        check_replaceable(path)
     summary = summarise(folder)
-    written = [write_summary(summary, folder)]
+    write_summary(summary, written[0])
     if page:
         from ..batch.page import write_page
 
-        written.append(write_page(summary, read_listed(summary, folder), folder))
+        write_page(summary, read_listed(summary, folder), written[1])
     if as_json:
         print(json.dumps(summary.to_json(), indent=1))
         return
