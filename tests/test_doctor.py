@@ -264,7 +264,7 @@ def test_weights_in_the_hub_cache_in_part(machine, hub_cache):
 def test_the_revision_that_was_downloaded(complete):
     """As `setup` notes it; where it was stopped on the way to another, `doctor` says so."""
     revision, name = "0123456789" * 4, "Wan2.1-T2V-1.3B"
-    assert "revision" not in looked(complete, "--model", "wan", code=0)["weights"]["found"]
+    assert "at revision" not in looked(complete, "--model", "wan", code=0)["weights"]["found"]
     note = {"repository": f"Wan-AI/{name}", "revision": revision, "finished": True}
     (complete.weights(name) / DOWNLOADED).write_text(json.dumps(note))
     row = looked(complete, "--model", "wan", code=0)["weights"]
@@ -290,7 +290,8 @@ def test_tiny_with_other_weights(machine):
 
 def test_a_family_of_another_package(machine):
     (machine.root / "site/easel.py").write_text(
-        "class Easel:\n    name = 'easel'\n    def problem(self):\n        return 'no brushes'\n"
+        "class Easel:\n    name = 'easel'\n    check = load = None\n"
+        "    def problem(self):\n        return 'no brushes'\n"
     )
     preset = (ROOT / "examples/plugin/navicache_dots/dots.yaml").read_text()
     (machine.root / "site/easel.yaml").write_text(preset.replace("model: dots", "model: easel"))

@@ -95,7 +95,6 @@ BROKEN_PRESETS = {
     "a size not its own": (with_task(by_size={"64x64": {}}), "by_size: unknown name '64x64'"),
     "few named sizes": (changed(named_sizes={"s": ["32x32"]}), "named_sizes/s: expected a size for each"),
     "a name in capitals": (changed(named_frames={"LONG": 99}), "named_frames: 'LONG' does not match"),
-    "a name that is a number": (changed(named_frames={2: 51}), "named_frames: 2 is not of type 'string'"),
     "an unknown method": (changed(methods={"teecache": {}}), "did you mean teacache?"),
     "a bad value in a method": (
         changed(methods={"magcache": {"modes": {"slow": {"max_skips": "many"}}}}),
