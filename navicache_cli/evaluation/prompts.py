@@ -65,7 +65,9 @@ def check_videos(folder: Path, names: Collection[str]) -> None:
         )
     odd = [name for name in names if not (folder / name).is_file()]
     if odd:
-        raise UsageError(f"expected a video; {folder / odd[0]} is no regular file", "make it again, or drop it")
+        raise UsageError(
+            f"expected a video; {folder / odd[0]} is no regular file", "make it again, or drop it"
+        )
     others = sorted(name for name in there if not name.endswith(".mp4"))
     if others:
         raise UsageError(
