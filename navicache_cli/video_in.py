@@ -109,7 +109,7 @@ def frames_of(video: VideoFacts) -> Generator[np.ndarray, None, None]:
         pixels: BufferedReader = process.stdout  # type: ignore[assignment]
         for _ in video.times:
             frame = np.empty(shape, np.uint8)
-            if pixels.readinto(frame) < frame.size:
+            if pixels.readinto(frame.data) < frame.size:
                 break
             yield frame
         else:
