@@ -21,6 +21,7 @@ from .package import Verdict
 from .prompts import Entry
 
 RECORD_VERSION = 1
+_HOW_MEASURED = "every decoded frame once"  # another text when figures of the same files become others
 MEND_FOLDER = "choose another folder, or free some space"
 
 
@@ -72,7 +73,7 @@ def keep_verdict(path: Path, key: str, dimension: str, verdict: Verdict) -> None
 
 def pair_key(digests: Sequence[str]) -> str:
     """Digest what the figures of a pair depend on, but for whether LPIPS was asked for."""
-    return _digest([RECORD_VERSION, list(digests)])
+    return _digest([_HOW_MEASURED, list(digests)])
 
 
 class PairLog:
