@@ -14,8 +14,8 @@ from collections.abc import Generator
 from contextlib import closing
 from dataclasses import dataclass
 from fractions import Fraction
+from io import BufferedReader
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 
@@ -106,12 +106,12 @@ def frames_of(video: VideoFacts) -> Generator[np.ndarray, None, None]:
     shape = video.height, video.width, 3
     # Nothing is said that was not said when it was looked over.
     with ffmpeg.started(command, stderr=subprocess.DEVNULL) as process:
-        pixels: IO[bytes] = process.stdout  # type: ignore[assignment]
+        pixels: BufferedReader = process.stdout  # type: ignore[assignment]
         for _ in video.times:
-            data = pixels.read(math.prod(shape))
-            if len(data) < math.prod(shape):
+            frame = np.empty(shape, np.uint8)
+            if pixels.readinto(frame.data) < frame.size:
                 break
-            yield np.frombuffer(data, np.uint8).reshape(shape)
+            yield frame
         else:
             if not pixels.read(1) and process.wait() == 0:
                 return

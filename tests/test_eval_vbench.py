@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import shutil
 import sys
@@ -174,6 +175,14 @@ def test_a_file_that_vbench_would_stumble_over(run, videos, tmp_path):
     (tmp_path / "videos/.DS_Store").touch()
     with pytest.raises(UsageError, match=r"found '.DS_Store'"):
         run("--videos", "videos")
+
+
+def test_a_named_pipe_is_no_video(run, videos, tmp_path):
+    shutil.copytree(videos, tmp_path / "v")
+    (tmp_path / "v" / NAMES[0]).unlink()
+    os.mkfifo(tmp_path / "v" / NAMES[0])
+    with pytest.raises(UsageError, match="is no regular file"):
+        run("--videos", tmp_path / "v")
 
 
 def test_videos_are_made_then_scored_and_kept(cli, tmp_path):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import math
+import os
 import sys
 import types
 from pathlib import Path
@@ -155,6 +156,9 @@ def test_tables(videos: Path) -> None:
         ("text.mp4", OutputError, "cannot read .*text.mp4"),
         ("none.mp4", OutputError, "none.mp4 is not there"),
         ("a", UsageError, "two videos or two folders; found the folder .*a and the file .*one.mp4"),
+        ("/dev/zero", OutputError, "cannot read the video /dev/zero: a regular file was expected"),
+        ("x" * 300, OutputError, "File name too long"),
+        ("a/one.mp4/two.mp4", OutputError, "two.mp4 is not there"),
     ],
 )
 def test_pairs_that_do_not_go_together(
@@ -163,11 +167,23 @@ def test_pairs_that_do_not_go_together(
     with pytest.raises(error, match=message) as caught:
         run(videos / "a/one.mp4", videos / b, "--no-lpips")
     assert "\n" not in caught.value.message
+    assert "@ 0x" not in caught.value.message, "an address says nothing to anybody"
+    assert caught.value.hint
 
 
 def test_frames_too_small_name_their_file(videos: Path) -> None:
-    with pytest.raises(UsageError, match=r"flat\.mp4: expected frames of at least 11x11; found 48x8"):
+    told = r"flat\.mp4: expected frames of at least 11x11; found 48x8"
+    with pytest.raises(UsageError, match=told) as caught:
         run(videos / "flat.mp4", videos / "flat.mp4", "--no-lpips")
+    assert caught.value.hint
+
+
+def test_a_named_pipe_is_not_waited_for(cli, videos: Path, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.mp4")
+    done = cli("metrics", "pipe.mp4", str(videos / "a/one.mp4"), "--no-lpips", timeout=60)
+    assert done.returncode == 6
+    assert "it is a named pipe" in done.stderr
+    assert "try: " in done.stderr
 
 
 def test_missing_partners(videos: Path, tmp_path: Path) -> None:

@@ -90,6 +90,49 @@ def test_image_to_video_follows_the_picture(wan, picture, tmp_path):
     assert report["plan"]["shift"] == {"value": 3.0, "source": "preset wan i2v-14B 832x480"}
 
 
+def test_a_picture_is_taken_as_it_is_shown(wan, picture, tmp_path):
+    from PIL import Image
+
+    exif = Image.Exif()
+    exif[0x0112] = 6  # lying on its side
+    Image.open(picture).convert("LA").save(tmp_path / "lying.png", exif=exif)
+    with Image.open(tmp_path / "lying.png") as lying:
+        lying.putalpha(0)
+        lying.save(tmp_path / "lying.png", exif=exif)
+    pictures = ("--image", str(tmp_path / "lying.png"))
+    done = wan("--task", "i2v-14B", *pictures, *QUICK, *SMALL, "--steps", "2", "--json", "-o", "v.mp4")
+    report = report_of(done)
+    _, height, width, _ = read_video(tmp_path / "work/v.mp4")[0].shape
+    assert height / width == pytest.approx(1.5, rel=0.03)
+    note = f"transparent parts of {tmp_path}/lying.png are laid on white"
+    assert note in report["notes"]
+    assert note in " ".join(done.stderr.split())
+
+
+def test_vace_gets_pictures_as_they_are_shown(picture, tmp_path):
+    """Its official code opens reference pictures itself."""
+    from types import SimpleNamespace
+
+    import torch
+    from PIL import Image
+
+    from backends.wan.pipeline import WanPipeline
+    from backends.wan.tasks import TASKS
+
+    def prepare_source(videos, masks, references, frames, size, device):
+        return [Image.open(one).convert("RGB").size for one in references[0]], videos, masks
+
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.open(picture).save(tmp_path / "lying.png", exif=exif)
+    references = f"{picture}, {tmp_path / 'lying.png'}"
+    flags = {"model": "wan", "task": "vace-1.3B", "reference_images": references}
+    official = SimpleNamespace(prepare_source=prepare_source, device=torch.device("cpu"))
+    pipeline = WanPipeline(official, TASKS["vace-1.3B"], None)
+    (sizes, *_), _ = pipeline._inputs(build_plan(flags, [], None, {}))
+    assert sizes == [(90, 60), (60, 90)]
+
+
 def test_official_defaults(picture):
     def plan(task, **flags):
         pictures = dict.fromkeys(load_presets()["wan"].tasks[task].get("inputs", []), picture)
@@ -165,6 +208,11 @@ def test_a_changed_forward(wan, tmp_path):
             ("--task", "vace-1.3B", "--reference-images", "a.png", "--source-mask", "m.mp4"),
             "source-mask expects a source video",
         ),
+        (
+            ("--task", "vace-1.3B", "--source-video", "/dev/zero"),
+            "cannot read the video /dev/zero: a regular file",
+        ),
+        (("--task", "i2v-14B", "--image", "/dev/zero"), "cannot read the image /dev/zero: a regular file"),
         (("--source-video", "x.mp4"), "takes no source-video"),
         (
             ("--task", "vace-1.3B", "--reference-images", "absent.png,b.png"),
@@ -191,7 +239,7 @@ def test_unreadable_pictures(tmp_path, picture, data):
     path.write_bytes(Path(picture).read_bytes()[:-60] if data == "cut" else data)
     with pytest.raises(UsageError, match=r"cannot read the image .*bad.png: it is not a whole picture"):
         read_picture(str(path))
-    with pytest.raises(UsageError, match="directory"):
+    with pytest.raises(UsageError, match="it is a folder"):
         read_picture(str(tmp_path))
 
 

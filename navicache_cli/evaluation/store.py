@@ -23,6 +23,7 @@ from .prompts import Entry
 
 RECORD_VERSION = 2
 _MOST_LOG = 1 << 30  # bytes; a pair of 100 frames has 5,000
+_HOW_MEASURED = "every decoded frame once"  # another text when figures of the same files become others
 MEND_FOLDER = "choose another folder, or free some space"
 
 
@@ -69,7 +70,7 @@ def keep_verdict(path: Path, key: str, dimension: str, verdict: Verdict) -> None
 
 def pair_key(digests: Sequence[str]) -> str:
     """Digest what the figures of a pair depend on, but for whether LPIPS was asked for."""
-    return _digest([RECORD_VERSION, list(digests)])
+    return _digest([_HOW_MEASURED, list(digests)])
 
 
 class PairLog:
