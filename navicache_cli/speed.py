@@ -79,19 +79,19 @@ def skip_bound(totals: Mapping[str, Any]) -> float | None:
     return None if totals.get("attention_calls_saved") else totals["speedup_bound"]
 
 
-def beyond_bound(speedup: float | None, bound: float | None) -> bool:
+def beyond_bound(measured: float | None, bound: float | None) -> bool:
     """Whether a speedup is above its bound by more than noise, and must not be shown without a MARK.
 
     Args:
-        speedup: as measured; None where it was not.
+        measured: the speedup; None where there is none.
         bound: what the skipped work allows; None where that is not known.
     """
-    return speedup is not None and bound is not None and speedup > bound * (1 + NOISE)
+    return measured is not None and bound is not None and measured > bound * (1 + NOISE)
 
 
-def show_speedup(speedup: float, beyond: bool, sign: str = "x") -> str:
+def show_speedup(measured: float, beyond: bool) -> str:
     """A speedup as tables have it, with its MARK where it is beyond its bound."""
-    return f"{speedup:.2f}{sign}{MARK if beyond else ''}"
+    return f"{measured:.2f}x{MARK if beyond else ''}"
 
 
 def speed_notes(clocks: Iterable[str | None], beyond: bool) -> list[str]:

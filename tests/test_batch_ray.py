@@ -326,6 +326,23 @@ def test_workers_and_their_threads(monkeypatch):
     assert [threads_each(16, workers) for workers in (1, 3, 16)] == [4, 4, 1]
 
 
+@pytest.mark.parametrize(("of_the_user", "used"), [({}, 1), ({"OMP_NUM_THREADS": "2"}, 2)])
+def test_a_worker_has_the_users_threads_not_rays(tmp_path, monkeypatch, of_the_user, used):
+    """Ray sets OMP_NUM_THREADS in its processes by itself, to the cores that a worker asked for."""
+    import torch
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("OMP_NUM_THREADS", "5")
+    orders = Orders(resolve([Layer("test", {})]), Folder(Path("out")), str(tmp_path), "", 2, of_the_user)
+    threads = torch.get_num_threads()
+    try:
+        Maker().load(orders)
+        assert torch.get_num_threads() == used
+        assert os.environ.get("OMP_NUM_THREADS") == of_the_user.get("OMP_NUM_THREADS")
+    finally:
+        torch.set_num_threads(threads)
+
+
 def test_a_worker_that_does_not_see_the_folder(tmp_path, monkeypatch):
     """As on a machine of a cluster that has a folder of the same name on a disk of its own."""
     monkeypatch.chdir(tmp_path)

@@ -20,6 +20,7 @@ from backends.protocol import Stages
 from navicache_cli.metrics import psnr
 from navicache_cli.plan import Layer, Plan, resolve
 from navicache_cli.terminal import stderr
+from navicache_cli.threads import use_at_most
 from navicache_cli.video import to_uint8
 
 from .backend import TinyPipeline, shipped_weights
@@ -90,6 +91,7 @@ def main() -> None:
     parser.add_argument("--weights", type=Path, default=shipped_weights())
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="as for generate")
     arguments = parser.parse_args()
+    use_at_most(1)  # as `generate`
     pipeline = TinyPipeline(arguments.weights)
     extra = dict(item.split("=", 1) for item in arguments.set)
     scenes = held_out_scenes(arguments.count)
