@@ -48,7 +48,9 @@ def test_a_step_told_in_two_precisions_is_one_step():
     with attach(ForwardSite(model), session):
         x = noise()
         for t in timesteps(12):
-            x = x - 0.05 * (model(x, t, context=0) + model(x, torch.tensor(t, dtype=torch.float32), context=1))
+            x = x - 0.05 * (
+                model(x, t, context=0) + model(x, torch.tensor(t, dtype=torch.float32), context=1)
+            )
     assert len(session.records) == 12
     assert model.calls == 2 * sum(record.computed for record in session.records) < 24
 
