@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from .cache.budget import check_budget
 from .cache.factory import GENERAL_METHODS, METHOD_SETTINGS, METHODS, PREDICTED_METHODS, make_policy
+from .cache.outlook import check_max_error
 from .errors import UsageError
 from .presets import OFF, Preset, preset_folder, unknown
 from .reading import expand_user, read_json
@@ -115,11 +116,7 @@ def _check_max_error(plan: Plan) -> None:
     source = plan.provenance["max_error"]
     if plan.max_error == 0 and source == "default":
         return
-    if not plan.max_error > 0:
-        raise UsageError(
-            f"max-error expects more than 0, found {plan.max_error:g} ({source})",
-            "--max-error 0.05; --mode off makes no error",
-        )
+    check_max_error(plan.max_error, source)
     if plan.method not in (*PREDICTED_METHODS, OFF):
         raise UsageError(
             f"max-error expects method {' or '.join(PREDICTED_METHODS)}, found {plan.method!r}, "

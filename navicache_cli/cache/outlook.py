@@ -11,10 +11,14 @@ from dataclasses import dataclass, replace
 
 from navicache_cli.cache.calibration import Fit
 from navicache_cli.cache.policy import Decision, Features
+from navicache_cli.errors import UsageError
 
 CONFIDENCE = 0.9
 _DEVIATIONS = 1.645  # of a normal variable, within which it lies with that probability
 _LARGEST_CHANGE = 50.0  # of an output, relative: exp() of more soon leaves the floats
+# Cosine between moves of the latents, 1 on a straight path and 0 for noise: at least 0.97 on tiny by its own
+# samplers, at most 0.6 with a tenth of the noise drawn afresh at each step, 0.1 with half of it.
+_LEAST_COSINE = 0.5
 
 
 @dataclass(frozen=True)
@@ -67,18 +71,28 @@ class Outlook:
     q is what the predictor misses of the output's change (see `missed_share`), a is measured, see `SCALES`.
     Until step i has been computed, q times the gate's accumulated error is added in the place of q u.
 
+    A sampler that draws fresh noise at every step moves the latents, and changes the outputs, by that noise;
+    neither is an error, and nothing is foretold. Such moves do not add up: with m_j = ‖x_{j+1} − x_j‖ over
+    the steps from c to i, Σ (‖x_i − x_c‖² − Σ m_j²) / Σ ((Σ m_j)² − Σ m_j²) is the mean cosine between them.
+
     Args:
         predictor: name of what rebuilds skipped outputs; "" where nothing can be foretold.
         limit: the error beyond which no further step may be skipped, or None.
 
+    Raises:
+        UsageError: the limit is not above 0.
+
     Attributes:
+        limit: as given.
         sees_latents: whether x is what the sampler moves, and y what it moves it by.
     """
 
     def __init__(self, predictor: str, limit: float | None = None) -> None:
         self._predictor = predictor
         self._scale = SCALES.get(predictor)
-        self._limit = limit
+        if limit is not None:
+            check_max_error(limit)
+        self.limit = limit
         self.sees_latents = True
         self.begin()
 
@@ -87,6 +101,8 @@ class Outlook:
         self._wrong = 0.0  # w: how far off the latents are by the runs that are over
         self._open = 0.0  # and by the run under way, as foretold
         self._run: list[tuple[float, float]] = []  # t_j and ‖x_{j+1} − x_j‖ of its steps
+        self._moves: list[float] = []  # the latter since c, and so with the move that step c made
+        self._aligned = self._alignable = 0.0  # the two sums of the mean cosine
         self._skipped_at: float | None = None  # timestep of the last step, if it was skipped
         self._last: _Computed | None = None
         self._share = 1.0
@@ -99,15 +115,31 @@ class Outlook:
         self._lost = True
 
     @property
-    def error(self) -> float | None:
-        """The error as it is foretold now; None where it cannot be."""
+    def withheld(self) -> str:
+        """Why no error is foretold; "" where one is."""
         if self._scale is None:
-            return None
+            return "no error is foretold of this method and predictor"
         if not self._skips:
-            return 0.0
+            return ""
+        if not self.sees_latents:
+            return "the cached region sees no latents"
+        if self._aligned < _LEAST_COSINE * self._alignable:
+            return "the latents do not move along a path: the sampler seems to add fresh noise at each step"
+        if self._lost or not math.isfinite(self._estimate):
+            return "what was measured does not allow it"
+        return ""
+
+    @property
+    def _estimate(self) -> float:
+        """The error as the equations have it."""
         norm = self._last.input_norm if self._last else math.nan
-        error = self._scale.factor * (self._wrong + self._open) / norm
-        return error if self.sees_latents and not self._lost and math.isfinite(error) else None
+        factor = self._scale.factor if self._scale else math.nan
+        return factor * (self._wrong + self._open) / norm if self._skips else 0.0
+
+    @property
+    def error(self) -> float | None:
+        """The error as it is foretold now; None where it is `withheld`."""
+        return None if self.withheld else self._estimate
 
     @property
     def error_bar(self) -> ErrorBar | None:
@@ -129,6 +161,7 @@ class Outlook:
         Returns:
             The decision, or another: computed, because the error would have passed its limit.
         """
+        self._moves.append(input_change or 0.0)
         if self._skipped_at is not None:
             self._lost |= input_change is None
             self._run.append((self._skipped_at, input_change or 0.0))
@@ -138,7 +171,7 @@ class Outlook:
         before = self._open, self._skips
         self._skips, self._skipped_at = True, timestep
         self._open = self._foretell(timestep, input_change, decision.accumulated_error)
-        if self._limit is None or self._within_limit():
+        if self.limit is None or self._within_limit():
             return decision
         (self._open, self._skips), self._skipped_at = before, None
         self._stopped = True
@@ -146,7 +179,7 @@ class Outlook:
 
     def _within_limit(self) -> bool:
         error = self.error
-        return not self._stopped and self._limit is not None and error is not None and error <= self._limit
+        return not self._stopped and self.limit is not None and error is not None and error <= self.limit
 
     def computed(self, timestep: float, features: Features, fit: Fit | None) -> None:
         """A computed step has been measured.
@@ -165,7 +198,11 @@ class Outlook:
             self._wrong += self._share * change * self._moved(timestep) if self._run else 0.0
         elif self._run:
             self._lost = True
-        self._run, self._open = [], 0.0
+        if features.input_span is not None:
+            squares, length = sum(move * move for move in self._moves), sum(self._moves)
+            self._aligned += features.input_span * features.input_span - squares
+            self._alignable += length * length - squares
+        self._run, self._moves, self._open = [], [], 0.0
         self._last = _Computed(timestep, features.output_norm or math.nan, features.input_norm or math.nan)
 
     def _foretell(self, timestep: float, move: float | None, change: float | None) -> float:
@@ -183,6 +220,24 @@ class Outlook:
             return math.nan
         start = self._last.timestep
         return sum((t - start) / (timestep - start) * move for t, move in self._run)
+
+
+def check_max_error(value: float, source: str = "") -> None:
+    """Check that a bound of the error is one.
+
+    Args:
+        value: the bound.
+        source: where it is from.
+
+    Raises:
+        UsageError: it is not above 0.
+    """
+    if not value > 0:
+        told = f" ({source})" if source else ""
+        raise UsageError(
+            f"max-error expects more than 0, found {value:g}{told}",
+            "--max-error 0.05; --mode off makes no error",
+        )
 
 
 def missed_share(predictor: str, features: Features, fit: Fit | None) -> float:

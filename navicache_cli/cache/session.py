@@ -10,7 +10,16 @@ import torch
 from navicache_cli.cache.memory import AnyPredictor, BranchMemory
 from navicache_cli.cache.outlook import Outlook
 from navicache_cli.cache.parts import PartStore
-from navicache_cli.cache.policy import Features, Measure, Policy, Signal, check_count, measure_of
+from navicache_cli.cache.policy import (
+    Features,
+    Measure,
+    Policy,
+    Region,
+    Signal,
+    check_count,
+    measure_of,
+    region_of,
+)
 from navicache_cli.cache.predictor import Keep, Kept, predictor_for
 from navicache_cli.cache.record import StepLog, StepRecord
 from navicache_cli.cache.recorder import Recorder
@@ -29,7 +38,7 @@ from navicache_cli.cache.tensors import (
 )
 from navicache_cli.cache.timing import CallTimer
 from navicache_cli.cache.tracker import Arrival, StepTracker
-from navicache_cli.errors import SiteError
+from navicache_cli.errors import SiteError, UsageError
 
 
 @dataclass
@@ -77,7 +86,8 @@ class Session:
         outlook: foretells how far off the final latents will be.
 
     Raises:
-        UsageError: `total_steps` is not a whole number of at least 1.
+        UsageError: `total_steps` is not a whole number of at least 1, `max_error` is not above 0, or no error
+            is foretold of this policy and predictor to hold against it.
     """
 
     def __init__(
@@ -96,10 +106,16 @@ class Session:
         self.predictor = predictor or predictor_for(policy, self._measure)
         self._memory = BranchMemory(self.predictor)
         self._signal = SignalWatch(policy)
-        # Without a cache there is no error. Of the others' methods nothing is measured to foretell one by.
+        # Where all is computed there is no error. Of others' methods nothing is measured to foretell one by.
         by_input = self._measure is Measure.CHANGES and self._signal.kind is Signal.INPUT
-        foretells = by_input or not policy.caches
-        self.outlook = Outlook(self.predictor.name if foretells else "", max_error)
+        exact = not policy.caches and region_of(policy) is not Region.ATTENTION
+        self.outlook = Outlook(self.predictor.name if by_input or exact else "", max_error)
+        if max_error is not None and self.outlook.withheld:
+            raise UsageError(
+                "max_error expects a method and a predictor whose error is foretold, found "
+                f"{policy.name} with {self.predictor.name}",
+                hint="use navicache or easycache with residual, hold or calibrated, or leave max_error out",
+            )
         self.parts = PartStore()
         self.attached = False
         self._on_step = on_step

@@ -52,8 +52,8 @@ def attach(site: Site, session: Session) -> Iterator[Session]:
     records are completed (unless an exception passes) and its tensors are dropped.
 
     Raises:
-        SiteError: a session is attached here already, this one is attached elsewhere, or the site does
-            not fit its module.
+        SiteError: a session is attached here already, this one is attached elsewhere, the site does not fit
+            its module, or it sees nothing that the session's `max_error` could be held against.
     """
     bindings = site.bindings(session)
     for module, _ in bindings:
@@ -67,10 +67,17 @@ def attach(site: Site, session: Session) -> Iterator[Session]:
             "expected a session that is free, found it attached to another site",
             hint="make a session of its own for each site",
         )
+    sees_latents = getattr(site, "sees_latents", True)
+    if session.outlook.limit is not None and not sees_latents:
+        raise SiteError(
+            "expected a site that sees the latents, to hold their error against max_error; "
+            f"found {type(site).__name__}",
+            hint="attach to the whole forward (ForwardSite), or make the session without max_error",
+        )
     before = [(module, module.__dict__.get("forward", _ABSENT)) for module, _ in bindings]
     try:
         session.attached = True
-        session.outlook.sees_latents = getattr(site, "sees_latents", True)
+        session.outlook.sees_latents = sees_latents
         for module, forward in bindings:
             update_wrapper(forward, module.forward)
             setattr(forward, _MARK, session)

@@ -14,10 +14,19 @@ from test_calibrated import EVERY_THIRD, Chosen
 from test_forward_site import noise, session_of
 from toys import Stack, Tiny, combine, sample, timesteps
 
-from navicache_cli.cache import Decision, ForwardSite, Session, StackSite, attach
+from navicache_cli.cache import (
+    Decision,
+    ForwardSite,
+    Session,
+    StackSite,
+    TaylorSeries,
+    attach,
+    make_policy,
+)
 from navicache_cli.cache.outlook import SCALES, Outlook
 from navicache_cli.cache.policy import Features
 from navicache_cli.cache.predictors import make_predictor
+from navicache_cli.errors import SiteError, UsageError
 
 STEPS = 18
 PREDICTORS = ("residual", "hold", "calibrated")
@@ -137,8 +146,6 @@ def test_a_bound_ends_skipping_for_good():
 
 
 def test_a_bound_and_a_budget_go_together():
-    from navicache_cli.cache import make_policy
-
     policy = make_policy("navicache", threshold=0.0, align_steps=2, compute=0.5)
     session = Session(policy, STEPS, make_predictor("hold"), max_error=1e-9)
     generated(session)
@@ -187,3 +194,101 @@ def test_no_norm_to_relate_to(norms):
     outlook.step(0.8, 0.1, Decision(compute=True))
     outlook.computed(0.8, Features(0.1, 0.2, 0.3, 1.0, norms[1]), None)
     assert outlook.error is None
+
+
+class Denoiser(torch.nn.Module):
+    """Flow away from a clean signal, the guess of which saturates."""
+
+    def forward(self, x, t):
+        return (x - torch.tanh(2 * x)) / t
+
+
+EVERY_OTHER = {0, 1, *range(2, STEPS, 2), STEPS - 1}
+
+
+def sampled(session, fresh):
+    """As `generated`; of the noise that is left after a step the share `fresh` is drawn anew (ancestral)."""
+    x, xs, ys = noise(0, 256), [], []
+    generator = torch.Generator().manual_seed(9)
+    with attach(ForwardSite(model := Denoiser()), session):
+        for i in range(STEPS):
+            t, after = 1 - i / STEPS, 1 - (i + 1) / STEPS
+            flow = model(x, torch.tensor(t))
+            xs.append(x.tolist())
+            ys.append(flow.tolist())
+            clean, old = x - t * flow, x + (1 - t) * flow
+            new = torch.randn(x.shape, generator=generator)
+            x = (1 - after) * clean + after * (math.sqrt(1 - fresh**2) * old + fresh * new)
+    return xs, ys, x.tolist()
+
+
+@pytest.mark.parametrize("predictor", PREDICTORS)
+@pytest.mark.parametrize("fresh", [0.5, 1.0])
+def test_fresh_noise_at_every_step_is_not_taken_for_an_error(predictor, fresh):
+    session = Session(Chosen(EVERY_OTHER), STEPS, make_predictor(predictor))
+    xs, ys, final = sampled(session, fresh)
+    full = sampled(session_of("off", steps=STEPS), fresh)[2]
+    assert foretold(xs, ys, session.records, predictor) > 100 * span(final, full) / norm(full)
+    assert session.outlook.error is session.outlook.error_bar is None
+    assert "fresh noise" in session.outlook.withheld
+
+
+@pytest.mark.parametrize("predictor", PREDICTORS)
+def test_without_it_the_same_sampler_keeps_its_estimates(predictor):
+    session = Session(Chosen(EVERY_OTHER), STEPS, make_predictor(predictor))
+    xs, ys, _ = sampled(session, 0.0)
+    assert session.outlook.withheld == ""
+    assert session.outlook.error == pytest.approx(foretold(xs, ys, session.records, predictor), rel=1e-3)
+
+
+def test_under_fresh_noise_a_bound_ends_skipping_with_the_first_run():
+    """Until that is over nothing tells the noise."""
+    skipped = {}
+    for bound in (None, 1e9):
+        session = session_of(tau=2.0, steps=STEPS, predictor=make_predictor("hold"), max_error=bound)
+        sampled(session, 1.0)
+        skipped[bound] = [record.index for record in session.records if not record.computed]
+    first = [index for index in skipped[None] if index - skipped[None].index(index) == skipped[None][0]]
+    assert skipped[1e9] == first
+    assert len(skipped[None]) > len(first) > 0
+
+
+@pytest.mark.parametrize(
+    ("policy", "predictor"),
+    [
+        (make_policy("teacache", threshold=0.1, align_steps=1), None),
+        (make_policy("magcache", threshold=0.1, align_steps=1, ratios=[1.0]), None),
+        (make_policy("fbcache", threshold=0.1, align_steps=1), None),
+        (make_policy("taylorseer", threshold=0.1, align_steps=1), None),
+        (make_policy("pab", threshold=0.1, align_steps=1, broadcast={"self": 2}), None),
+        (make_policy("navicache", threshold=0.1, align_steps=1), TaylorSeries(1)),
+    ],
+    ids=lambda of: getattr(of, "name", None),
+)
+def test_a_bound_of_what_is_not_foretold_is_refused(policy, predictor):
+    """It would compute every step without a word."""
+    assert Session(policy, STEPS, predictor).outlook.withheld
+    with pytest.raises(UsageError, match=f"foretold, found {policy.name} with") as caught:
+        Session(policy, STEPS, predictor, max_error=0.1)
+    assert "navicache" in caught.value.hint
+
+
+@pytest.mark.parametrize("bound", [0, -0.1, math.nan])
+def test_a_bound_that_is_none_is_refused(bound):
+    with pytest.raises(UsageError, match="more than 0"):
+        session_of(max_error=bound)
+
+
+def test_a_bound_needs_a_site_that_sees_latents():
+    model = Stack()
+    site, session = StackSite(model, model.in_order(), hidden="hidden"), session_of(max_error=0.1)
+    with pytest.raises(SiteError, match="found StackSite") as caught, attach(site, session):
+        pass
+    assert "without max_error" in caught.value.hint
+    assert not session.attached
+
+
+def test_without_a_cache_any_bound_is_kept():
+    session = session_of("off", steps=STEPS, max_error=0.1)
+    generated(session)
+    assert session.outlook.error == 0
