@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -20,22 +22,43 @@ from .shared_options import takes_options_of
 from .threads import let_waiting_threads_sleep
 
 
+@contextmanager
+def _told() -> Iterator[None]:
+    """Turn being stopped into an error that says what there is of the work; typer would end without a word.
+
+    Raises:
+        InterruptedRunError: Ctrl-C or another signal came, and the command said nothing of it itself.
+    """
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise stopped_run(published) from None
+
+
 class Commands(TyperGroup):
-    """The commands. One that is stopped ends with an error that says what there is of its work."""
+    """The commands, which are told when they are stopped: while options are read, and while they run."""
+
+    def make_context(self, *arguments: Any, **options: Any) -> Any:
+        """Read the options."""
+        with _told():
+            return super().make_context(*arguments, **options)
 
     def invoke(self, ctx: Any) -> Any:
-        """Run a command.
-
-        Raises:
-            InterruptedRunError: it was stopped by Ctrl-C or another signal, and said nothing of it itself.
-        """
-        try:
+        """Run a command."""
+        with _told():
             return super().invoke(ctx)
-        except KeyboardInterrupt:
-            raise stopped_run(published) from None
 
 
-app = typer.Typer(
+class Program(typer.Typer):
+    """The program: being stopped is told while commands are put together, too."""
+
+    def __call__(self, *arguments: Any, **options: Any) -> Any:
+        """Run the program."""
+        with _told():
+            return super().__call__(*arguments, **options)
+
+
+app = Program(
     name="navicache",
     cls=Commands,
     help="Video diffusion made faster without training: steps whose output hardly changes are skipped.",

@@ -97,7 +97,7 @@ def check_replaceable(path: Path, overwrite: bool = False) -> None:
         OutputError: it is a folder, or cannot be read.
     """
     try:
-        with suppress(FileNotFoundError):
+        with suppress(FileNotFoundError, NotADirectoryError):
             path.lstat()
             if path.is_dir():
                 raise OutputError(f"expected a file name; {path} is a folder", "rename or remove it")

@@ -186,16 +186,6 @@ def test_other_steps_start_anew(comparison, cli, copied, prompt_file):
     assert " 0 kept" in done.stderr
 
 
-def test_a_damaged_baseline_says_what_to_delete(comparison, cli, copied, prompt_file):
-    folder = copied(comparison.folder)
-    for path in folder.glob("cells/*.npz"):
-        path.write_bytes(b"PK not a zip")
-    done = cli(*arguments(folder, prompt_file), "--sweep", "easycache.threshold=0.3:0.3:1", timeout=300)
-    assert done.returncode == 6
-    assert "delete that file" in done.stderr
-    assert "Traceback" not in done.stderr
-
-
 def test_table_without_json(comparison, cli, copied, prompt_file):
     folder = copied(comparison.folder)
     done = cli(*(one for one in arguments(folder, prompt_file) if one != "--json"), timeout=300)

@@ -6,6 +6,8 @@ import json
 import os
 import shlex
 import shutil
+import signal
+import subprocess
 import sys
 from pathlib import Path
 
@@ -14,8 +16,11 @@ import pytest
 from navicache_cli.documents import check_document, read_schema
 from navicache_cli.errors import BackendError, OutputError, UsageError
 from navicache_cli.evaluation.dimensions import DIMENSIONS, add_up
+from navicache_cli.files import FolderLock, TakenError
+from tests.conftest import clean_environment
 from tests.doubles.vbench_package.vbench import score_of
-from tests.program import invoke
+from tests.program import ROOT, invoke
+from tests.test_processes import wait_for_end, wait_for_numbers
 from tests.vbench_standin import INFO, PROMPTS, calls, make_videos, python_with_vbench
 
 NAMES = [f"{prompt}-0.mp4" for prompt in PROMPTS]
@@ -104,7 +109,7 @@ def test_again_scores_what_is_new_or_changed(run, videos, tmp_path):
     assert document(tmp_path / "vbench") != first
 
 
-@pytest.mark.parametrize("damage", ['{"key"', "[]", '{"key": "%s", "score": "high"}', "null"])
+@pytest.mark.parametrize("damage", ['{"key"', "[]", '{"key": "%s", "score": "high"}', "null", "[" * 9999])
 def test_a_damaged_record_is_scored_again(run, videos, tmp_path, damage):
     run("--videos", videos, "--dimensions", "color")
     record = tmp_path / "vbench/scores/color.json"
@@ -168,6 +173,67 @@ def test_what_is_wrong_is_told_before_anything_is_scored(run, videos, tmp_path, 
     assert told in caught.value.message
     assert caught.value.hint
     assert sorted(tmp_path.rglob("*")) == before, "nothing was written"
+
+
+@pytest.mark.parametrize("name", ["vbench.json", "index.html"])
+def test_a_file_of_the_user_is_not_replaced(run, videos, tmp_path, name):
+    mine = tmp_path / "vbench" / name
+    mine.parent.mkdir()
+    mine.write_text("mine")
+    with pytest.raises(TakenError) as caught:
+        run("--videos", videos)
+    assert f"rename or remove {name}" in caught.value.hint
+    assert [path.read_text() for path in mine.parent.iterdir()] == ["mine"]
+
+
+def test_the_list_of_prompts_that_is_read_is_not_replaced(run, videos, tmp_path):
+    run("--videos", videos, "--dimensions", "color,scene", "--no-page")
+    mine = tmp_path / "vbench/scores/navicache-prompts.json"
+    before = mine.read_text()
+    with pytest.raises(OutputError, match="is read by this run itself"):
+        run("--videos", videos, "--dimensions", "color", "--prompts", mine)
+    assert mine.read_text() == before
+
+
+def test_a_second_run_in_the_folder_is_refused(run, videos, tmp_path):
+    run("--videos", videos, "--dimensions", "color")
+    lock = FolderLock(tmp_path / "vbench/scores", "evaluation")
+    with lock, pytest.raises(OutputError, match="another run works on this evaluation") as caught:
+        run("--videos", videos, "--dimensions", "color")
+    assert "--scores" in caught.value.hint
+    run("--videos", videos, "--dimensions", "color")
+    assert calls(tmp_path) == ["color"]
+
+
+def test_what_a_killed_run_left_is_removed(run, videos, tmp_path):
+    parts = [tmp_path / f"vbench/{place}.x.navicache-0123456789abcdef.part.json" for place in ("", "scores/")]
+    for part in parts:
+        part.parent.mkdir(exist_ok=True)
+        part.write_text("half")
+    run("--videos", videos, "--dimensions", "color")
+    assert not any(part.exists() for part in parts)
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
+def test_vbench_ends_with_the_program(videos, tmp_path, name):
+    """It has started another program by then, as its loaders of data do."""
+    python_with_vbench(tmp_path)
+    program = tmp_path / "python that takes long"
+    program.write_text(
+        f'#!/bin/sh\n[ "$2" = find ] && exec "{tmp_path}/python with vbench" "$@"\n'
+        f'echo $$ > "{tmp_path}/started"; sleep 60 & echo $! >> "{tmp_path}/started"; wait\n'
+    )
+    program.chmod(0o755)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "navicache_cli", "eval", "vbench", "--vbench-python", str(program), "--seeds", "1",
+         "--videos", str(videos), "--dimensions", "color"],
+        cwd=tmp_path, env=clean_environment(PYTHONPATH=str(ROOT)), stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    numbers = wait_for_numbers(tmp_path / "started", process)
+    process.send_signal(signal.Signals[name])
+    assert "no dimension is scored yet" in process.communicate(timeout=60)[1]
+    assert process.returncode == 128 + signal.Signals[name]
+    wait_for_end(numbers)
 
 
 def test_a_file_that_vbench_would_stumble_over(run, videos, tmp_path):

@@ -18,16 +18,17 @@ PARTS = (
     "compare/referee_caches.py", "compare/referee_meter.py", "compare/referee_runner.py",
     "compare/runners.py", "compare/running.py", "compare/work.py",
 )  # fmt: skip
+BUILT_IN = "backends"  # the package of the built-in families, which others may build on
 
 
 def code_digest(backend: Any) -> str:
     """Digest the sources by their names and contents, the same on every machine that has them.
 
     Args:
-        backend: the model family's; the whole package that it is from counts.
+        backend: the model family's; the whole package that it is from counts, beside those that are built in.
     """
     package = files("navicache_cli")
-    own: list[tuple[str, bytes]] = []
+    own = list(_sources(BUILT_IN, files(BUILT_IN)))
     for part in PARTS:
         own += _sources(part, package.joinpath(part))
     # Magnitude ratios; whatever else presets say is in the plans.
@@ -40,9 +41,11 @@ def code_digest(backend: Any) -> str:
 
 
 def _sources_of(backend: Any) -> list[tuple[str, bytes]]:
-    """The sources of the package a backend is from; where there are none, its version."""
+    """The sources of a package that is not built in; where there are none, its version."""
     module = sys.modules[type(backend).__module__]
     parts = module.__name__.split(".")
+    if parts[0] == BUILT_IN:
+        return []
     above = [sys.modules[".".join(parts[: n + 1])] for n in range(len(parts))]
     # The first that is no namespace, which packages of others may share.
     package = next((one for one in above if hasattr(one, "__path__") and one.__file__), None)
