@@ -24,7 +24,7 @@ def test_only_regular_files_are_opened_and_nothing_is_waited_for(tmp_path: Path,
     else:
         with socket.socket(socket.AF_UNIX) as server:
             server.bind(str(path))
-    with pytest.raises(OSError, match="a regular file|No such device") as found:
+    with pytest.raises(OSError, match=r"a regular file|No such device") as found:
         open_regular(path)
     assert found.value.strerror
 
