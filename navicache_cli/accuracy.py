@@ -82,7 +82,8 @@ def read_pairs(path: Path) -> list[Pairs]:
     # A prompt's first pair is foretold by nobody.
     if not any((run.steps[1:] >= FIRST_SCORED_STEP).any() for run in pairs):
         raise OutputError(
-            f"expected measured pairs from step {FIRST_SCORED_STEP} on in {path}, after others; found none",
+            f"expected measured pairs from step {FIRST_SCORED_STEP} on in {path}, not the first of a prompt; "
+            "found none",
             "measure whole generations; the steps before are those every cache computes",
         )
     return pairs
@@ -95,7 +96,7 @@ def _row(row: dict[str, str], place: str) -> tuple[int, float, float]:
         raise OutputError(f"expected a step and two numbers at {place}; found others", _MEND) from None
     if not (0 <= step < _MOST_STEPS and all(_SMALLEST < change < _LARGEST for change in (before, after))):
         raise OutputError(
-            f"expected a step below {_MOST_STEPS} and two positive changes, {_SMALLEST:g} to {_LARGEST:g} "
+            f"expected a step below {_MOST_STEPS} and two positive changes, {_SMALLEST:g} to {_LARGEST:g}, "
             f"at {place}; found {str(step)[:20]}, {before:g}, {after:g}",
             _MEND,
         )

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import struct
 from pathlib import Path
 
 import pytest
@@ -69,6 +71,52 @@ def test_incomplete_weights(folder, file, damage):
         checked(folder)
     assert Path(file).parts[0] in caught.value.message
     assert "hf download Wan-AI/Wan2.1-T2V-1.3B" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "told"),
+    [
+        ("config.json", b"[" * 100_000, "in one another"),
+        (
+            "config.json",
+            b'{"model_type": "t2v", "dim": 24, "num_layers": 1000000000}',
+            "num_layers 1000000000 is beyond",
+        ),
+        (
+            "config.json",
+            b'{"model_type": "t2v", "dim": 24, "in_dim": 1000000000}',
+            "in_dim 1000000000 is beyond",
+        ),
+        ("config.json", b'{"model_type": "t2v", "dim": NaN}', "NaN"),
+        ("diffusion_pytorch_model.safetensors.index.json", b"[" * 100_000, "in one another"),
+        ("part-1.safetensors", struct.pack("<Q", 100_000) + b"[" * 100_000, "damaged"),
+        (
+            "part-1.safetensors",
+            struct.pack("<Q", 45) + b'{"a": {"data_offsets": [0, 1e400], "shape": 0}}',
+            "damaged",
+        ),
+        ("part-1.safetensors", struct.pack("<Q", 2**62), "damaged"),
+        ("vae.pth", b"PK\x05\x06" + b"\xff" * 18, "damaged"),
+    ],
+)
+def test_hostile_weights(folder, file, content, told):
+    (folder / file).write_bytes(content)
+    with pytest.raises(WeightsError, match=told) as caught:
+        checked(folder)
+    assert caught.value.hint
+
+
+@pytest.mark.parametrize("file", ["config.json", "part-2.safetensors", "vae.pth"])
+def test_pipes_and_devices_are_no_weights(folder, file):
+    path = folder / file
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(WeightsError, match="it is a named pipe"):
+        checked(folder)
+    path.unlink()
+    path.symlink_to("/dev/zero")
+    with pytest.raises(WeightsError, match="it is a device"):
+        checked(folder)
 
 
 def test_old_pytorch_files_pass(folder):

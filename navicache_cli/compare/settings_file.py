@@ -17,7 +17,7 @@ from typing import Any
 
 from ..cache.factory import METHOD_SETTINGS, PREDICTED_METHODS
 from ..errors import UsageError
-from ..options import read_integer, read_number
+from ..options import read_integer, read_number, read_text
 from ..presets import OFF, read_yaml, unknown
 from .referees import REFEREES
 from .settings import FEWER_STEPS, Setting, fewer_steps, known_methods, options_of, referee_setting
@@ -54,8 +54,11 @@ def _setting(name: str, facts: Any, path: Path, steps: int) -> Setting:
     if not isinstance(facts, dict) or "method" not in facts:
         raise UsageError(f"{path} expects a method under {label!r}, found {str(facts)[:60]!r}", _example())
     options = {str(key).replace("-", "_"): value for key, value in facts.items()}
-    method = str(options.pop("method"))
-    line = str(options.pop("line", method))
+    try:
+        method = read_text(options.pop("method"))
+        line = read_text(options.pop("line", method))
+    except ValueError as error:
+        raise UsageError(f"{path}, {label}: method and line expect {error}", _example()) from None
     if method not in known_methods():
         raise UsageError(f"{path}, {label}: {unknown('method', method, known_methods())}", _example())
     try:
