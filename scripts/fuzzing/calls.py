@@ -253,7 +253,7 @@ def _value(rng: random.Random, option: str) -> str:
     if option in WRITTEN:
         if text.strip("/. ") == "" or text in WRITABLE:
             text = "new"
-        if rng.random() < 0.5 and "mp4" not in text:
+        if not text.startswith("/") and rng.random() < 0.5:
             text += ".mp4"
     return text
 
