@@ -49,14 +49,10 @@ class _Output(io.TextIOWrapper):
     standard output this is an error; on standard error there is nobody left to tell, and the work goes on.
     """
 
-    def __init__(self, stream: io.TextIOWrapper, name: str, required: bool) -> None:
-        encoding, buffered = stream.encoding, stream.line_buffering
-        through = stream.write_through
-        stream.flush()
-        super().__init__(
-            stream.detach(), encoding, "navicache", line_buffering=buffered, write_through=through
-        )
-        self._label, self._required = name, required
+    def __init__(self, stream: io.TextIOWrapper, required: bool) -> None:
+        encoding, lines, through = stream.encoding, stream.line_buffering, stream.write_through
+        super().__init__(stream.detach(), encoding, "navicache", line_buffering=lines, write_through=through)
+        self._required = required
 
     def write(self, text: str) -> int:
         try:
@@ -80,7 +76,7 @@ class _Output(io.TextIOWrapper):
         if isinstance(error, BrokenPipeError):
             raise ReaderGoneError from None
         raise OutputError(
-            f"cannot write to {self._label}: {error.strerror}",
+            f"cannot write to standard output: {error.strerror}",
             "run it again into a file or a pipe that takes it; what was written elsewhere stays",
         ) from None
 
@@ -100,10 +96,10 @@ def prepare() -> None:
             os.open(os.devnull, os.O_RDONLY if name == "stdout" else os.O_WRONLY)
             mode = "r" if name == "stdin" else "w"
             setattr(sys, name, open(number, mode, encoding="utf-8", closefd=False))  # noqa: SIM115
-    for name, label in (("stdout", "standard output"), ("stderr", "standard error")):
+    for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if isinstance(stream, io.TextIOWrapper):
-            made = _Output(stream, label, required=name == "stdout")
+            made = _Output(stream, required=name == "stdout")
             setattr(sys, name, made)
             setattr(sys, f"__{name}__", made)
 

@@ -43,8 +43,9 @@ class SafeConsole(Console):
             yield segment if segment.control else segment._replace(text=visible(segment.text, keep="\n"))
 
     def status(self, status: RenderableType, **options: Any) -> Status:
-        """Show a spinner that the terminal's encoding has."""
-        return super().status(status, **{"spinner": "dots" if _has_unicode(self) else "line", **options})
+        """Show a spinner that the terminal's encoding has, and text as it is."""
+        shown = Text(visible(status)) if isinstance(status, str) else status
+        return super().status(shown, **{"spinner": "dots" if _has_unicode(self) else "line", **options})
 
     def say(self, *parts: str | tuple[str, str]) -> None:
         """Print one line that is never broken; a part may be text and its style."""

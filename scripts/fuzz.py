@@ -58,7 +58,7 @@ def main() -> int:
         results = []
         with multiprocessing.get_context("fork").Pool(chosen.workers, forked.adopt_orphans) as pool:
             work = partial(run_case, chosen.seed, root, made, options, chosen.keep)
-            with contextlib.suppress(KeyboardInterrupt):  # what was found so far is shown
+            with contextlib.suppress(KeyboardInterrupt):  # then what was found so far is shown
                 for result in pool.imap_unordered(work, cases):
                     results.append(result)
                     if time.perf_counter() - since > chosen.seconds:

@@ -185,28 +185,20 @@ def make_call(seed: int, case: int, folder: Path, options: dict[str, Options]) -
 
 def as_argument(text: str) -> str:
     """Text as the program finds it in its arguments: bytes that are no UTF-8 are halves of characters."""
-    return os.fsdecode(
-        os.fsencode(text) if _from_bytes(text) else text.encode(errors="surrogatepass")
-    ).replace("\x00", "")
-
-
-def _from_bytes(text: str) -> bool:
     try:
-        os.fsencode(text)
-    except UnicodeEncodeError:
-        return False
-    return True
+        raw = os.fsencode(text)
+    except UnicodeEncodeError:  # a half that stands for no byte
+        raw = text.encode(errors="surrogatepass")
+    return os.fsdecode(raw.replace(b"\x00", b""))
 
 
 def _spoil(rng: random.Random, call: Call, folder: Path, options: Options) -> None:
     """Replace a file that the call names, or one in a folder that it names."""
     named = [word.split("=")[-1] for word in call.arguments]
-    paths = [word for word in named if word and os.path.exists(folder / word) and "/" not in word]
-    paths += [
-        f"{word}.json"
-        for word in (named[-1].removesuffix(".mp4"),)
-        if os.path.isfile(folder / f"{word}.json")
-    ]
+    paths = [word for word in named if word.strip(".") and "/" not in word and os.path.exists(folder / word)]
+    report = named[-1].removesuffix(".mp4") + ".json"
+    if "/" not in report and os.path.isfile(folder / report):
+        paths.append(report)
     if not paths:
         return
     path = folder / rng.choice(paths)
@@ -253,7 +245,7 @@ def _value(rng: random.Random, option: str) -> str:
     if option in WRITTEN:
         if text.strip("/. ") == "" or text in WRITABLE:
             text = "new"
-        if rng.random() < 0.5 and "mp4" not in text:
+        if not text.startswith("/") and rng.random() < 0.5:
             text += ".mp4"
     return text
 

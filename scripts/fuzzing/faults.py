@@ -15,7 +15,7 @@ from .forked import MEMORY, Outcome, encoding_of
 # As the README lists them; 141 is what a shell shows where the reader of a pipe went away.
 EXIT_CODES = {0, 2, 3, 4, 5, 6, 7, 8, 130, 141}
 # What rich draws with: colours, moves of the cursor, and whether it is shown.
-DRAWING = re.compile(r"\x1b\[[0-9;]*[A-HJKm]|\x1b\[\?25[hl]|\r(?=\n|\x1b|$)|\r")
+DRAWING = re.compile(r"\x1b\[[0-9;]*[A-HJKm]|\x1b\[\?25[hl]|\r")
 CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 TRACES = (
     "Traceback (most recent call last)",
@@ -25,7 +25,7 @@ TRACES = (
 )
 # doctor says by its exit code what is missing, and what mends it in the table.
 TELLS_BY_TABLE = {"doctor"}
-# Where results are kept over several runs; names of files that belong there.
+# Commands whose folders of results are kept over several runs.
 KEEPS = {"batch", "compare", "eval vbench", "eval common", "batch-report"}
 
 Facts = dict[str, tuple[str, str]]

@@ -41,20 +41,22 @@ TEXTS = (
     "fast,,", ",", "navicache,nothing", "navicache.threshold=0:1:99999999", "navicache.threshold=1:0:3",
     "navicache.threshold=nan:inf:2", "method.threshold=0.1:0.2:2", "1/2", "0/0", "3/2", "1/99999999999",
     "9x9", "64x64",
-    "0x0", "99999x99999", "4s", "2futures", "self=2 cross=6", "self=0", "800 100", "file:///etc/passwd", "-o",
+    "0x0", "99999x99999", "4s", "2futures", "self=2 cross=6", "self=0", "800 100", "file:///proc/version",
+    "-o",
 )  # fmt: skip
-# Paths that are there on every Linux machine and where nothing can be written.
+# Paths where nobody can write, root neither: a call that goes wrong leaves nothing outside its folder.
 PLACES = (
-    "/dev/null", "/dev/full", "/dev/zero", "/dev/stdin", "/proc/self/mem", "/proc/1", "/sys", "/dev/null/x",
-    "/dev/full/x.mp4",
-    "/proc/x.mp4", "/proc/self/fd/9/x.json", "/nowhere/at/all.mp4", "", "/proc/x.png", "/sys/x/y.mp4",
+    "/dev/null", "/dev/full", "/dev/zero", "/dev/stdin", "/proc/self/mem", "/proc/1", "/proc", "/dev/null/x",
+    "/dev/full/x.mp4", "/proc/x.mp4", "/proc/self/fd/9/x.json", "/proc/nowhere/at/all.mp4", "", "/proc/x.png",
+    "/proc/x/y.mp4", "/proc/x.json",
 )  # fmt: skip
+NOWHERE = "/proc/nowhere/at/all"
 VALUES: tuple[Any, ...] = (
     None, True, False, 0, -1, 1.5, float("nan"), float("inf"), -float("inf"), 10**400, 1e308, 2**63, "",
     "x", "nan", [],
     {}, [[]], [None], {"a": None}, [1, "x"], "x" * 5000, "\x1b]0;owned\x07", "a\u202eb", "\x00",
     "../../x.mp4",
-    "/etc/passwd", "</script><script>", [0.5] * 100, {"value": 1}, -(10**30), "2026-13-45",
+    "/proc/version", "</script><script>", [0.5] * 100, {"value": 1}, -(10**30), "2026-13-45",
 )  # fmt: skip
 
 
@@ -197,5 +199,5 @@ def spoil(rng: random.Random, path: Path) -> str:
     elif kind == "file":
         path.write_bytes(b"x")
     else:
-        path.symlink_to({"device": "/dev/zero", "loop": path.name}.get(kind, "/nowhere/at/all"))
+        path.symlink_to({"device": "/dev/zero", "loop": path.name}.get(kind, NOWHERE))
     return kind
