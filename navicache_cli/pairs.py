@@ -71,12 +71,9 @@ def _is_folder(path: Path) -> bool:
     try:
         return stat.S_ISDIR(path.stat().st_mode)
     except (OSError, ValueError) as error:  # ValueError: a null byte in the name
-        absent = isinstance(error, (FileNotFoundError, NotADirectoryError))
-        reason = (
-            "is not there"
-            if absent
-            else f"cannot be read: {getattr(error, 'strerror', '') or one_line(error)}"
-        )
+        reason = f"cannot be read: {getattr(error, 'strerror', None) or one_line(error)}"
+        if isinstance(error, (FileNotFoundError, NotADirectoryError)):
+            reason = "is not there"
         raise OutputError(
             f"expected a video or a folder of videos; {path} {reason}", "check the path"
         ) from None

@@ -192,7 +192,8 @@ def _unreadable(path: Path, said: str) -> OutputError:
     else:
         # The first complaint is the cause; times that go back are nothing to complain of.
         told = [line for line in ffmpeg.complaints(said) if "monotonic" not in line]
-        reason = f"it is not a video in a known format ({told[0] if told else 'it ends too early'})"
+        reason = "it is not a video in a known format, or is damaged"
+        reason += f" ({told[0]})" if told else ""
     return OutputError(
         f"expected a video; cannot read the video {path}: {reason}",
         "check the path, or save it as MP4 (MKV, WebM, AVI and GIF are read too)",
