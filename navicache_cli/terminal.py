@@ -155,23 +155,27 @@ def _summary_table(report: Report) -> Table:
     if totals.attention_calls_saved:
         outputs = totals.attention_calls + totals.attention_calls_saved
         table.add_row("attention", f"{totals.attention_calls_saved} of {outputs} outputs used again")
-    table.add_row(
-        "denoising",
-        f"{times.denoise:.2f} s of {times.total:.2f} s in all, {threads} thread{'s' if threads > 1 else ''}",
-    )
+    denoising = _seconds(times.denoise, times.cpu.get("denoise", 0.0), times.clock)
+    on = f"{threads} thread{'s' if threads > 1 else ''}"
+    table.add_row("denoising", f"{denoising} of {times.total:.2f} s in all, {on}")
     if report.baseline:
         base = report.baseline
         beyond = beyond_bound(base.speedup, bound)
         table.add_row(
             "uncached",
-            f"{base.denoise_s:.2f} s: {show_speedup(base.speedup, beyond)} faster"
-            f"{' by CPU time' if times.clock == CPU else ''}, "
+            f"{_seconds(base.denoise_s, base.denoise_cpu_s, times.clock)}: "
+            f"{show_speedup(base.speedup, beyond)} faster, "
             f"PSNR {base.psnr:.2f} dB, SSIM {base.ssim:.4f}",
         )
         if beyond:
             table.add_row("", BEYOND)
     table.add_row("cache", f"{totals.cache_bytes / 2**20:.2f} MiB")
     return table
+
+
+def _seconds(wall: float, cpu: float, clock: str) -> str:
+    """Seconds by the wall clock and, where speedups are taken from it, of CPU time."""
+    return f"{wall:.2f} s (CPU {cpu:.2f} s)" if clock == CPU else f"{wall:.2f} s"
 
 
 def show_error(error: NavicacheError) -> None:

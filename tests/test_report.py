@@ -97,3 +97,28 @@ def test_unwritable_leaves_nothing(report, tmp_path):
     with pytest.raises(OutputError, match="cannot write"):
         write_report(report, tmp_path / "r.json")
     assert [p.name for p in tmp_path.iterdir()] == ["r.json"]
+
+
+@pytest.mark.parametrize(
+    ("measured", "saved_attentions", "shown"),
+    [(15.81, 0, "15.81x* faster"), (1.02, 0, "1.02x faster"), (1.14, 432, "1.14x faster")],
+)
+def test_the_summary_marks_a_speedup_beyond_its_bound(report, measured, saved_attentions, shown, capsys):
+    """Its one step was computed: nothing allows more than 1.00, unless attentions were saved too."""
+    import dataclasses
+
+    from navicache_cli import speed, terminal
+
+    totals = dataclasses.replace(report.totals, attention_calls_saved=saved_attentions)
+    cpu = Timings(1, 1, 9.5, 1, 1, 13.5, {"text": 1.0, "denoise": 2.5, "decode": 1.0}, speed.CPU)
+    for timings, seconds in ((report.timings_s, "1.00 s of"), (cpu, "9.50 s (CPU 2.50 s) of 13.50 s in all")):
+        baseline = Baseline(30.0, measured, 30.0, 0.9, 25.0, 31.0)
+        terminal.show_summary(
+            dataclasses.replace(report, totals=totals, baseline=baseline, timings_s=timings)
+        )
+        told = " ".join(capsys.readouterr().out.split())
+        assert shown in told
+        assert seconds in told
+        assert f"{report.machine['threads']} thread" in told
+        assert (" ".join(speed.BEYOND.split()) in told) == shown.endswith("x* faster")
+        assert ("at most" in told) == (saved_attentions == 0)
