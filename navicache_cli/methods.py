@@ -7,7 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .cache.budget import check_budget
-from .cache.factory import GENERAL_METHODS, METHOD_SETTINGS, METHODS, PREDICTED_METHODS, make_policy
+from .cache.factory import (
+    GENERAL_METHODS,
+    IGNORED_BY,
+    METHOD_SETTINGS,
+    METHODS,
+    PREDICTED_METHODS,
+    make_policy,
+)
 from .cache.outlook import check_max_error
 from .errors import UsageError
 from .presets import OFF, Preset, preset_folder, unknown
@@ -18,6 +25,9 @@ if TYPE_CHECKING:
     from .plan import Plan
 
 MAX_RATIO_FILE_BYTES = 1_000_000
+# Up to so many steps the plain sampler mostly came nearer at as many steps as a method computed; see
+# "Few steps" in docs/methods.md.
+FEW_STEPS = 12
 SHIPPED_RATIOS = "magcache-"  # how the files of magnitude ratios beside a preset begin
 
 
@@ -146,9 +156,31 @@ def policy_for(plan: Plan) -> Policy:
     )
 
 
-def nothing_to_skip(plan: Plan) -> bool:
-    """Whether the steps that are always computed, the first and the last, are all there are."""
-    return plan.method in PREDICTED_METHODS and plan.steps <= plan.align_steps + 1
+def about_steps(plan: Plan) -> list[str]:
+    """What is worth knowing of a cache on a plan of few steps."""
+    if plan.method in PREDICTED_METHODS and plan.steps <= plan.align_steps + 1:
+        return [
+            f"{plan.steps} steps leave nothing to skip: the first {plan.align_steps} and the last are always "
+            "computed; to save time, lower --steps"
+        ]
+    if plan.method != OFF and plan.steps <= FEW_STEPS:
+        return [
+            f"{plan.steps} steps are few for a cache: up to {FEW_STEPS}, measured on tiny, --mode off with "
+            "lower --steps mostly came out better at equal cost"
+        ]
+    return []
+
+
+def about_options(plan: Plan) -> list[str]:
+    """What was asked for and does nothing with the method; what another method alone has is refused."""
+    idle = dict.fromkeys(IGNORED_BY.get(plan.method, ()), f"method {plan.method}")
+    if plan.budget:
+        idle["mode"] = "speedup" if plan.speedup else "compute"  # A mode is a threshold, and so is a budget.
+    return [
+        f"{option.replace('_', '-')} does nothing with {beside} ({source})"
+        for option, beside in idle.items()
+        if (source := plan.provenance[option]) != "default" and not source.startswith("preset")
+    ]
 
 
 def _broadcast(plan: Plan) -> dict[str, int]:

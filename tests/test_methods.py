@@ -7,14 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from navicache_cli.cache.factory import GENERAL_METHODS, METHOD_SETTINGS
+from navicache_cli.cache.factory import GENERAL_METHODS, METHOD_SETTINGS, METHODS
 from navicache_cli.commands.generate import build_plan
 from navicache_cli.errors import UsageError
-from navicache_cli.methods import policy_for, read_ratios
+from navicache_cli.methods import about_options, about_steps, policy_for, read_ratios
 from navicache_cli.plan import Layer, resolve
-from navicache_cli.presets import load_presets
+from navicache_cli.presets import OFF, load_presets
 from navicache_cli.report import read_report
 from navicache_cli.video import read_metadata, read_video
+from tests.program import invoke
 
 PROMPT = "a red circle moving right on a dark striped background"
 STEPS = 20
@@ -225,3 +226,68 @@ def test_a_method_that_is_not_offered_exits_with_2(cli):
 def test_presets_name_the_methods(cli):
     done = cli("presets", "--model", "tiny")
     assert "teacache, magcache, pab, fbcache, taylorseer" in done.stdout
+
+
+FEW = "steps are few for a cache"
+NOTHING = "leave nothing to skip"
+
+
+@pytest.mark.parametrize("steps", [4, 8, 12])
+@pytest.mark.parametrize(
+    "changes", [{"method": method} for method in METHODS] + [{"speedup": "1.25"}], ids=str
+)
+def test_few_steps_are_said_whatever_the_method(changes, steps):
+    mode = "off" if changes.get("method") == OFF else "fast"
+    (told,) = about_steps(plan_of(mode=mode, steps=str(steps), align_steps="2", **changes)) or [""]
+    assert (FEW in told) == (mode != OFF)
+    assert ("--steps" in told) == (mode != OFF), "what to do instead"
+
+
+def test_enough_steps_are_not_remarked_on():
+    for method in METHODS:
+        mode = "off" if method == OFF else "fast"
+        assert about_steps(plan_of(mode=mode, method=method, steps="13")) == []
+    assert NOTHING in about_steps(plan_of(steps="11"))[0]
+    assert NOTHING in about_steps(plan_of(steps="30", align_steps="29"))[0]
+
+
+@pytest.mark.parametrize(
+    ("flags", "idle"),
+    [
+        ({}, []),
+        ({"estimator": "dual", "threshold": "0.1", "align_steps": "5"}, []),
+        ({"method": "easycache", "estimator": "dual"}, ["estimator does nothing with method easycache"]),
+        ({"method": "taylorseer", "threshold": "0.1"}, ["threshold does nothing with method taylorseer"]),
+        ({"method": "magcache", "align_steps": "3"}, ["align-steps does nothing with method magcache"]),
+        (
+            {"method": "pab", "threshold": "0.1", "align_steps": "3", "estimator": "dual"},
+            ["threshold", "align", "est"],
+        ),
+        ({"mode": "off", "predictor": "hold", "max_error": "0.1"}, ["predictor does", "max-error does"]),
+        ({"mode": "slow", "speedup": "2"}, ["mode does nothing with speedup"]),
+        ({"mode": "slow", "compute": "0.5"}, ["mode does nothing with compute"]),
+    ],
+)
+def test_options_that_do_nothing_are_said(flags, idle):
+    told = about_options(plan_of(**flags))
+    assert len(told) == len(idle)
+    assert all(note.startswith(start) for note, start in zip(told, idle, strict=True))
+
+
+def test_reports_of_few_steps_say_so(tmp_path):
+    """By generate, batch and compare; on the terminal too."""
+    few = ("--steps", 4, "--prompt", PROMPT)
+    invoke("generate", *few, "--method", "magcache", "--estimator", "dual", "-o", tmp_path / "one.mp4")
+    one = " ".join(read_report(tmp_path / "one.json")["notes"])
+    assert FEW in one
+    assert "estimator does nothing" in one
+    (tmp_path / "prompts.txt").write_text(PROMPT)
+    options = ("--steps", 4, "--method", "taylorseer", "--output-dir", tmp_path / "many")
+    invoke("batch", tmp_path / "prompts.txt", *options)
+    (many,) = (tmp_path / "many" / "reports").glob("*.json")
+    assert FEW in " ".join(read_report(many)["notes"])
+    invoke(
+        "compare", *few, "--methods", "taylorseer,navicache", "--no-page", "--output-dir", tmp_path / "all"
+    )
+    notes = json.loads((tmp_path / "all" / "compare.json").read_text())["notes"]
+    assert [sum(text in note for note in notes) for text in (FEW, NOTHING)] == [1, 1], notes

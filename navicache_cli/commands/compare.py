@@ -22,7 +22,7 @@ from ..compare.settings import (
 )
 from ..compare.settings_file import read_settings
 from ..errors import InterruptedRunError, UsageError
-from ..methods import nothing_to_skip
+from ..methods import about_steps
 from ..plan import Layer, Plan, resolve
 from ..presets import Preset, preset_for
 from ..reading import expand_user, read_utf8
@@ -228,11 +228,7 @@ def _check(backend: Backend, task: _Task) -> list[str]:
         if same != setting.name:
             task.settings.remove(setting)
             notes.append(f"{setting.name} is left out: it is the same as {same}")
-        if nothing_to_skip(plan):
-            notes.append(
-                f"{plan.steps} steps may leave nothing to skip: "
-                f"the first {plan.align_steps} and the last are always computed"
-            )
+        notes += about_steps(plan)
     if not task.settings:
         raise UsageError(f"no method fits {task.base.model}: {notes[-1]}", "--methods navicache")
     return list(dict.fromkeys(notes))

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from .. import __version__
 from ..cache.factory import METHOD_SETTINGS
 from ..errors import UsageError
-from ..methods import nothing_to_skip
+from ..methods import about_options, about_steps
 from ..names import files_read, result_places
 from ..plan import Layer, Plan, environment_layer, parse_assignments, resolve
 from ..presets import OFF, read_yaml
@@ -172,13 +172,7 @@ def plan_document(plan: Plan) -> dict[str, dict[str, Any]]:
 
 def check_with_backend(backend: Backend, plan: Plan) -> list[str]:
     """Check the plan with its backend and collect what the user should know."""
-    notes = backend.check(plan)
-    if nothing_to_skip(plan):
-        notes.append(
-            f"{plan.steps} steps leave nothing to skip: "
-            f"the first {plan.align_steps} and the last are always computed"
-        )
-    return notes
+    return [*backend.check(plan), *about_steps(plan), *about_options(plan)]
 
 
 def run_plan(pipeline: Pipeline, plan: Plan, watch: Watch) -> Runs:
