@@ -224,8 +224,8 @@ def test_vbench_ends_with_the_program(videos, tmp_path, name):
     )
     program.chmod(0o755)
     process = subprocess.Popen(
-        [sys.executable, "-m", "navicache_cli", "eval", "vbench", "--vbench-python", str(program), "--seeds", "1",
-         "--videos", str(videos), "--dimensions", "color"],
+        [sys.executable, "-m", "navicache_cli", "eval", "vbench", "--vbench-python", str(program),
+         "--seeds", "1", "--videos", str(videos), "--dimensions", "color"],
         cwd=tmp_path, env=clean_environment(PYTHONPATH=str(ROOT)), stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     numbers = wait_for_numbers(tmp_path / "started", process)
