@@ -13,6 +13,7 @@ from navicache_cli.app import app
 from navicache_cli.commands import eval_common
 from navicache_cli.documents import check_document, read_schema
 from navicache_cli.errors import NavicacheError, OutputError, UsageError
+from navicache_cli.evaluation import store
 from navicache_cli.evaluation.store import PairLog, pair_key
 from navicache_cli.files import FolderLock, TakenError
 from navicache_cli.pairs import Series, compare_files
@@ -199,3 +200,9 @@ def test_a_pair_that_does_not_fit_keeps_those_before(run, tmp_path):
         run(*COMMON)
     shutil.copy(tmp_path / "a/same.mp4", tmp_path / "b/same.mp4")
     assert "3 pairs: 1 measured, 2 kept" in run(*COMMON)[1]
+
+
+def test_figures_that_other_code_measured_are_not_kept(monkeypatch):
+    before = pair_key(["a", "b"])
+    monkeypatch.setattr(store, "_measuring_code", lambda: "edited")
+    assert pair_key(["a", "b"]) != before

@@ -1,16 +1,14 @@
-"""A digest of the code that decides, generates and measures: figures that other code made are not kept."""
+"""A digest of the code that decides, generates and measures: cells are known by it."""
 
 from __future__ import annotations
 
-import hashlib
 import inspect
 import sys
-from collections.abc import Iterator
 from importlib.metadata import packages_distributions, version
 from importlib.resources import files
 from typing import Any
 
-from .. import __version__
+from ..sources import Source, digest_of, own_sources, sources_below
 
 # Of navicache_cli: what videos and figures depend on, not how options are read and results shown.
 PARTS = (
@@ -27,20 +25,15 @@ def code_digest(backend: Any) -> str:
     Args:
         backend: the model family's; the whole package that it is from counts, beside those that are built in.
     """
-    package = files("navicache_cli")
-    own = list(_sources(BUILT_IN, files(BUILT_IN)))
-    for part in PARTS:
-        own += _sources(part, package.joinpath(part))
+    found = [*own_sources(PARTS), *sources_below(BUILT_IN, files(BUILT_IN))]
     # Magnitude ratios; whatever else presets say is in the plans.
     for one in sorted(files("presets").iterdir(), key=lambda one: one.name):
         if one.name.endswith(".json"):
-            own += _sources(one.name, one)
-    found = [*(own or [("navicache", __version__.encode())]), *_sources_of(backend)]
-    digests = [(name, hashlib.sha256(text.replace(b"\r\n", b"\n")).hexdigest()) for name, text in found]
-    return hashlib.sha256(repr(digests).encode()).hexdigest()
+            found += sources_below(one.name, one)
+    return digest_of([*found, *_sources_of(backend)])
 
 
-def _sources_of(backend: Any) -> list[tuple[str, bytes]]:
+def _sources_of(backend: Any) -> list[Source]:
     """The sources of a package that is not built in; where there are none, its version."""
     module = sys.modules[type(backend).__module__]
     parts = module.__name__.split(".")
@@ -55,15 +48,5 @@ def _sources_of(backend: Any) -> list[tuple[str, bytes]]:
         except OSError:
             found = []
     else:
-        found = list(_sources(package.__name__, files(package)))
+        found = list(sources_below(package.__name__, files(package)))
     return found or [(parts[0], ", ".join(map(version, packages_distributions().get(parts[0], []))).encode())]
-
-
-def _sources(name: str, place: Any) -> Iterator[tuple[str, bytes]]:
-    """Yield a file, or all Python sources of a folder, with their names."""
-    if place.is_dir():
-        for one in sorted(place.iterdir(), key=lambda one: one.name):
-            if one.is_dir() or one.name.endswith(".py"):
-                yield from _sources(f"{name}/{one.name}", one)
-    elif place.is_file():
-        yield name, place.read_bytes()

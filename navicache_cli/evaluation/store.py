@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +19,13 @@ from ..files import cannot_write, check_replaceable, write_atomically
 from ..pairs import METRICS, Fidelity, Series, plain
 from ..reading import read_bytes
 from ..records import read_record, record_text
+from ..sources import digest_of, own_sources
 from .package import Verdict
 from .prompts import Entry
 
 RECORD_VERSION = 2
 _MOST_LOG = 1 << 30  # bytes; a pair of 100 frames has 5,000
-_HOW_MEASURED = "every decoded frame once"  # another text when figures of the same files become others
+MEASURING = ("ffmpeg.py", "metrics.py", "pairs.py", "perceptual.py", "video_in.py")
 MEND_FOLDER = "choose another folder, or free some space"
 
 
@@ -70,7 +72,12 @@ def keep_verdict(path: Path, key: str, dimension: str, verdict: Verdict) -> None
 
 def pair_key(digests: Sequence[str]) -> str:
     """Digest what the figures of a pair depend on, but for whether LPIPS was asked for."""
-    return _digest([_HOW_MEASURED, list(digests)])
+    return _digest([RECORD_VERSION, _measuring_code(), list(digests)])
+
+
+@cache
+def _measuring_code() -> str:
+    return digest_of(own_sources(MEASURING))
 
 
 class PairLog:
