@@ -19,9 +19,8 @@ class NavicacheError(Exception):
     exit_code = 1
 
     def __init__(self, message: str, hint: str) -> None:
-        super().__init__(
-            message, hint
-        )  # Both, as an error that another process raised is made again of them.
+        # Both: of these an error that another process raised is made again.
+        super().__init__(message, hint)
         self.message = message
         self.hint = hint
 

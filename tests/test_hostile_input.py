@@ -180,13 +180,12 @@ def test_a_folder_has_no_picture_beside_it(tmp_path: Path) -> None:
             invoke("plot", folder)
 
 
-@pytest.mark.parametrize("name", [LONG, "x" * 250])
-def test_pictures_of_names_too_long_for_a_file(tmp_path: Path, name: str) -> None:
+def test_pictures_of_names_too_long_for_a_file(tmp_path: Path) -> None:
     pairs = tmp_path / "pairs.csv"
     lines = [f"{prompt},{step},0.1,{0.1 + 0.01 * step}" for prompt in "ab" for step in range(9)]
     pairs.write_text("prompt,step,input_rel_l1,output_rel_l1\n" + "\n".join(lines))
     with pytest.raises(NavicacheError, match="cannot write") as found:
-        invoke("plot", pairs, "-o", tmp_path / f"{name}.png")
+        invoke("plot", pairs, "-o", tmp_path / f"{LONG}.png")
     assert found.value.hint
     assert list(tmp_path.iterdir()) == [pairs]
 
