@@ -21,7 +21,8 @@ BASES: dict[str, tuple[tuple[str, ...], ...]] = {
         ("generate", "--config", "config.yaml"), ("generate", "--prompt-file", "scene.txt", "--steps", "2"),
         ("generate", "--weights", "weights", "--steps", "2"), ("generate", "--weights", "weights",
          "--steps", "2", "--json"),
-        ("generate", "--config", "config.yaml", "--dry-run"), ("generate", *SHORT, "-o", "ratios.mp4"),
+        ("generate", "--config", "config.yaml", "--dry-run"), ("generate", "--config", "config.yaml",
+         "--json"), ("generate", *SHORT, "-o", "ratios.mp4"),
         ("generate", *SHORT, "-o", "taken.mp4"),
         ("generate", *SHORT, "-o", "shot.mp4"),
         ("generate", *SHORT, "-o", "shot.mp4", "--overwrite"), ("generate", "--prompt-file", "-", "--steps",
@@ -37,7 +38,8 @@ BASES: dict[str, tuple[tuple[str, ...], ...]] = {
     "batch": (
         ("batch", "prompts.txt", *SHORT, "--output-dir", "batch"), ("batch", "prompts.csv", "--align-steps",
          "1"),
-        ("batch", "prompts.jsonl", "--dry-run"), ("batch", "prompts.jsonl", "--dry-run", "--json"),
+        ("batch", "prompts.jsonl", "--dry-run"), ("batch", "prompts.jsonl"), ("batch", "prompts.jsonl",
+         "--dry-run", "--json"),
         ("batch", "info.json", "--steps", "2", "--output-dir", "more"), ("batch", "one.txt", "--steps", "2",
          "--json"),
         ("batch", "one.txt", *SHORT, "--name", "{slug}-{n}.mp4", "--seeds", "2", "-q"),
@@ -177,7 +179,7 @@ def make_call(seed: int, case: int, folder: Path, options: dict[str, Options]) -
     command = rng.choices(names, [SHARES.get(name, 1) for name in names])[0]
     call = Call(case, command, list(rng.choice(BASES[command])))
     for _ in range(rng.choice((0, 1, 1, 1, 2, 2, 3))):
-        act = rng.choices((_spoil, _replace, _option, _drop, _variable, _surround), (8, 4, 7, 1, 2, 3))[0]
+        act = rng.choices((_spoil, _replace, _option, _drop, _variable, _surround), (14, 4, 7, 1, 2, 3))[0]
         act(rng, call, folder, options[command])
     call.arguments = [as_argument(word) for word in call.arguments]
     return call

@@ -71,16 +71,17 @@ def run(call: Call, folder: Path, environment: dict[str, str]) -> Outcome:
         before = _resident()
         pid = os.fork()
         if pid == 0:
+            code = 99  # of a fault of this file
             try:
                 _become(call, folder, environment, {1: out.fileno(), 2: err.fileno()}, child)
                 code, unhandled = _call()
                 told.write(unhandled.encode(errors="backslashreplace"))
                 told.flush()
-            except BaseException:  # a fault of this file
-                code = 99
+            except BaseException:
                 told.write(traceback.format_exc().encode())
                 told.flush()
-            os._exit(code)
+            finally:
+                os._exit(code)
         if child >= 0:
             os.close(child)
         screen, status, usage, late = _wait(pid, parent, started)
@@ -225,11 +226,11 @@ def _call() -> tuple[int, str]:
         code, unhandled = 1, traceback.format_exc()
     atexit._run_exitfuncs()
     # An interpreter that cannot write what is left over says so on standard error and exits with 120.
-    for stream in (sys.stdout, sys.stderr):
+    for name in ("stdout", "stderr"):
         try:
-            if stream is not None:
+            if (stream := getattr(sys, name)) is not None:
                 stream.flush()
-        except (OSError, ValueError) as error:
-            unhandled += f"Exception ignored while flushing {stream.name}: {error!r}"
+        except Exception as error:
+            unhandled += f"Exception ignored while flushing {name}: {error!r}"
             code = 120
     return code & 0xFF, unhandled

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import struct
 import zlib
 from collections.abc import Callable
@@ -98,6 +99,11 @@ def _edited(rng: random.Random, text: str) -> bytes:
         except (ValueError, IndexError, RecursionError):
             continue
         return (changed if whole else "\n".join([*lines[:row], changed, *lines[row + 1 :]])).encode()
+    values = list(re.finditer(r"(?<=: )[^\n,}]+", text))
+    if values and rng.random() < 0.8:  # YAML: one value, by what numbers may be there
+        at = rng.choice(values)
+        new = rng.choice((*NUMBERS, *(literal.decode() for literal in LITERALS)))
+        return (text[: at.start()] + new + text[at.end() :]).encode()
     words = text.replace("\n", " \n ").split(" ")
     words[rng.randrange(len(words))] = value(rng)
     return " ".join(words).encode(errors="surrogateescape" if "\ud800" not in text else "replace")
@@ -156,7 +162,7 @@ def _of_its_kind(rng: random.Random, data: bytes) -> bytes:
 
 
 CONTENTS: tuple[Callable[[random.Random, bytes], bytes], ...] = (
-    *[_safe_edited] * 7, *[_of_its_kind] * 3, _flipped, _flipped,
+    *[_safe_edited] * 12, *[_of_its_kind] * 3, _flipped, _flipped,
     lambda rng, data: data[: rng.choice((0, 1, 7, 200, max(0, len(data) - 1), len(data) // 2))],
     lambda rng, data: b"\xef\xbb\xbf" + data,
     lambda rng, data: data + b"\x00" * 20,
@@ -180,7 +186,7 @@ CONTENTS: tuple[Callable[[random.Random, bytes], bytes], ...] = (
 def spoil(rng: random.Random, path: Path) -> str:
     """Put something hostile in the place of a file or folder, and say what."""
     kind = rng.choices(
-        ("content", "fifo", "device", "folder", "dangling", "loop", "file"), (12, 1, 1, 1, 1, 1, 1)
+        ("content", "fifo", "device", "folder", "dangling", "loop", "file"), (24, 1, 1, 1, 1, 1, 1)
     )[0]
     data = path.read_bytes() if path.is_file() else b""
     if kind == "content" and not path.is_dir():
