@@ -12,25 +12,29 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
+from collections import Counter
+from concurrent.futures import Future
 from contextlib import suppress
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from navicache_cli.batch.agenda import Agenda, Outcome, Task
 from navicache_cli.batch.folder import Folder
 from navicache_cli.batch.items import make_items
-from navicache_cli.batch.making import Checked
+from navicache_cli.batch.making import Checked, Made
 from navicache_cli.batch.manifest import Manifest
-from navicache_cli.batch.on_ray import count_workers, threads_each
+from navicache_cli.batch.on_ray import MOST_LOST_LOADING, _Engine, count_workers, threads_each
 from navicache_cli.batch.progress import BatchProgress
-from navicache_cli.batch.ray_session import Cluster, TimeIsUp, at_most
-from navicache_cli.batch.ray_worker import Maker, Orders, identify
+from navicache_cli.batch.ray_session import Cluster, within
+from navicache_cli.batch.ray_worker import Home, Maker, Orders, identify
 from navicache_cli.batch.rows import read_rows
-from navicache_cli.errors import BackendError, OutputError, UsageError
+from navicache_cli.errors import BackendError, NavicacheError, OutputError, UsageError, WeightsError
 from navicache_cli.plan import Layer, resolve
-from tests.batches import NAMES, PROMPTS, QUICK, digests, done_names, records, run, start
+from tests.batches import NAMES, PROMPTS, QUICK, digests, done_names, records, run, start, wait_for
 from tests.conftest import clean_environment
 from tests.program import assert_refused, invoke
 
@@ -90,12 +94,48 @@ def processes_of(mark: str) -> set[int]:
     return {pid for pid in found if is_running(pid)}
 
 
-def wait_until(told: str, condition) -> None:
-    for _ in range(6000):
+def descendants(pid: int) -> dict[int, str]:
+    """The processes that one started, and theirs, with their names."""
+    parents, names = {}, {}
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            head, _, rest = path.read_text().rpartition(")")
+            number, name = head.split(" (", 1)
+            parents[int(number)], names[int(number)] = int(rest.split()[1]), name
+    found = {pid}
+    while more := {one for one, parent in parents.items() if parent in found} - found:
+        found |= more
+    return {one: names[one] for one in found - {pid}}
+
+
+def wait_until(told: str, condition, seconds: float = 120) -> None:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
         if condition():
             return
         time.sleep(0.02)
     raise AssertionError(f"waited in vain for {told}")
+
+
+# In every process of Python: to whom it connects or sends, what names it looks up, and who it is.
+LISTENER = """
+import os, sys
+def listen(event, values):
+    if event.split(".")[-1] in ("connect", "sendto", "sendmsg", "getaddrinfo", "gethostbyname"):
+        to = values[0] if event.startswith("socket.get") else values[1]
+        to = to[0] if isinstance(to, tuple) else to
+        path = os.environ.get("NAVICACHE_TEST_HEARD")
+        if path:
+            with open(path, "a") as file:
+                print(repr(to).replace(" ", ""), event, *sys.argv[:1], *sys.orig_argv[2:3], file=file)
+sys.addaudithook(listen)
+"""
+
+
+def is_here(address: str) -> bool:
+    """Whether it is a name or an address of this machine, or a socket that is a file."""
+    host = address.strip("b'\"")
+    return host in ("None", "localhost", "::1", "") or host.startswith(("127.", "/", "\\x00"))
 
 
 @needs_ray
@@ -109,7 +149,12 @@ def test_a_worker_is_killed_and_engines_are_mixed(prompts, serial):
     in_the_way = out / "reports" / failing.replace(".mp4", ".json")
     in_the_way.mkdir()
     folders = set(Path("/tmp").glob("navicache-ray-*"))
-    process = start(prompts, *TWO, "--json", "--retry", "1", env=clean_environment(OMP_NUM_THREADS="1"))
+    (prompts / "listening").mkdir()
+    (prompts / "listening/sitecustomize.py").write_text(LISTENER)
+    paths = os.pathsep.join([str(prompts / "listening"), os.environ.get("PYTHONPATH", "")])
+    heard = prompts / "heard"
+    environment = clean_environment(OMP_NUM_THREADS="1", PYTHONPATH=paths, NAVICACHE_TEST_HEARD=str(heard))
+    process = start(prompts, *TWO, "--json", "--retry", "1", "--overwrite", env=environment)
     log = out / "manifest.jsonl"
     wait_until("a video begun by a worker", lambda: log.exists() and b"\n" in log.read_bytes())
     victim = json.loads(log.read_text().split("\n")[0])
@@ -128,6 +173,9 @@ def test_a_worker_is_killed_and_engines_are_mixed(prompts, serial):
     # Nothing of Ray's own is shown or left.
     assert [line for line in stderr.splitlines() if not line.startswith(("[", "error", "try"))] == []
     assert set(Path("/tmp").glob("navicache-ray-*")) == folders
+    calls = heard.read_text().splitlines()
+    assert any("ray/_private" in call for call in calls), "Ray's processes were listened to"
+    assert [call for call in calls if not is_here(call.split()[0])] == []
     workers = {record["pid"] for record in records(out)} - {process.pid, os.getpid()}
     wait_until("the end of all workers", lambda: not any(map(is_running, workers)))
     in_the_way.rmdir()
@@ -153,6 +201,30 @@ def test_ctrl_c_while_ray_starts(prompts):
     wait_until("the end of all processes", lambda: not processes_of(mark))
     assert set(Path("/tmp").glob("navicache-ray-*")) == folders
     assert done_names(prompts / "out") == []
+
+
+@needs_ray
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="processes are looked up in /proc")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_a_batch_that_is_ended_ends_what_it_started(prompts, number):
+    folders = set(Path("/tmp").glob("navicache-ray-*"))
+    process = start(prompts, *TWO, env=clean_environment(OMP_NUM_THREADS="1"), start_new_session=True)
+    wait_for(process, "[1/6]")
+    before = descendants(process.pid)
+    assert any("raylet" in name for name in before.values())
+    process.send_signal(number)
+    _, errors = process.communicate(timeout=60)
+    wait_until("the end of all processes", lambda: not any(map(is_running, before)), seconds=10)
+    wait_until(
+        "the end of its folder", lambda: set(Path("/tmp").glob("navicache-ray-*")) <= folders, seconds=10
+    )
+    if number == signal.SIGTERM:
+        assert process.returncode == 143, errors
+        assert "the finished ones are kept" in errors
+        assert [line for line in errors.splitlines() if not line.startswith(("[", "error", "try"))] == []
+    made = done_names(prompts / "out")
+    assert made
+    assert set(made) <= {path.name for path in (prompts / "out/videos").iterdir()}
 
 
 CLUSTER = """
@@ -193,48 +265,28 @@ def test_nobody_answers_at_the_address(prompts):
     assert time.monotonic() - before < 60, "Ray by itself tries for two minutes"
 
 
-def test_what_takes_too_long_ends_in_spite_of_retries():
+def test_what_takes_too_long_is_given_up(monkeypatch):
     """Ray's loops catch every `Exception`, and try again."""
     before = time.monotonic()
-
-    def try_again_and_again():
-        while time.monotonic() - before < 30:
-            with suppress(Exception):
-                time.sleep(30)
-
-    with pytest.raises(TimeIsUp), at_most(0.1):
-        try_again_and_again()
-    assert time.monotonic() - before < 10
-    assert signal.getitimer(signal.ITIMER_REAL) == (0, 0)
+    with pytest.raises(TimeoutError):
+        within(0.1, lambda: time.sleep(5))
+    assert time.monotonic() - before < 3
+    assert within(5, lambda: 7) == 7
+    with pytest.raises(ZeroDivisionError):
+        within(5, lambda: 1 / 0)
 
 
-def test_ctrl_c_in_a_callback_is_not_lost(monkeypatch):
-    """Nor printed, as Python does with what is raised in `__del__` or as a process forks; all else is."""
-    told = []
-    monkeypatch.setattr(sys, "unraisablehook", lambda lost: told.append(lost.exc_type))
-    hooks = signal.getsignal(signal.SIGINT), sys.unraisablehook
-
-    class Loses:
-        def __init__(self, number=None):
-            self.number = number
-
-        def __del__(self):
-            if self.number is None:
-                raise ValueError
-            signal.raise_signal(self.number)
-
-    reached = []
-
-    def lose():
-        Loses()
-        Loses(signal.SIGINT)
-        reached.append(True)
-
-    with pytest.raises(KeyboardInterrupt), at_most(30):
-        lose()
-    assert reached, "it was lost at first"
-    assert told == [ValueError]
-    assert hooks == (signal.getsignal(signal.SIGINT), sys.unraisablehook)
+def test_signals_are_heard_while_ray_is_waited_for(monkeypatch):
+    """Each as what it is, though it takes handlers of its own."""
+    came = []
+    before = signal.signal(signal.SIGTERM, lambda number, _: came.append(number))
+    try:
+        within(5, lambda: os.kill(os.getpid(), signal.SIGTERM))
+        assert came == [signal.SIGTERM]
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    with pytest.raises(KeyboardInterrupt):
+        within(30, lambda: (os.kill(os.getpid(), signal.SIGINT), time.sleep(10)))
 
 
 def test_without_ray(prompts, monkeypatch):
@@ -280,25 +332,114 @@ def agenda(serial, tmp_path):
 
 
 def test_a_video_that_ends_its_workers_fails_after_three(agenda):
-    """And what they left is removed, at once and at the end."""
     to_do, outcome, folder = agenda()
     for pid in (101, 102, 103):
         task = to_do.next()
         assert task.item.name == NAMES[0], "it comes back before the others"
         assert task.replace == (pid > 101)
         to_do.started(task, pid)
-        left = folder.videos / f".{NAMES[0][:40]}.{pid}-0123abcd.part.mp4"
-        left.touch()
         to_do.lost(task, "killed")
-        assert not left.exists()
     assert outcome.failed == {NAMES[0]: "3 workers ended while they made it; the last: killed"}
     assert to_do.next().item.name == NAMES[1]
     found = [(record["state"], record["pid"]) for record in records(folder.root)]
     assert found[:3] == [("started", 101), ("started", 102), ("started", 103)]
     assert found[3:] == [("failed", os.getpid())]
-    left.touch()  # By an encoder that outlived its process.
-    to_do.clear()
-    assert not left.exists()
+
+
+class RayError(Exception):
+    """In the place of Ray's: a worker has ended."""
+
+
+class RayTaskError(RayError):
+    """In the place of Ray's: something was raised in a worker."""
+
+    def __init__(self, cause: Exception) -> None:
+        super().__init__(str(cause))
+        self.cause = cause
+
+
+class Machines:
+    """In the place of Ray: on each machine room for one worker, and what becomes of loads there."""
+
+    exceptions = SimpleNamespace(RayError=RayError, RayTaskError=RayTaskError)
+
+    def __init__(self, **loads: Exception | None) -> None:
+        self.loads, self.free, self.started = loads, list(loads), []
+        self.util = SimpleNamespace(scheduling_strategies=self)
+
+    def NodeAffinitySchedulingStrategy(self, node: str, soft: bool) -> str:  # noqa: N802 (Ray's name)
+        assert soft, "the machine may be gone"
+        return node
+
+    def options(self, scheduling_strategy: str) -> SimpleNamespace:
+        return SimpleNamespace(remote=lambda: self.remote(scheduling_strategy))
+
+    def remote(self, node: str) -> SimpleNamespace:
+        node = self.free[0] if node == "SPREAD" else node
+        self.free.remove(node)
+        self.started.append(node)
+        home = Home(1000 + len(self.started), node, f"the machine {node}")
+        answers = {"hello": home, "load": self.loads[node], "make": Made("0" * 64, 4, 1, 1.0)}
+        calls = {name: SimpleNamespace(remote=lambda *_, found=found: self.answer(found))
+                 for name, found in answers.items()}  # fmt: skip
+        return SimpleNamespace(node=node, **calls)
+
+    def answer(self, found: object) -> SimpleNamespace:
+        future = Future()
+        if isinstance(found, Exception):
+            future.set_exception(found)
+        elif isinstance(found, Made):  # It takes its time, as making a video does.
+            threading.Timer(0.1, future.set_result, [found]).start()
+        else:
+            future.set_result(found)
+        return SimpleNamespace(future=lambda: future)
+
+    def kill(self, actor: SimpleNamespace) -> None:
+        self.free.append(actor.node)
+
+
+@pytest.fixture
+def engine(agenda):
+    """Make the engine of a batch on machines, and say what became of the batch."""
+
+    def make(machines: Machines) -> tuple[_Engine, Outcome]:
+        to_do, outcome, folder = agenda()
+        progress = BatchProgress(len(NAMES), 0, 0, 0, quiet=True)
+        orders = Orders(resolve([Layer("test", {})]), folder, "", "", 1, {})
+        return _Engine(machines, machines, orders, to_do, progress), outcome
+
+    return make
+
+
+NO_WEIGHTS, ENDED = RayTaskError(WeightsError("no weights", "get them")), RayError("out of memory")
+
+
+@pytest.mark.parametrize(("reason", "told", "tried"), [
+    (NO_WEIGHTS, "no weights", 1),
+    (ENDED, "3 workers of Ray ended while they loaded tiny", MOST_LOST_LOADING),
+])  # fmt: skip
+@pytest.mark.parametrize("order", ["bad first", "bad last"])
+def test_a_machine_that_cannot_load_is_put_aside(engine, capsys, reason, told, tried, order):
+    loads = {"bad": reason, "good": None, "fine": None}
+    names = list(loads) if order == "bad first" else list(reversed(loads))
+    machines = Machines(**{name: loads[name] for name in names})
+    to_run, outcome = engine(machines)
+    to_run.work(3, 1)
+    assert sorted(outcome.made) == sorted(NAMES)
+    assert Counter(machines.started) == {"bad": tried, "good": 1, "fine": 1}
+    shown = " ".join(capsys.readouterr().err.split())
+    assert f"a worker on the machine bad does not take part: {told}" in shown
+
+
+@pytest.mark.parametrize(
+    ("reason", "error"), [(NO_WEIGHTS, "no weights"), (ENDED, "ended while they loaded")]
+)
+def test_a_batch_ends_where_no_machine_can_load(engine, reason, error):
+    machines = Machines(one=reason, other=reason)
+    to_run, outcome = engine(machines)
+    with pytest.raises(NavicacheError, match=error):
+        to_run.work(2, 1)
+    assert (outcome.made, outcome.failed) == ([], {})
 
 
 def test_a_worker_that_ends_after_its_report_has_made_the_video(agenda):

@@ -2,13 +2,15 @@
 
 There is a worker for each GPU, or several on a CPU. They make videos and say what they made; this process
 hands out the items and alone writes the manifest. A worker that ends, however it does, is replaced, and its
-item goes back to the front of the queue.
+item goes back to the front of the queue; one that cannot load the model is not, and the others go on.
 """
 
 from __future__ import annotations
 
 import os
 import time
+from collections import Counter
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import suppress
 from dataclasses import dataclass
 from types import ModuleType
@@ -20,17 +22,16 @@ from .agenda import Agenda, Task
 from .folder import Folder
 from .making import Made, failure
 from .ray_session import Cluster, RayFailedError, connected, own_cores
-from .ray_worker import Maker, Orders, identify
+from .ray_worker import Home, Maker, Orders, identify
 
 if TYPE_CHECKING:
     from ..plan import Plan
     from .progress import BatchProgress
 
-MOST_LOST_LOADING = 3  # workers that end one after the other without having loaded the model
+MOST_LOST_LOADING = 3  # workers that end, one after the other, on a machine without having loaded the model
 # Seconds without any worker's process after which the user is told, and the batch ends. On this machine Ray
 # starts one in seconds; those of a cluster may be taken, or its machines still be starting.
 PATIENCE, MOST_HERE, MOST_ON_A_CLUSTER = 60.0, 180.0, 900.0
-MOST_TO_ANSWER = 60.0  # seconds to fetch an answer that is there
 
 
 def work_on_ray(
@@ -51,24 +52,19 @@ def work_on_ray(
             folder, or the manifest cannot be written.
     """
     progress.start("starting Ray")
-    engine = None
-    try:
-        with connected(cluster) as ray:
-            resources = ray.cluster_resources()
-            kind = "GPU" if resources.get("GPU", 0) >= 1 else "CPU"
-            workers = min(count_workers(cluster, kind, int(resources.get(kind, 0))), count)
-            # Each asks for one core, whatever it uses: as many as there are cores fit on any machines.
-            maker = ray.remote(Maker).options(**{f"num_{kind.lower()}s": 1, "scheduling_strategy": "SPREAD"})
-            cores = int(resources.get("CPU", 1)) if cluster.address else own_cores()
-            orders = _orders(cluster, plan, folder, threads_each(cores, workers))
-            engine = _Engine(ray, maker, orders, agenda, progress)
-            try:
-                engine.work(workers, MOST_ON_A_CLUSTER if cluster.address else MOST_HERE)
-            finally:
-                engine.stop()
-    finally:
-        if engine is not None:
-            engine.clear()
+    with connected(cluster) as ray:
+        resources = ray.cluster_resources()
+        kind = "GPU" if resources.get("GPU", 0) >= 1 else "CPU"
+        workers = min(count_workers(cluster, kind, int(resources.get(kind, 0))), count)
+        # Each asks for one core, whatever it uses: as many as there are cores fit on any machines.
+        maker = ray.remote(**{f"num_{kind.lower()}s": 1})(Maker)
+        cores = int(resources.get("CPU", 1)) if cluster.address else own_cores()
+        orders = _orders(cluster, plan, folder, threads_each(cores, workers))
+        engine = _Engine(ray, maker, orders, agenda, progress)
+        try:
+            engine.work(workers, MOST_ON_A_CLUSTER if cluster.address else MOST_HERE)
+        finally:
+            engine.stop()
 
 
 def count_workers(cluster: Cluster, kind: str, there: int) -> int:
@@ -100,10 +96,10 @@ def _orders(cluster: Cluster, plan: Plan, folder: Folder, threads: int) -> Order
 
 @dataclass
 class _Worker:
-    """A process of Ray, and its number once it runs."""
+    """A process of Ray, and where and what it is once it runs."""
 
     actor: Any
-    pid: int = 0
+    home: Home | None = None
 
 
 class _Engine:
@@ -114,9 +110,12 @@ class _Engine:
     ) -> None:
         self._ray, self._maker, self._orders = ray, maker, orders
         self._agenda, self._progress = agenda, progress
-        self._pending: dict[Any, tuple[_Worker, Task | None]] = {}
+        self._pending: dict[Future[Any], tuple[_Worker, Task | None]] = {}
         self._idle: list[_Worker] = []
-        self._lost_loading, self._began = 0, False
+        self._lost_loading: Counter[str] = Counter()  # by machine
+        self._cannot_load: NavicacheError | None = None  # why a worker was not replaced
+        self._told: set[str] = set()
+        self._began = False
 
     def work(self, workers: int, most_without: float) -> None:
         """Start so many workers and do all tasks; give up after `most_without` seconds without a worker."""
@@ -125,21 +124,23 @@ class _Engine:
             self._start()
         since, told = time.monotonic(), False
         while self._is_open():
-            done, _ = self._ray.wait(list(self._pending), num_returns=1, timeout=1.0)
-            for answer in done:
+            # Not `ray.wait`: there every signal becomes a Ctrl-C.
+            for answer in wait(self._pending, timeout=1.0, return_when=FIRST_COMPLETED).done:
                 self._settle(answer, *self._pending.pop(answer))
                 self._hand_out()
-            if any(worker.pid for worker in self._workers()):
+            if any(worker.home for worker in self._workers()):
                 since, told = time.monotonic(), False
             waited = time.monotonic() - since
             if waited > most_without:
-                raise RayFailedError(
+                raise self._cannot_load or RayFailedError(
                     f"expected a worker of Ray within {most_without:.0f} s; found none started",
                     "`ray status` shows what its machines do; fewer --workers, or --engine serial",
                 )
             if waited > PATIENCE and not told:
                 show_note("no worker of Ray has started yet; `ray status` shows what its machines do")
                 told = True
+        if self._cannot_load and not self._agenda.empty:
+            raise self._cannot_load
 
     def stop(self) -> None:
         """End all workers at once."""
@@ -153,30 +154,37 @@ class _Engine:
         at_work = any(task is not None for _, task in self._pending.values())
         return bool(self._pending) and (at_work or not self._agenda.empty)
 
-    def _start(self) -> None:
-        worker = _Worker(self._maker.remote())
-        self._pending[worker.actor.hello.remote()] = worker, None
+    def _start(self, node: str = "") -> None:
+        """Start a worker, at a node where one has just left room, or elsewhere if it is gone."""
+        affinity = self._ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy
+        strategy = affinity(node, soft=True) if node else "SPREAD"
+        worker = _Worker(self._maker.options(scheduling_strategy=strategy).remote())
+        self._await(worker.actor.hello.remote(), worker, None)
 
-    def _settle(self, answer: Any, worker: _Worker, task: Task | None) -> None:
+    def _await(self, answer: Any, worker: _Worker, task: Task | None) -> None:
+        self._pending[answer.future()] = worker, task
+
+    def _settle(self, answer: Future[Any], worker: _Worker, task: Task | None) -> None:
         """Take what a worker answers, or find out that it ended."""
         errors = self._ray.exceptions
         try:
-            found = self._ray.get(answer, timeout=MOST_TO_ANSWER)
+            found = answer.result()
         except errors.RayTaskError as error:
             cause = getattr(error, "cause", error)
             if task is None:
-                raise _cannot_load(cause, self._orders.plan.model) from error
+                self._set_aside(worker, _cannot_load(cause, self._orders.plan.model))
+                return
             found = failure(cause)
         except errors.RayError as error:
             self._lose(worker, task, one_line(error))
             return
-        if not worker.pid:
-            worker.pid = found
-            self._pending[worker.actor.load.remote(self._orders)] = worker, None
+        if worker.home is None:
+            worker.home = found
+            self._await(worker.actor.load.remote(self._orders), worker, None)
             return
         self._idle.append(worker)
         if task is None:
-            self._lost_loading = 0
+            del self._lost_loading[worker.home.node]
             if not self._began:
                 self._progress.begin()
             self._began = True
@@ -188,25 +196,39 @@ class _Engine:
     def _hand_out(self) -> None:
         while self._idle and (task := self._agenda.next()):
             worker = self._idle.pop()
-            self._agenda.started(task, worker.pid)
+            assert worker.home is not None, "it has loaded the model"
+            self._agenda.started(task, worker.home.pid)
             answer = worker.actor.make.remote(task.item, task.replace, self._agenda.notes(task))
-            self._pending[answer] = worker, task
+            self._await(answer, worker, task)
 
     def _lose(self, worker: _Worker, task: Task | None, reason: str) -> None:
         """Replace a worker that ended, if there is still something to do for it."""
         self._end(worker)  # It may be out of reach only.
+        node = worker.home.node if worker.home else ""
         if task is not None:
             self._agenda.lost(task, reason)
         else:
-            self._lost_loading += 1
-            if self._lost_loading >= MOST_LOST_LOADING:
-                raise RayFailedError(
-                    f"{self._lost_loading} workers of Ray ended while they loaded "
+            self._lost_loading[node] += 1
+            if self._lost_loading[node] >= MOST_LOST_LOADING:
+                error = RayFailedError(
+                    f"{self._lost_loading[node]} workers of Ray ended while they loaded "
                     f"{self._orders.plan.model}: {reason}",
                     "fewer --workers, if memory was short",
                 )
+                self._set_aside(worker, error)
+                return
         if not self._agenda.empty and not self._idle:
-            self._start()
+            self._start(node)
+
+    def _set_aside(self, worker: _Worker, error: NavicacheError) -> None:
+        """Do without a worker that cannot load the model; where it was, another could not either."""
+        self._end(worker)
+        self._cannot_load = error
+        place = worker.home.machine if worker.home else "a machine"
+        note = f"a worker on {place} does not take part: {error.message}"
+        if self._workers() and note not in self._told:
+            self._told.add(note)
+            show_note(note)
 
     def _end(self, worker: _Worker) -> None:
         with suppress(self._ray.exceptions.RayError, ValueError):

@@ -1,26 +1,31 @@
 """Ray itself: started on this machine for one batch, or reached at an address; left again on every way out.
 
-Ray waits in many places, some of them minutes and deaf to Ctrl-C. Here all of that is bounded. What it
-starts on this machine ends with this process, however that ends: Ray has the kernel see to it.
+Ray waits in many places, some of them minutes and deaf to signals, and has handlers of its own for these: it
+gets threads, and this program waits for them no longer than it likes. What it starts on this machine is a
+process group that ends with this program, however that ends; see `ray_head`.
 """
 
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
 import secrets
 import shutil
 import signal
 import socket
+import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as NotYet
+from contextlib import ExitStack, contextmanager, redirect_stdout, suppress
 from dataclasses import dataclass
-from pathlib import Path
+from time import monotonic
 from types import ModuleType
-from typing import Any
+from typing import Any, TypeVar
 
 from ..errors import BackendError, one_line
 
@@ -43,6 +48,9 @@ _SETTINGS_HERE = {
     # By its name for other systems: everything at the loopback address, whatever networks there are.
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
 }
+_OPTIONS: dict[str, Any] = {"log_to_driver": False, "logging_level": "CRITICAL"}
+_ray_at_work = threading.Lock()
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -55,10 +63,6 @@ class Cluster:
 
 class RayFailedError(BackendError):
     """Ray itself, or what runs in its processes, failed: where it was started here, its logs are kept."""
-
-
-class TimeIsUp(BaseException):
-    """No `Exception`: Ray's loops catch those, and try again."""
 
 
 def check_ray() -> None:
@@ -80,25 +84,24 @@ def connected(cluster: Cluster) -> Iterator[ModuleType]:
         RayFailedError: it cannot be started or reached; or from the block, with the place of the logs added.
     """
     ray = _import_ray(cluster)
-    # Not in the user's folder of temporary files: paths of sockets have little more than 100 characters.
-    base = "/tmp" if os.path.isdir("/tmp") else None
-    logs = None if cluster.address else Path(tempfile.mkdtemp(prefix="navicache-ray-", dir=base))
-    others = _children()
-    try:
+    with ExitStack() as stack:
+        # Ray prints what it thinks of lost workers to standard output, where our JSON goes.
+        nowhere = stack.enter_context(open(os.devnull, "w", encoding="utf-8"))
+        stack.enter_context(redirect_stdout(nowhere))
+        if cluster.address:
+            what, mend = f"reach Ray at {cluster.address}", "`ray status` there; or drop --ray-address"
+        else:
+            what, mend = "start Ray on this machine", "--engine serial"
+            head = stack.enter_context(_started_here(cluster))
         try:
-            _connect(ray, cluster, logs)
-            yield ray
-        finally:
-            _leave(ray, others)
-    except RayFailedError as error:
-        if logs is None:
-            raise
-        hint = f"{error.hint}; Ray's logs are in {logs}/session_latest/logs"
-        logs = None  # They stay.
-        raise RayFailedError(error.message, hint) from error
-    finally:
-        if logs is not None:
-            shutil.rmtree(logs, ignore_errors=True)
+            address = cluster.address or within(MOST_TO_START, lambda: _address_of(head))
+            stack.callback(_leave, ray)
+            within(MOST_TO_START, lambda: _join(ray, address, knock=bool(cluster.address)))
+        except NotYet:
+            raise RayFailedError(f"cannot {what}: no answer within {MOST_TO_START:.0f} s", mend) from None
+        except Exception as error:  # Some of Ray's are of no other class.
+            raise RayFailedError(f"cannot {what}: {one_line(error)}", mend) from error
+        yield ray
 
 
 def own_cores() -> int:
@@ -106,11 +109,43 @@ def own_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def within(seconds: float, work: Callable[[], T]) -> T:
+    """Do something in a thread and wait for it; signals are heard meanwhile.
+
+    Raises:
+        TimeoutError: it takes longer. It goes on, for all that is known.
+        Exception: what it raised.
+    """
+    done: Future[T] = Future()
+
+    def run() -> None:
+        try:
+            done.set_result(work())
+        except BaseException as error:
+            done.set_exception(error)
+
+    threading.Thread(target=run, daemon=True).start()
+    end = monotonic() + seconds
+    while True:
+        try:
+            return done.result(0.1)
+        except NotYet:
+            if done.done() or monotonic() > end:
+                raise
+        finally:
+            _take_back_signals()
+
+
+def _take_back_signals() -> None:
+    """Have Python hear SIGTERM again: Ray's C++ takes it, prints where it is at, and dies."""
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGTERM))
+
+
 def _import_ray(cluster: Cluster) -> ModuleType:
     # A token for this run alone; Ray would write one into the home folder.
     here = {**_SETTINGS_HERE, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
-    settings = {**_SETTINGS, **(_SETTINGS_THERE if cluster.address else here)}
-    for name, value in settings.items():
+    for name, value in {**_SETTINGS, **(_SETTINGS_THERE if cluster.address else here)}.items():
         os.environ.setdefault(name, value)
     try:
         import ray
@@ -123,59 +158,67 @@ def _no_ray() -> BackendError:
     return BackendError("the engine ray needs the package ray; found none", "pip install 'navicache[ray]'")
 
 
-def _connect(ray: ModuleType, cluster: Cluster, logs: Path | None) -> None:
-    """Start or reach Ray.
+@contextmanager
+def _started_here(cluster: Cluster) -> Iterator[subprocess.Popen[bytes]]:
+    """Start Ray on this machine and kill all of it at the end; its folder stays where Ray failed."""
+    # Not in the user's folder of temporary files: paths of sockets have little more than 100 characters.
+    base = "/tmp" if os.path.isdir("/tmp") else None
+    folder = tempfile.mkdtemp(prefix="navicache-ray-", dir=base)
+    options = {
+        **_OPTIONS,
+        "num_cpus": cluster.workers or own_cores(),
+        "include_dashboard": False,
+        "object_store_memory": OBJECT_STORE_BYTES,
+        "_temp_dir": folder,
+    }
+    head = subprocess.Popen(
+        [sys.executable, "-m", "navicache_cli.batch.ray_head", json.dumps(options)],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True,
+    )  # fmt: skip
+    keep = False
+    try:
+        with head:
+            try:
+                yield head
+            finally:
+                os.killpg(head.pid, signal.SIGKILL)
+    except RayFailedError as error:
+        keep = True
+        hint = f"{error.hint}; Ray's logs are in {folder}/session_latest/logs"
+        raise RayFailedError(error.message, hint) from error
+    finally:
+        if not keep:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _address_of(head: subprocess.Popen[bytes]) -> str:
+    """Wait until Ray has started, and return its address.
 
     Raises:
-        RayFailedError: it cannot be done, or not in `MOST_TO_START`.
+        OSError: it cannot be started.
     """
-    what, mend = "start Ray on this machine", "--engine serial"
-    options: dict[str, Any] = {"log_to_driver": False, "logging_level": "CRITICAL"}
-    if cluster.address:
-        what, mend = f"reach Ray at {cluster.address}", "`ray status` there; or drop --ray-address"
-    else:
-        options.update(
-            num_cpus=cluster.workers or own_cores(),
-            include_dashboard=False,
-            object_store_memory=OBJECT_STORE_BYTES,
-            _temp_dir=str(logs),
-        )
-    # Ray prints what it thinks of lost workers to standard output, where our JSON goes; no setting stops it.
-    with suppress(AttributeError):
-        ray._private.worker.print_worker_logs = lambda *_, **__: None
-    try:
-        with at_most(MOST_TO_START):
-            if cluster.address:
-                _knock(ray, cluster.address)
-            # "local" starts one of its own, whatever RAY_ADDRESS says.
-            ray.init(address=cluster.address or "local", **options)
-    except TimeIsUp:
-        raise RayFailedError(f"cannot {what}: no answer within {MOST_TO_START:.0f} s", mend) from None
-    except Exception as error:  # Some of Ray's are of no other class.
-        raise RayFailedError(f"cannot {what}: {one_line(error)}", mend) from error
+    assert head.stdout is not None, "it is a pipe"
+    answer = json.loads(head.stdout.readline() or '{"error": "its process has ended"}')
+    if "error" in answer:
+        raise OSError(answer["error"])
+    return str(answer["address"])
 
 
-def _leave(ray: ModuleType, others: set[Any]) -> None:
-    """End Ray or leave it, and kill what is left of this process's children but `others`.
-
-    If its start was interrupted, Ray does not know of what it started.
-    """
-    import psutil
-
-    started = _children() - others
-    with suppress(TimeIsUp), at_most(MOST_TO_END):
-        ray.shutdown()
-    for process in started:
-        with suppress(psutil.Error):  # It has ended.
-            process.kill()
-    psutil.wait_procs(started, timeout=5)
+def _join(ray: ModuleType, address: str, knock: bool) -> None:
+    """Connect with a Ray that runs; `knock` to hear at once that nobody does."""
+    with _ray_at_work:
+        if knock:
+            _knock(ray, address)
+        ray.init(address=address, **_OPTIONS)
 
 
-def _children() -> set[Any]:
-    """Return the processes that this one started, and theirs."""
-    import psutil  # It comes with Ray.
+def _leave(ray: ModuleType) -> None:
+    def shut_down() -> None:
+        with _ray_at_work:  # after its start, which may have been given up
+            ray.shutdown()
 
-    return set(psutil.Process().children(recursive=True))
+    with suppress(NotYet):
+        within(MOST_TO_END, shut_down)
 
 
 def _knock(ray: ModuleType, address: str) -> None:
@@ -195,43 +238,3 @@ def _knock(ray: ModuleType, address: str) -> None:
     ):  # Ray goes to this machine's address on the network instead.
         host = ray.util.get_node_ip_address()
     socket.create_connection((host, int(port)), timeout=5).close()
-
-
-@contextmanager
-def at_most(seconds: float) -> Iterator[None]:
-    """Raise `TimeIsUp` in the block after so many seconds; not on Windows, which has no such alarm.
-
-    That, and Ctrl-C, is raised at its end again if it was lost in a callback: Python only prints what is
-    raised in one of Ray's, in `__del__`, or as a process forks. As nothing is lost, nothing is printed.
-    """
-    if not hasattr(signal, "setitimer") or threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    came: list[type[BaseException]] = []
-
-    def ring(number: int, _: object) -> None:
-        came.append(KeyboardInterrupt if number == signal.SIGINT else TimeIsUp)
-        raise came[-1]
-
-    def tell(lost: Any) -> None:
-        if lost.exc_type not in came:
-            tell_before(lost)
-
-    numbers = [signal.SIGALRM]
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # else it is to be ignored, say
-        numbers.append(signal.SIGINT)
-    tell_before, sys.unraisablehook = sys.unraisablehook, tell
-    before = [signal.signal(number, ring) for number in numbers]
-    signal.setitimer(signal.ITIMER_REAL, seconds)
-    try:
-        yield
-    except Exception:
-        if not came:
-            raise
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        for number, handler in zip(numbers, before, strict=True):
-            signal.signal(number, handler)
-        sys.unraisablehook = tell_before
-    if came:
-        raise came[0]

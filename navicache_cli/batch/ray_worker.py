@@ -48,12 +48,23 @@ class Orders:
     version: str = __version__
 
 
+@dataclass(frozen=True)
+class Home:
+    """Where a worker is: its process, the node as Ray names it, and the machine as people do."""
+
+    pid: int
+    node: str
+    machine: str
+
+
 class Maker:
     """Runs in a process of Ray: loads the model, then makes videos."""
 
-    def hello(self) -> int:
-        """Return the number of this process: it is there."""
-        return os.getpid()
+    def hello(self) -> Home:
+        """Say that this process is there, and where."""
+        import ray
+
+        return Home(os.getpid(), ray.get_runtime_context().get_node_id(), socket.gethostname())
 
     def load(self, orders: Orders) -> None:
         """Load the model.
