@@ -209,7 +209,7 @@ def sped_up(work: float, uncached: float, cached: float) -> CellResult:
         totals = {"compute_ratio": work, "steps": 50, "computed_steps": 17, "cache_bytes": 0}
         return Cell("key", "today", None, {"totals": totals, "timings_s": timings})
 
-    (job,) = list_jobs([], [FAST], ["a red circle"], [0], {"navicache": IDENTITY})[1:]
+    (job,) = list_jobs([], [FAST], ["a red circle"], [0], {"navicache": IDENTITY}, "c")[1:]
     return cell_result(job, cell(work, cached), cell(1.0, uncached))
 
 

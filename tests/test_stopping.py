@@ -55,7 +55,7 @@ main()
 # Arguments, where it is stopped, at which call, what is said, and the files there are then.
 STOPS = [
     (COMPARE, "backends.registry:get_backend", 1, NOTHING, []),
-    (COMPARE, "backends.tiny.backend:_load_part", 1, "stopped; no finished cell is in out/cells", []),
+    (COMPARE, "backends.tiny.backend:load_part", 1, "stopped; no finished cell is in out/cells", []),
     (COMPARE, "navicache_cli.compare.running:compare_videos", 1, "kept in out/cells (1 by now)", ["cells"]),
     (COMPARE, "navicache_cli.compare.results:page_text", 1, "kept in out/cells (3 by now)", ["cells"]),
     (COMPARE, "navicache_cli.compare.table:settings_table", 1, "had been written; that is complete",

@@ -82,7 +82,7 @@ def make(
     plan = item.plan(folder.videos, replace)
     runs = run_plan(pipeline, plan, watch)
     place = folder.video(item), folder.report(item)
-    report = write_result(plan, pipeline, [place], runs, 0.0, clock, list(notes))
+    report = write_result(plan, pipeline, [place], runs, 0.0, list(notes))
     totals = report.totals
     return Made(report.output.sha256, totals.steps, totals.skipped_steps, clock())
 

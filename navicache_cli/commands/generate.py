@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from ..cache import StepRecord
     from ..report import Baseline, Report
-    from ..runner import Clock, Run
+    from ..runner import Run
 
     Runs = tuple[Run, Run | None]  # cached, and uncached where there is a baseline
     Watch = Callable[[str, int], AbstractContextManager[Callable[[StepRecord], None]]]
@@ -146,7 +146,7 @@ def generate(
     leave_processes()
     if not launch.first:
         return None
-    report = write_result(plan, pipeline, chain([first], places), runs, load_seconds, clock, notes)
+    report = write_result(plan, pipeline, chain([first], places), runs, load_seconds, notes)
     if as_json:
         print(json.dumps(report.to_json(), indent=1))
     elif quiet:
@@ -204,7 +204,6 @@ def write_result(
     places: Iterable[tuple[Path, Path]],
     runs: Runs,
     load_seconds: float,
-    clock: Clock,
     notes: list[str],
 ) -> Report:
     """Write video and report at the first of the places that is free, and return the report.
