@@ -35,8 +35,6 @@ class SafeConsole(Console):
 
     def __init__(self, **options: Any) -> None:
         super().__init__(highlight=False, markup=False, emoji=False, **options)
-        if not self.width:  # COLUMNS=0, in which rich would show nothing at all
-            self.width = 80
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
         """Render without control characters, but for what rich itself draws with."""

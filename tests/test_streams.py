@@ -136,6 +136,7 @@ def test_no_width_hides_an_error(tmp_path, columns):
     done = run_in(tmp_path, ["generate", "--mode", "x"], COLUMNS=columns)
     assert done.stderr.startswith(b"error: unknown mode 'x'")
     assert b"try: " in done.stderr
+    assert run_in(tmp_path, ["--help"], COLUMNS=columns).stdout.strip()
 
 
 def test_a_plan_shows_control_characters_escaped(tmp_path):
