@@ -102,6 +102,8 @@ def prepare() -> None:
             made = _Output(stream, required=name == "stdout")
             setattr(sys, name, made)
             setattr(sys, f"__{name}__", made)
+    if os.environ.get("COLUMNS") == "0":  # in which rich would show nothing at all
+        del os.environ["COLUMNS"]
 
 
 def finish() -> None:

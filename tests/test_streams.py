@@ -131,6 +131,14 @@ def test_errors_show_control_characters_escaped(tmp_path, words):
     assert done.stderr.count(b"error: ") - done.stderr.count(b"\\nerror: ") == 1
 
 
+@pytest.mark.parametrize("columns", ["0", "1", "x", "-5"])
+def test_no_width_hides_an_error(tmp_path, columns):
+    done = run_in(tmp_path, ["generate", "--mode", "x"], COLUMNS=columns)
+    assert done.stderr.startswith(b"error: unknown mode 'x'")
+    assert b"try: " in done.stderr
+    assert run_in(tmp_path, ["--help"], COLUMNS=columns).stdout.strip()
+
+
 def test_a_plan_shows_control_characters_escaped(tmp_path):
     prompt = f"a red circle{TITLE}\nmode  \u202eoff\x9b31m"
     shown = run_in(tmp_path, ["generate", "--dry-run", "--prompt", prompt], COLUMNS="300").stdout.decode()
