@@ -23,6 +23,7 @@ from navicache_cli.files import (
     sweep,
     write_atomically,
     write_part,
+    write_together,
 )
 from tests.conftest import clean_environment
 
@@ -220,3 +221,14 @@ def test_a_run_stopped_while_it_encodes_leaves_nothing(tmp_path: Path, name: str
     assert names(out) == []
     assert "nothing was written" in errors
     assert "try:" in errors
+
+
+def test_files_that_belong_together_are_written_all_or_none(tmp_path: Path) -> None:
+    first, second = tmp_path / "a.json", tmp_path / "b.csv"
+    write_together({first: "1", second: b"2"})
+    second.unlink()
+    second.mkdir()
+    with pytest.raises(OutputError, match=r"cannot write .*b\.csv"):
+        write_together({first: "3", second: "4"})
+    assert first.read_text() == "1"
+    assert names(tmp_path) == ["a.json", "b.csv"]

@@ -39,9 +39,9 @@ def _sources_of(backend: Any) -> list[Source]:
     parts = module.__name__.split(".")
     if parts[0] == BUILT_IN:
         return []
-    above = [sys.modules[".".join(parts[: n + 1])] for n in range(len(parts))]
+    above = [sys.modules.get(".".join(parts[: n + 1])) for n in range(len(parts))]
     # The first that is no namespace, which packages of others may share.
-    package = next((one for one in above if hasattr(one, "__path__") and one.__file__), None)
+    package = next((one for one in above if one and hasattr(one, "__path__") and one.__file__), None)
     if package is None:
         try:
             return [(module.__name__, inspect.getsource(module).encode())]
