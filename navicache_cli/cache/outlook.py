@@ -17,7 +17,7 @@ CONFIDENCE = 0.9
 _DEVIATIONS = 1.645  # of a normal variable, within which it lies with that probability
 _LARGEST_CHANGE = 50.0  # of an output, relative: exp() of more soon leaves the floats
 # Cosine between moves of the latents, 1 on a straight path and 0 for noise: 0.77 to 1 on tiny by its own
-# samplers, at 10 to 50 steps and guidance 1 to 8; at most 0.06 with half of the noise drawn afresh at each step.
+# samplers, at 10 to 50 steps and guidance 1 to 8; at most 0.06 with half of the noise drawn afresh each step.
 _LEAST_COSINE = 0.5
 
 
