@@ -68,7 +68,7 @@ def attach(site: Site, session: Session) -> Iterator[Session]:
             hint="make a session of its own for each site",
         )
     sees_latents = getattr(site, "sees_latents", True)
-    if session.outlook.limit is not None and not sees_latents:
+    if session.outlook.limit is not None and session.policy.caches and not sees_latents:
         raise SiteError(
             "expected a site that sees the latents, to hold their error against max_error; "
             f"found {type(site).__name__}",
