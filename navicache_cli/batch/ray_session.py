@@ -138,8 +138,9 @@ def within(seconds: float, work: Callable[[], T]) -> T:
 
 def _take_back_signals() -> None:
     """Have Python hear SIGTERM again: Ray's C++ takes it, prints where it is at, and dies."""
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGTERM))
+    handler = signal.getsignal(signal.SIGTERM)
+    if handler is not None and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, handler)
 
 
 def _import_ray(cluster: Cluster) -> ModuleType:

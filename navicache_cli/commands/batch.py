@@ -24,6 +24,7 @@ from ..batch.rows import read_rows
 from ..errors import BatchError, InterruptedRunError, UsageError
 from ..plan import Layer
 from ..presets import unknown
+from ..reading import expand_user
 
 if TYPE_CHECKING:
     from backends.protocol import Pipeline
@@ -98,7 +99,7 @@ def batch(
     items = list(in_shard(all_items, shard))
     plan = all_items[0].settings
     chosen = DEFAULT_FOLDER if plan.provenance["output_dir"] == "default" else plan.output_dir
-    folder = Folder(Path(chosen).expanduser())
+    folder = Folder(expand_user(chosen))
     if dry_run:
         standings = _look(folder, items, read_manifests(folder.root), quiet)
         _show_plan(items, standings, as_json)
