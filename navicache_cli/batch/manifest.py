@@ -155,9 +155,8 @@ def _read(path: Path) -> list[Record]:
     records = _parse(b"[" + b",".join(last.values()) + b"]")
     if not isinstance(records, list) or len(records) != len(last) or not all(map(_fits, records)):
         lines = path.read_bytes().decode(errors="replace").split("\n")[:-1]
-        raise _damaged(
-            path, next((n for n, line in enumerate(lines, 1) if not _fits(_parse(line))), len(lines))
-        )
+        damaged = next((n for n, line in enumerate(lines, 1) if not _fits(_parse(line))), len(lines))
+        raise _damaged(path, damaged)
     return records
 
 

@@ -54,7 +54,3 @@ def _end_with_input(folder: str) -> None:
                 process.kill()  # first, as they write into the folder
     shutil.rmtree(folder, ignore_errors=True)
     os.killpg(0, signal.SIGKILL)
-
-
-if __name__ == "__main__":
-    main()

@@ -19,10 +19,10 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future
-from concurrent.futures import TimeoutError as NotYet
+from concurrent.futures import Future, wait
 from contextlib import ExitStack, contextmanager, redirect_stdout, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from time import monotonic
 from types import ModuleType
 from typing import Any, TypeVar
@@ -49,6 +49,14 @@ _SETTINGS_HERE = {
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
 }
 _OPTIONS: dict[str, Any] = {"log_to_driver": False, "logging_level": "CRITICAL"}
+# Modules are looked for where this program has its own, and not in the user's folder.
+_HEAD = """
+import sys
+sys.path[:1] = []
+sys.path.append(sys.argv.pop(1))
+from navicache_cli.batch.ray_head import main
+main()
+"""
 _ray_at_work = threading.Lock()
 T = TypeVar("T")
 
@@ -59,6 +67,10 @@ class Cluster:
 
     workers: int | None = None
     address: str | None = None
+
+
+class TooLateError(Exception):
+    """Ray has not done what it was asked for in the time it has for that."""
 
 
 class RayFailedError(BackendError):
@@ -97,7 +109,7 @@ def connected(cluster: Cluster) -> Iterator[ModuleType]:
             address = cluster.address or within(MOST_TO_START, lambda: _address_of(head))
             stack.callback(_leave, ray)
             within(MOST_TO_START, lambda: _join(ray, address, knock=bool(cluster.address)))
-        except NotYet:
+        except TooLateError:
             raise RayFailedError(f"cannot {what}: no answer within {MOST_TO_START:.0f} s", mend) from None
         except Exception as error:  # Some of Ray's are of no other class.
             raise RayFailedError(f"cannot {what}: {one_line(error)}", mend) from error
@@ -113,7 +125,7 @@ def within(seconds: float, work: Callable[[], T]) -> T:
     """Do something in a thread and wait for it; signals are heard meanwhile.
 
     Raises:
-        TimeoutError: it takes longer. It goes on, for all that is known.
+        TooLateError: it takes longer. It goes on, for all that is known.
         Exception: what it raised.
     """
     done: Future[T] = Future()
@@ -126,20 +138,19 @@ def within(seconds: float, work: Callable[[], T]) -> T:
 
     threading.Thread(target=run, daemon=True).start()
     end = monotonic() + seconds
-    while True:
-        try:
-            return done.result(0.1)
-        except NotYet:
-            if done.done() or monotonic() > end:
-                raise
-        finally:
-            _take_back_signals()
+    while not wait([done], timeout=0.1).done:
+        _take_back_signals()
+        if monotonic() > end:
+            raise TooLateError
+    _take_back_signals()
+    return done.result()
 
 
 def _take_back_signals() -> None:
     """Have Python hear SIGTERM again: Ray's C++ takes it, prints where it is at, and dies."""
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGTERM))
+    handler = signal.getsignal(signal.SIGTERM)
+    if handler is not None and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, handler)
 
 
 def _import_ray(cluster: Cluster) -> ModuleType:
@@ -172,7 +183,7 @@ def _started_here(cluster: Cluster) -> Iterator[subprocess.Popen[bytes]]:
         "_temp_dir": folder,
     }
     head = subprocess.Popen(
-        [sys.executable, "-m", "navicache_cli.batch.ray_head", json.dumps(options)],
+        [sys.executable, "-c", _HEAD, str(Path(__file__).parents[2]), json.dumps(options)],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True,
     )  # fmt: skip
     keep = False
@@ -181,7 +192,8 @@ def _started_here(cluster: Cluster) -> Iterator[subprocess.Popen[bytes]]:
             try:
                 yield head
             finally:
-                os.killpg(head.pid, signal.SIGKILL)
+                with suppress(OSError):  # It is gone already.
+                    os.killpg(head.pid, signal.SIGKILL)
     except RayFailedError as error:
         keep = True
         hint = f"{error.hint}; Ray's logs are in {folder}/session_latest/logs"
@@ -217,7 +229,7 @@ def _leave(ray: ModuleType) -> None:
         with _ray_at_work:  # after its start, which may have been given up
             ray.shutdown()
 
-    with suppress(NotYet):
+    with suppress(TooLateError):
         within(MOST_TO_END, shut_down)
 
 
@@ -231,10 +243,7 @@ def _knock(ray: ModuleType, address: str) -> None:
     if not host or not port.isdigit():  # a name that Ray looks up, such as "auto"
         return
     host = host.strip("[]")
-    if host in (
-        "localhost",
-        "127.0.0.1",
-        "::1",
-    ):  # Ray goes to this machine's address on the network instead.
+    if host in ("localhost", "127.0.0.1", "::1"):
+        # Ray goes to this machine's address on the network instead.
         host = ray.util.get_node_ip_address()
     socket.create_connection((host, int(port)), timeout=5).close()

@@ -12,7 +12,8 @@ from ..sources import Source, digest_of, own_sources, sources_below
 
 # Of navicache_cli: what videos and figures depend on, not how options are read and results shown.
 PARTS = (
-    "cache", "methods.py", "metrics.py", "perceptual.py", "runner.py", "speed.py", "video.py",
+    "cache", "methods.py", "metrics.py", "perceptual.py", "runner.py", "speed.py", "threads.py",
+    "video.py",
     "compare/referee_caches.py", "compare/referee_meter.py", "compare/referee_runner.py",
     "compare/runners.py", "compare/running.py", "compare/work.py",
 )  # fmt: skip
