@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import re
 from collections.abc import Callable
 from typing import Any
@@ -23,6 +24,16 @@ def read_text(value: Any) -> str:
 
 # Of bytes that are no UTF-8, such as in a file's name, Python makes U+DC80 to U+DCFF, and bytes again.
 _HALF = re.compile("[\ud800-\udc7f\udd00-\udfff]")
+_BYTES = re.compile("[\udc80-\udcff]")
+
+
+def read_words(value: Any) -> str:
+    """Read text that is for people; where the locale knows less than UTF-8, its bytes are read as that."""
+    text = read_text(value)
+    try:
+        return os.fsencode(text).decode("utf-8") if _BYTES.search(text) else text
+    except UnicodeError:
+        raise ValueError("UTF-8 text") from None
 
 
 def read_integer(value: Any) -> int:
@@ -98,7 +109,7 @@ def split_list(value: Any) -> list[str]:
 # Every option with its reader, which raises ValueError with what it expects; in the order plans are shown.
 OPTIONS: dict[str, Callable[[Any], Any]] = {
     "model": read_text, "task": read_text, "mode": read_text, "method": read_text,
-    "prompt": read_text, "negative_prompt": read_text, "image": read_text, "last_image": read_text,
+    "prompt": read_words, "negative_prompt": read_words, "image": read_text, "last_image": read_text,
     "reference_images": read_text, "source_video": read_text, "source_mask": read_text,
     "size": read_size, "aspect_ratio": read_text, "frames": read_integer, "fps": read_integer,
     "steps": read_integer, "seed": read_integer, "guidance": read_number, "embedded_guidance": read_number,

@@ -6,7 +6,6 @@ without loading a model, so that a typing error costs no waiting.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
@@ -31,7 +30,6 @@ from .options import (
 from .presets import OFF, Preset, preset_for, unknown
 
 MAX_PROMPT_CHARACTERS = 20_000
-_NO_UTF8 = re.compile("[\udc80-\udcff]")  # bytes on the command line that are none
 MOST_VIDEOS = 1_000_000  # of one command
 
 
@@ -292,8 +290,6 @@ def check(plan: Plan, preset: Preset) -> None:
         raise UsageError(unknown("predictor", plan.predictor, PREDICTORS), "set it with --predictor")
     expect(len(plan.prompt) <= MAX_PROMPT_CHARACTERS, "prompt", f"at most {MAX_PROMPT_CHARACTERS} characters")
     expect(bool(plan.prompt.strip()), "prompt", "some words")
-    for option in ("prompt", "negative_prompt"):
-        expect(not _NO_UTF8.search(getattr(plan, option)), option, "UTF-8 text", "save or type it as UTF-8")
     expect(1 <= plan.steps <= 1000, "steps", "1 to 1000")
     expect(plan.frames >= 1, "frames", "1 or more")
     if preset.frame_rule == "4n+1":

@@ -159,7 +159,7 @@ def test_calibrate_measures_what_magcache_then_uses(cli, tmp_path):
     assert all(0.1 < ratio < 5 for ratio in ratios)
     assert len(set(ratios)) > STEPS // 2
     again = cli("calibrate", "--steps", str(STEPS), "-o", "measured/mine.json")
-    assert again.returncode == 2
+    assert again.returncode == 6
     assert "--overwrite" in again.stderr
     assert generated(cli, tmp_path, "magcache", "--set", "ratios=measured/mine.json", "--threshold", "0.9")
 

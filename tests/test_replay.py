@@ -72,7 +72,7 @@ class Unmoved:
     """
 
     def __init__(self, inner) -> None:
-        self.inner = inner
+        self.inner, self.identity = inner, inner.identity
 
     def site(self, *region):
         inner = self.inner.site(*region)

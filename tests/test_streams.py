@@ -158,7 +158,7 @@ def test_a_name_is_exact_in_a_pipe_and_harmless_on_a_terminal(tmp_path):
 
 
 def test_names_are_no_markup(tmp_path, cli):
-    assert cli("calibrate", "--steps", "2", "-o", "[/].json").stdout.splitlines()[-1] == "[/].json"
+    assert cli("calibrate", "--steps", "2", "-o", "[/]r.json").stdout.splitlines()[-1] == "[/]r.json"
     assert cli("generate", *SHORT, "-o", "[/].mp4").returncode == 0
     for folder in ("a", "b"):
         (tmp_path / folder).mkdir()
