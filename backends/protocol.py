@@ -12,14 +12,14 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Protocol
 
-from navicache_cli.cache.policy import Region
+from navicache_cli.cache.policies.policy import Region
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from navicache_cli.cache.site import Site
-    from navicache_cli.plan import Plan
-    from navicache_cli.report import ModelIdentity
+    from navicache_cli.cache.sites.site import Site
+    from navicache_cli.plan.plan import Plan
+    from navicache_cli.report.report import ModelIdentity
 
 
 class Stages:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from navicache_cli.errors import BackendError, NavicacheError, one_line
 
 if TYPE_CHECKING:
-    from .protocol import Backend
+    from backends.protocol import Backend
 
 GROUP = "navicache.backends"
 _OWN_PACKAGE = "backends"

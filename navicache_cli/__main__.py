@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import sys
 
-from .interruption import exit_code_of, stop_on_signals
+from navicache_cli.interruption import exit_code_of, stop_on_signals
 
 
 def main() -> None:
     """Run the program; see `app.main`."""
     try:
         stop_on_signals()
-        from .app import main as run
+        from navicache_cli.app import main as run
 
         run()
     except KeyboardInterrupt as stop:  # Before a command was read, or while an error was shown.

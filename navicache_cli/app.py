@@ -12,14 +12,20 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from . import __version__, streams
-from .errors import InterruptedRunError, NavicacheError, ReaderGoneError, UsageError, known_error
-from .files import published
-from .flags import OUTPUT, Switch, Text, generate_options, opt
-from .interruption import exit_code_of, stop_on_signals, stopped_run
-from .reading import expand_user
-from .shared_options import takes_options_of
-from .threads import let_waiting_threads_sleep
+from navicache_cli import __version__, streams
+from navicache_cli.commands.flags import OUTPUT, Switch, Text, generate_options, opt
+from navicache_cli.commands.shared_options import takes_options_of
+from navicache_cli.errors import (
+    InterruptedRunError,
+    NavicacheError,
+    ReaderGoneError,
+    UsageError,
+    known_error,
+)
+from navicache_cli.files import published
+from navicache_cli.interruption import exit_code_of, stop_on_signals, stopped_run
+from navicache_cli.reading import expand_user
+from navicache_cli.threads import let_waiting_threads_sleep
 
 
 @contextmanager
@@ -100,7 +106,7 @@ def _generate(**options: Any) -> None:
 
     Every option has a default: preset < --config < environment NAVICACHE_<OPTION> < flags.
     """
-    from .commands.generate import build_plan, generate, read_prompt
+    from navicache_cli.commands.generate import build_plan, generate, read_prompt
 
     show = {name: options.pop(name) for name in ("dry_run", "as_json", "quiet")}
     config, assignments, prompt_file = (
@@ -166,8 +172,8 @@ def _batch(
     The options of `generate` are the defaults of all videos; the file's columns win over them. Exit code 8
     when some videos failed.
     """
-    from .commands.batch import Choices, batch
-    from .commands.generate import option_layers
+    from navicache_cli.commands.batch import Choices, batch
+    from navicache_cli.commands.generate import option_layers
 
     config, assignments = options.pop("config"), options.pop("assignments") or []
     flags = {**options, "output_dir": output_dir}
@@ -225,7 +231,7 @@ def _compare(
     Every prompt is generated with every seed, uncached and by every method. What was finished before is not
     run again: stop it at any time, and the same command goes on.
     """
-    from .commands.compare import Request, compare
+    from navicache_cli.commands.compare import Request, compare
 
     assignments, config = options.pop("assignments") or [], options.pop("config")
     request = Request(methods, modes, tuple(sweep or ()), settings, prompts, seeds, lpips, page, as_json)
@@ -243,7 +249,7 @@ def _batch_report(
     Writes batch-report.json and a page into the folder. Speedup, PSNR and SSIM are of videos made with
     --baseline.
     """
-    from .commands.batch_report import batch_report
+    from navicache_cli.commands.batch_report import batch_report
 
     batch_report(expand_user(folder), page, as_json)
 
@@ -271,8 +277,8 @@ def _calibrate(
 
     Generates once with every step computed. The file then goes to generate --set ratios=FILE.
     """
-    from .commands.calibrate import calibrate
-    from .commands.generate import build_plan
+    from navicache_cli.commands.calibrate import calibrate
+    from navicache_cli.commands.generate import build_plan
 
     if output.suffix.lower() != ".json":
         raise UsageError(
@@ -291,7 +297,7 @@ def _presets(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Show the cache settings of every mode."""
-    from .commands.listing import show_presets
+    from navicache_cli.commands.listing import show_presets
 
     show_presets(model, as_json)
 
@@ -299,7 +305,7 @@ def _presets(
 @app.command("models")
 def _models(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
     """Show the model families, their tasks and sizes, and whether they can run here."""
-    from .commands.listing import show_models
+    from navicache_cli.commands.listing import show_models
 
     show_models(as_json)
 
@@ -335,7 +341,7 @@ def _setup(
 
     What is there already stays as it is; a download that was cut off goes on where it stopped.
     """
-    from .commands.setup import setup
+    from navicache_cli.commands.setup import setup
 
     setup(family, repo_url, commit, weights, dry_run, revision or [])
 
@@ -351,7 +357,7 @@ def _doctor(
     Exit code 0 when `generate` would start for the model (without --model: for tiny), 4 when only its weights
     are missing, else 3.
     """
-    from .commands.doctor import doctor
+    from navicache_cli.commands.doctor import doctor
 
     raise typer.Exit(doctor(model, task, as_json))
 
@@ -368,7 +374,7 @@ def _metrics(
     Two files, or two folders whose videos have the same names. The convention is that of VideoSys's common
     metrics, which the papers on caching report.
     """
-    from .commands.metrics import metrics
+    from navicache_cli.commands.metrics import metrics
 
     metrics(expand_user(a), expand_user(b), lpips, as_json)
 
@@ -418,7 +424,7 @@ def _eval_vbench(
     Makes the videos of VBench's prompts, or takes those of --videos, and calls the package vbench for each
     dimension. Stopped at any time, the same command goes on. Exit code 3 when a dimension has no score.
     """
-    from .commands.eval_vbench import Request, eval_vbench
+    from navicache_cli.commands.eval_vbench import Request, eval_vbench
 
     assignments, config = options.pop("assignments") or [], options.pop("config")
     request = Request(dimensions, prompts, videos, seeds, scores, vbench_python, page, as_json)
@@ -440,7 +446,7 @@ def _eval_common(
 
     As `metrics`, for many videos: stopped at any time, the same command goes on.
     """
-    from .commands.eval_common import eval_common
+    from navicache_cli.commands.eval_common import eval_common
 
     eval_common(expand_user(a), expand_user(b), expand_user(output_dir), lpips, page=page, as_json=as_json)
 
@@ -469,7 +475,7 @@ def _plot(
     Several reports: skip frequency and compute ratio per step. A CSV with the columns prompt, step,
     input_rel_l1 and output_rel_l1: how well each estimator foretells the output's change.
     """
-    from .commands.plot import plot
+    from navicache_cli.commands.plot import plot
 
     plot(sources, output, dark)
 
@@ -520,7 +526,7 @@ def _replay(
     No model is loaded. Decisions are those of a real run up to its first skipped step; from there on a real
     run's latents differ by what the prediction misses, and a decision near the threshold may fall otherwise.
     """
-    from .commands.replay import replay
+    from navicache_cli.commands.replay import replay
 
     replay(
         recordings, method, threshold, align_steps, estimator, sweep or [], compute, speedup, as_json, output,
@@ -570,8 +576,8 @@ def _fail(error: NavicacheError) -> int:
         import traceback
 
         sys.stderr.write(streams.visible(traceback.format_exc(), keep="\n"))
-    from .distributed import process_name
-    from .terminal import show_error
+    from navicache_cli.run.distributed import process_name
+    from navicache_cli.terminal import show_error
 
     error.message = process_name() + error.message
     show_error(error)

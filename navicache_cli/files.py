@@ -19,9 +19,9 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
-from .errors import OutputError
-from .interruption import uninterrupted
-from .reading import open_regular
+from navicache_cli.errors import OutputError
+from navicache_cli.interruption import uninterrupted
+from navicache_cli.reading import open_regular
 
 try:
     import fcntl

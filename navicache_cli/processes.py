@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
-from .interruption import uninterrupted
+from navicache_cli.interruption import uninterrupted
 
 _PATIENCE_S = 3.0  # for a program to end by itself once it is asked to
 

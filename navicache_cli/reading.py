@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from .errors import UsageError
+from navicache_cli.errors import UsageError
 
 MOST_TEXT = 64 << 20  # bytes; a file of a hundred thousand prompts has a quarter of that
 MOST_NAME, MOST_PATH = 255, 4095  # bytes, on the systems in use

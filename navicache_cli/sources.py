@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from importlib.resources import files
 from typing import Any
 
-from . import __version__
+from navicache_cli import __version__
 
 Source = tuple[str, bytes]  # a file's name, the same on every machine, and what is in it
 

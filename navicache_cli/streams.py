@@ -12,7 +12,7 @@ import os
 import re
 import sys
 
-from .errors import OutputError, ReaderGoneError
+from navicache_cli.errors import OutputError, ReaderGoneError
 
 # What moves the cursor, rings, or turns the direction of writing: C0 and C1 but the tab, bidirectional marks,
 # separators of lines; and halves of characters, which bytes of a name that is no text are read as.

@@ -17,14 +17,14 @@ from rich.status import Status
 from rich.table import Table
 from rich.text import Text
 
-from .errors import NavicacheError
-from .plan import Plan
-from .speed import BEYOND, CPU, beyond_bound, show_speedup, skip_bound
-from .streams import visible
+from navicache_cli.errors import NavicacheError
+from navicache_cli.plan.plan import Plan
+from navicache_cli.report.speed import BEYOND, CPU, beyond_bound, show_speedup, skip_bound
+from navicache_cli.streams import visible
 
 if TYPE_CHECKING:
-    from .cache import StepRecord
-    from .report import Report
+    from navicache_cli.cache import StepRecord
+    from navicache_cli.report.report import Report
 
 
 class SafeConsole(Console):

@@ -11,8 +11,8 @@ from typing import Any
 
 import yaml
 
-from .errors import one_line
-from .reading import MOST_LEVELS
+from navicache_cli.errors import one_line
+from navicache_cli.reading import MOST_LEVELS
 
 MOST_VALUES = 100_000  # with each alias counted as what it stands for
 

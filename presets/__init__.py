@@ -1,1 +1,1 @@
-"""Preset files: one YAML per model family, read by `navicache_cli.presets`."""
+"""Preset files: one YAML per model family, read by `navicache_cli.plan.presets`."""

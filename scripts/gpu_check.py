@@ -27,11 +27,11 @@ from backends.registry import get_backend
 from navicache_cli.cache import Policy, StepRecord, make_policy
 from navicache_cli.commands.generate import build_plan
 from navicache_cli.errors import NavicacheError
-from navicache_cli.plan import Plan
-from navicache_cli.presets import OFF
-from navicache_cli.report import machine_facts
-from navicache_cli.runner import run, step_reports, totals
-from navicache_cli.speed import BEYOND, MARK, beyond_bound
+from navicache_cli.plan.plan import Plan
+from navicache_cli.plan.presets import OFF
+from navicache_cli.report.report import machine_facts
+from navicache_cli.report.speed import BEYOND, MARK, beyond_bound
+from navicache_cli.run.runner import run, step_reports, totals
 from navicache_cli.terminal import StepProgress, show_error
 
 # Speedups published for Wan2.1-1.3B: NaviCache arXiv 2606.26795, EasyCache arXiv 2507.02860.

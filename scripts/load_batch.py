@@ -31,7 +31,7 @@ from typing import Any
 from navicache_cli.batch.manifest import DONE, STARTED, VERSION, Manifest
 from navicache_cli.errors import OutputError
 from navicache_cli.files import sha256_of
-from navicache_cli.video import read_video
+from navicache_cli.media.video import read_video
 
 PARTS = ("scaling", "memory", "kills", "manifest")
 COLOURS = ("red", "orange", "yellow", "green", "cyan", "blue", "purple")

@@ -25,10 +25,10 @@ from rich.progress import track
 from backends.registry import get_backend
 from backends.tiny.evaluate import held_out_scenes
 from backends.tiny.world import describe
-from navicache_cli.cache.factory import PREDICTORS
-from navicache_cli.cache.outlook import SCALES
-from navicache_cli.plan import Layer, resolve
-from navicache_cli.runner import run, totals
+from navicache_cli.cache.policies.factory import PREDICTORS
+from navicache_cli.cache.session.error_estimate import SCALES
+from navicache_cli.plan.plan import Layer, resolve
+from navicache_cli.run.runner import run, totals
 from navicache_cli.terminal import stderr
 
 Row = dict[str, Any]

@@ -16,13 +16,13 @@ from rich.progress import track
 from backends.registry import get_backend
 from backends.tiny.evaluate import held_out_scenes
 from backends.tiny.world import describe
-from navicache_cli.metrics import compare_videos
-from navicache_cli.plan import Layer, resolve
-from navicache_cli.presets import load_presets
-from navicache_cli.runner import run, totals
-from navicache_cli.speed import beyond_bound, speedup
+from navicache_cli.media.fidelity import compare_videos
+from navicache_cli.media.video import to_uint8
+from navicache_cli.plan.plan import Layer, resolve
+from navicache_cli.plan.presets import load_presets
+from navicache_cli.report.speed import beyond_bound, speedup
+from navicache_cli.run.runner import run, totals
 from navicache_cli.terminal import stderr
-from navicache_cli.video import to_uint8
 
 
 def main() -> None:

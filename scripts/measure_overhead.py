@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from navicache_cli.cache import ForwardSite, Policy, Session, attach, make_policy
-from navicache_cli.cache.predictors import make_predictor
+from navicache_cli.cache.predictors.factory import make_predictor
 
 STEPS = 50
 

@@ -22,14 +22,14 @@ from rich.progress import track
 from backends.registry import get_backend
 from backends.tiny.evaluate import held_out_scenes
 from backends.tiny.world import describe
-from navicache_cli.cache.calibrated import Calibrated
-from navicache_cli.cache.calibration import Fit
-from navicache_cli.cache.factory import PREDICTORS
-from navicache_cli.metrics import psnr
-from navicache_cli.plan import Layer, Plan, resolve
-from navicache_cli.runner import run, totals
+from navicache_cli.cache.policies.factory import PREDICTORS
+from navicache_cli.cache.predictors.calibrated import Calibrated
+from navicache_cli.cache.predictors.trend import Fit
+from navicache_cli.media.fidelity import psnr
+from navicache_cli.media.video import to_uint8
+from navicache_cli.plan.plan import Layer, Plan, resolve
+from navicache_cli.run.runner import run, totals
 from navicache_cli.terminal import stderr
-from navicache_cli.video import to_uint8
 
 Row = dict[str, float]
 

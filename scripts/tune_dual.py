@@ -1,9 +1,9 @@
 """Search the dual filter's parameters: `python scripts/tune_dual.py pairs.csv scripts/tiny_changes.csv`.
 
 Draws many sets of parameters at random, judges each by the mean relative error of the one-step-ahead
-prediction (`navicache_cli.accuracy`) over that of holding the last ratio, averaged over the sources, and
-takes the middle of the best sets. Held out: for each prompt the search sees the other prompts alone, and what
-it gives is judged on that prompt. The same seed gives the same result.
+prediction (`navicache_cli.plots.accuracy`) over that of holding the last ratio, averaged over the sources,
+and takes the middle of the best sets. Held out: for each prompt the search sees the other prompts alone, and
+what it gives is judged on that prompt. The same seed gives the same result.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from pathlib import Path
 
 import numpy as np
 
-from navicache_cli.accuracy import FIRST_SCORED_STEP, Pairs, foretell, pairs_of, read_pairs
-from navicache_cli.cache.estimator import DualKalman, Estimator, ScalarKalman, ZeroOrderHold
-from navicache_cli.replays import read_recordings
+from navicache_cli.cache.policies.estimators import DualKalman, Estimator, ScalarKalman, ZeroOrderHold
+from navicache_cli.plots.accuracy import FIRST_SCORED_STEP, Pairs, foretell, pairs_of, read_pairs
+from navicache_cli.replay.replays import read_recordings
 
 # Range of each parameter; those that span magnitudes are drawn evenly in their logarithm.
 RANGES = {

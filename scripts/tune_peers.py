@@ -24,13 +24,13 @@ from rich.progress import track
 from backends.registry import get_backend
 from backends.tiny.evaluate import held_out_scenes
 from backends.tiny.world import describe
-from navicache_cli.compare.referee_runner import RefereeRunner
-from navicache_cli.compare.referees import REFEREES, installed
+from navicache_cli.compare.peers.peers import REFEREES, installed
+from navicache_cli.compare.peers.runner import RefereeRunner
 from navicache_cli.compare.runners import Outcome, PipelineRunner, Runner
 from navicache_cli.compare.settings import BASELINE, OWN_RUNNER, Setting, referee_setting
 from navicache_cli.files import write_atomically
-from navicache_cli.metrics import psnr
-from navicache_cli.plan import Layer, resolve
+from navicache_cli.media.fidelity import psnr
+from navicache_cli.plan.plan import Layer, resolve
 from navicache_cli.terminal import stderr
 
 SEED = 11  # of the tuning prompts; no figure is measured on them

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from packaging.requirements import Requirement
 
-from backends.installation import Installation, Weights, installations
+from backends.official.installation import Installation, Weights, installations
 from tests.conftest import clean_environment
 
 # The program on a machine with another disk and, where GPU is set, with a GPU of so many GiB.

@@ -7,7 +7,7 @@ import sys
 import pytest
 import torch
 
-from backends.attention import bind_attention, flash_attention
+from backends.official.attention import bind_attention, flash_attention
 from navicache_cli.errors import BackendError
 
 # Rounding of inputs and output to bfloat16 (8 bits) of values around 1.
@@ -103,7 +103,7 @@ def test_mixed_types_keep_the_querys():
 
 
 def test_nothing_ragged_takes_one_call_without_a_mask(monkeypatch):
-    import backends.attention as module
+    import backends.official.attention as module
 
     real, calls = module.scaled_dot_product_attention, []
 

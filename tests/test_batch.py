@@ -15,8 +15,8 @@ import pytest
 
 from navicache_cli.batch.manifest import Manifest
 from navicache_cli.files import part_of
-from navicache_cli.report import read_report
-from navicache_cli.video import read_video
+from navicache_cli.media.video import read_video
+from navicache_cli.report.report import read_report
 from tests.batches import (
     NAMES,
     PROMPTS,

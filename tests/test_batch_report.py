@@ -12,8 +12,8 @@ import pytest
 from navicache_cli.batch.page import page_text
 from navicache_cli.batch.summary import name_settings, summarise
 from navicache_cli.errors import OutputError
-from navicache_cli.report import read_report
-from navicache_cli.speed import BEYOND, OF_CPU
+from navicache_cli.report.report import read_report
+from navicache_cli.report.speed import BEYOND, OF_CPU
 from tests.batches import SHORT, digests, records, run
 from tests.browsing import Look, assert_data_stays_in_its_element, assert_names_no_other_file
 from tests.program import invoke

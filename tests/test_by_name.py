@@ -6,7 +6,7 @@ import pytest
 
 from navicache_cli.commands.generate import build_plan
 from navicache_cli.errors import UsageError
-from navicache_cli.presets import load_presets
+from navicache_cli.plan.presets import load_presets
 
 
 def plan_of(**flags):

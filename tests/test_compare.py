@@ -15,9 +15,9 @@ from pathlib import Path
 import pytest
 
 from navicache_cli.compare.document import validate
-from navicache_cli.report import read_report
-from navicache_cli.speed import BEYOND, OF_CPU
-from navicache_cli.video import read_video
+from navicache_cli.media.video import read_video
+from navicache_cli.report.report import read_report
+from navicache_cli.report.speed import BEYOND, OF_CPU
 from tests.comparison import PROMPTS, SETTINGS, arguments
 from tests.conftest import clean_environment
 

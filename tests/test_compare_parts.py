@@ -18,9 +18,9 @@ from navicache_cli.compare.store import Cell, Store
 from navicache_cli.compare.summary import CellResult, cell_result, confidence_interval, setting_result
 from navicache_cli.compare.table import settings_table
 from navicache_cli.errors import SiteError
-from navicache_cli.plan import Layer
-from navicache_cli.report import ModelIdentity, Totals
-from navicache_cli.speed import make_timings
+from navicache_cli.plan.plan import Layer
+from navicache_cli.report.report import ModelIdentity, Totals
+from navicache_cli.report.speed import make_timings
 
 IDENTITY = ModelIdentity("tiny t2v", "somewhere", "1", "sha256:00")
 MODES = ["fast", "mid", "slow"]

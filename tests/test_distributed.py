@@ -17,11 +17,11 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
-from backends.distributed import check_heads
+from backends.official.distributed import check_heads
 from navicache_cli.cache import ForwardSite, Session, attach, make_policy
 from navicache_cli.commands.generate import build_plan
-from navicache_cli.distributed import Launch, agreement, check_processes, process_name, read_launch
 from navicache_cli.errors import SiteError, UsageError
+from navicache_cli.run.distributed import Launch, agreement, check_processes, process_name, read_launch
 from tests.cache.toys import sample, timesteps
 from tests.conftest import clean_environment
 
@@ -263,7 +263,7 @@ def test_errors_say_which_process(program, tmp_path):
 def test_the_package_that_shares_sequences_is_missing():
     from importlib.util import find_spec
 
-    from backends.distributed import check_sequence_parallel
+    from backends.official.distributed import check_sequence_parallel
     from navicache_cli.errors import BackendError
 
     if find_spec("xfuser") is not None:

@@ -7,7 +7,7 @@ import shutil
 
 import pytest
 
-from backends.installation import DOWNLOADED, installations
+from backends.official.installation import DOWNLOADED, installations
 from tests.machine import Machine, commit_files, git, official_files, write_weights, write_whole
 from tests.program import ROOT
 

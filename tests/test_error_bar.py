@@ -10,8 +10,8 @@ from navicache_cli.commands.generate import build_plan
 from navicache_cli.compare.jobs import what_matters
 from navicache_cli.compare.settings import BASELINE, parse_sweep
 from navicache_cli.errors import UsageError
-from navicache_cli.report import read_report
-from navicache_cli.video import read_video
+from navicache_cli.media.video import read_video
+from navicache_cli.report.report import read_report
 from tests.program import invoke
 
 SETTINGS = {

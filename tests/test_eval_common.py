@@ -11,13 +11,13 @@ from typer.testing import CliRunner
 
 from navicache_cli.app import app
 from navicache_cli.commands import eval_common
-from navicache_cli.documents import check_document, read_schema
 from navicache_cli.errors import NavicacheError, OutputError, UsageError
 from navicache_cli.evaluation import store
 from navicache_cli.evaluation.store import PairLog, pair_key
 from navicache_cli.files import FolderLock, TakenError
-from navicache_cli.pairs import Series, compare_files
-from navicache_cli.video import write_video
+from navicache_cli.media.pairs import Series, compare_files
+from navicache_cli.media.video import write_video
+from navicache_cli.report.documents import check_document, read_schema
 from tests.test_metrics_command import pattern
 
 

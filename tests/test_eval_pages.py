@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from navicache_cli.evaluation.page import vbench_page
-from navicache_cli.video import write_video
+from navicache_cli.media.video import write_video
 from tests.browsing import Look
 from tests.program import invoke
 from tests.vbench_standin import PROMPTS, make_videos, python_with_vbench

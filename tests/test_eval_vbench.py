@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from navicache_cli.documents import check_document, read_schema
 from navicache_cli.errors import BackendError, OutputError, UsageError
 from navicache_cli.evaluation.dimensions import DIMENSIONS, add_up
 from navicache_cli.files import FolderLock, TakenError
+from navicache_cli.report.documents import check_document, read_schema
 from tests.conftest import clean_environment
 from tests.doubles.vbench_package.vbench import score_of
 from tests.program import ROOT, invoke

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from navicache_cli.report import read_report
-from navicache_cli.video import read_metadata, read_video
+from navicache_cli.media.video import read_metadata, read_video
+from navicache_cli.report.report import read_report
 from tests.conftest import clean_environment
 from tests.program import on_a_terminal
 

@@ -11,7 +11,7 @@ import pytest
 
 from navicache_cli.commands.generate import build_plan, read_prompt
 from navicache_cli.errors import NavicacheError, UsageError
-from navicache_cli.options import read_integer, read_number
+from navicache_cli.plan.options import read_integer, read_number
 from tests.program import invoke
 
 LONG = "x" * 300

@@ -9,8 +9,8 @@ import pytest
 
 from navicache_cli.commands.generate import build_plan
 from navicache_cli.errors import BackendError, UsageError, WeightsError
-from navicache_cli.presets import load_presets
-from navicache_cli.video import read_video
+from navicache_cli.media.video import read_video
+from navicache_cli.plan.presets import load_presets
 from tests.doubles.double import Double, assert_generated, assert_made_from_weights
 from tests.program import assert_refused, report_of
 
@@ -131,8 +131,8 @@ def test_refused_before_anything_is_loaded(hunyuan, arguments, told):
     ],
 )
 def test_several_processes(monkeypatch, options, kind, told):
-    from backends import distributed
     from backends.hunyuan.processes import check_sharing
+    from backends.official import distributed
 
     monkeypatch.setattr(distributed, "find_spec", lambda name: None)
     plan = build_plan({"model": "hunyuan", **options}, [], None, {})
@@ -206,7 +206,7 @@ PARTS = [
 
 def test_incomplete_weights(weights):
     from backends.hunyuan.weights import check_files, find_weights
-    from backends.repositories import Checkout
+    from backends.official.repositories import Checkout
 
     checkout = Checkout(DOUBLE.path, "--repo", "unknown")
     folder = find_weights(str(weights), checkout)
@@ -230,7 +230,7 @@ def test_incomplete_weights(weights):
 
 def test_text_encoder_in_shards(weights):
     from backends.hunyuan.weights import check_files, weight_files
-    from backends.repositories import Checkout
+    from backends.official.repositories import Checkout
 
     folder, checkout = weights / "text_encoder", Checkout(DOUBLE.path, "--repo", "unknown")
     (folder / "model.safetensors").rename(folder / "model-1.safetensors")

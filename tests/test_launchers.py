@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from navicache_cli.video import read_video, write_video
+from navicache_cli.media.video import read_video, write_video
 from tests.conftest import clean_environment
 from tests.vbench_standin import calls, python_with_vbench
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from navicache_cli.errors import UsageError
-from navicache_cli.metrics import IDENTICAL_PSNR, compare_videos, psnr, ssim
+from navicache_cli.media.fidelity import IDENTICAL_PSNR, compare_videos, psnr, ssim
 
 
 def textured(seed: int = 0, shape: tuple[int, ...] = (3, 32, 45, 3)) -> np.ndarray:

@@ -16,10 +16,10 @@ import torch
 from numpy.lib.stride_tricks import sliding_window_view
 from typer.testing import CliRunner
 
-from navicache_cli import perceptual
 from navicache_cli.app import app
 from navicache_cli.errors import BackendError, NavicacheError, OutputError, UsageError, WeightsError
-from navicache_cli.video import read_video, write_video
+from navicache_cli.media import lpips as perceptual
+from navicache_cli.media.video import read_video, write_video
 
 
 def pattern(seed: int, frames: int = 3, height: int = 36, width: int = 48) -> np.ndarray:

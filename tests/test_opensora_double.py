@@ -6,7 +6,7 @@ import shutil
 
 import pytest
 
-from navicache_cli.video import read_video
+from navicache_cli.media.video import read_video
 from tests.doubles.double import Double, assert_generated, assert_made_from_weights
 from tests.program import assert_refused, report_of
 
@@ -241,8 +241,8 @@ def test_damaged_content_is_a_weights_error(opensora, weights):
     ],
 )
 def test_incomplete_weights(weights, tmp_path, file, damage, told):
+    from backends.official.repositories import Checkout
     from backends.opensora.weights import check_weights, find_weights
-    from backends.repositories import Checkout
     from navicache_cli.errors import WeightsError
 
     folders = find_weights(str(weights), Checkout(tmp_path, "--repo", "unknown"))

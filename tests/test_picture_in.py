@@ -13,7 +13,7 @@ import pytest
 
 from backends.wan.pictures import picture_file
 from navicache_cli.errors import UsageError
-from navicache_cli.picture_in import MOST_PIXELS, check_picture, read_picture
+from navicache_cli.media.picture_in import MOST_PIXELS, check_picture, read_picture
 
 Image = pytest.importorskip("PIL.Image")
 RED, GREEN, BLUE = (255, 0, 0), (0, 255, 0), (0, 0, 255)

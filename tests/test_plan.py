@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from navicache_cli.commands.generate import build_plan, read_prompt
 from navicache_cli.errors import UsageError
-from navicache_cli.names import result_places, slug
-from navicache_cli.plan import OPTIONS, Layer, environment_layer, resolve
-from navicache_cli.presets import load_presets, read_yaml
+from navicache_cli.plan.plan import OPTIONS, Layer, environment_layer, resolve
+from navicache_cli.plan.presets import load_presets, read_yaml
+from navicache_cli.run.names import result_places, slug
 
 
 def plan_of(**flags):

@@ -15,8 +15,8 @@ import imageio.v3 as imageio
 import numpy as np
 import pytest
 
-from navicache_cli import accuracy
 from navicache_cli.errors import BackendError, OutputError, UsageError
+from navicache_cli.plots import accuracy
 
 pytest.importorskip("matplotlib", reason="pip install 'navicache[plot]'")
 

@@ -8,7 +8,7 @@ import pytest
 
 from navicache_cli.compare.settings import choose_settings, parse_names, parse_sweep, variants
 from navicache_cli.errors import UsageError
-from navicache_cli.report import read_report
+from navicache_cli.report.report import read_report
 from tests.program import invoke
 
 

@@ -11,16 +11,16 @@ import pytest
 from backends.protocol import Stages
 from backends.tiny.backend import TinyPipeline, shipped_weights
 from navicache_cli.compare.document import validate
-from navicache_cli.compare.referee_meter import parts_of
-from navicache_cli.compare.referee_runner import RefereeRunner
-from navicache_cli.compare.referees import PACKAGES, REFEREES, check_installed, installed
+from navicache_cli.compare.peers.meter import parts_of
+from navicache_cli.compare.peers.peers import PACKAGES, REFEREES, check_installed, installed
+from navicache_cli.compare.peers.runner import RefereeRunner
 from navicache_cli.compare.runners import Outcome, PipelineRunner
 from navicache_cli.compare.settings import Setting, choose_settings, parse_sweep, referee_setting
 from navicache_cli.compare.work import count_operations
 from navicache_cli.errors import BackendError, UsageError
-from navicache_cli.metrics import psnr
-from navicache_cli.plan import Layer, Plan, resolve
-from navicache_cli.presets import preset_for
+from navicache_cli.media.fidelity import psnr
+from navicache_cli.plan.plan import Layer, Plan, resolve
+from navicache_cli.plan.presets import preset_for
 from tests.program import assert_refused, invoke
 
 STEPS = 8

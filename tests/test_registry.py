@@ -9,9 +9,9 @@ import pytest
 import yaml
 
 from backends.registry import families, get_backend, problem_of
-from navicache_cli import presets
 from navicache_cli.errors import BackendError, UsageError
-from navicache_cli.presets import load_presets, preset_faults, preset_for, read_preset
+from navicache_cli.plan import presets
+from navicache_cli.plan.presets import load_presets, preset_faults, preset_for, read_preset
 from tests.machine import Machine
 from tests.program import ROOT, assert_refused
 
@@ -208,8 +208,8 @@ def test_a_module_without_a_package(site):
 
 
 def test_ratios_beside_the_preset(site):
-    from navicache_cli.methods import policy_for
-    from navicache_cli.plan import Layer, resolve
+    from navicache_cli.plan.method import policy_for
+    from navicache_cli.plan.plan import Layer, resolve
 
     magcache = {"ratios": "wave", "threshold": 0.1, "max_skips": 2, "retention": 0.2}
     offer(site, "wave", preset=changed(methods={"magcache": magcache}))

@@ -14,13 +14,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from navicache_cli import accuracy, runner
-from navicache_cli.cache.factory import METHODS
+from navicache_cli.cache.policies.factory import METHODS
 from navicache_cli.errors import NavicacheError, OutputError, UsageError
-from navicache_cli.plan import Layer, resolve
-from navicache_cli.replays import REPLAYABLE
-from navicache_cli.report import read_report
-from navicache_cli.sweep import parse_sweep
+from navicache_cli.plan.plan import Layer, resolve
+from navicache_cli.plan.sweep import parse_sweep
+from navicache_cli.plots import accuracy
+from navicache_cli.replay.replays import REPLAYABLE
+from navicache_cli.report.report import read_report
+from navicache_cli.run import runner
 from tests.conftest import clean_environment
 from tests.program import invoke
 
@@ -137,7 +138,7 @@ def test_budgets_beside_thresholds_in_table_and_picture(recording: Path) -> None
     pytest.importorskip("matplotlib", reason="pip install 'navicache[plot]'")
     from navicache_cli.plots.replay import draw_replay
     from navicache_cli.plots.theme import LIGHT, drawing
-    from navicache_cli.replays import choose_settings, play, read_recordings
+    from navicache_cli.replay.replays import choose_settings, play, read_recordings
 
     shown = invoke("replay", recording, "--threshold", "0.1", "--compute", "0.5,0.6")
     assert [word in shown for word in ("0.1 ", "budget 0.5 ", "budget 0.6 ")] == [True] * 3
@@ -187,7 +188,7 @@ def test_recording_changes_no_pixel(recording: Path, tmp_path: Path) -> None:
 
 
 def read(path: Path) -> np.ndarray:
-    from navicache_cli.video import read_video
+    from navicache_cli.media.video import read_video
 
     return read_video(path)[0]
 
@@ -219,7 +220,7 @@ def test_the_picture_shows_the_ratios(recording: Path) -> None:
     pytest.importorskip("matplotlib", reason="pip install 'navicache[plot]'")
     from navicache_cli.plots.replay import draw_replay
     from navicache_cli.plots.theme import LIGHT, drawing
-    from navicache_cli.replays import choose_settings, play, read_recordings
+    from navicache_cli.replay.replays import choose_settings, play, read_recordings
 
     recordings = read_recordings([recording, recording])
     sweep = parse_sweep("easycache.threshold=0.1:0.5:3")
@@ -248,7 +249,7 @@ def test_without_options_the_modes_of_the_model(recording: Path) -> None:
 
 
 def test_pairs_of_a_recording_are_its_changes_from_step_to_step(recording: Path) -> None:
-    from navicache_cli.replays import read_recordings
+    from navicache_cli.replay.replays import read_recordings
 
     (found,) = read_recordings([recording])
     pairs = accuracy.pairs_of(found.trajectory, "run")

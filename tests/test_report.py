@@ -7,7 +7,7 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from navicache_cli.errors import OutputError
-from navicache_cli.report import (
+from navicache_cli.report.report import (
     Baseline,
     ModelIdentity,
     Output,
@@ -20,7 +20,7 @@ from navicache_cli.report import (
     validate,
     write_report,
 )
-from navicache_cli.speed import Timings
+from navicache_cli.report.speed import Timings
 
 
 @pytest.fixture
@@ -107,7 +107,8 @@ def test_the_summary_marks_a_speedup_beyond_its_bound(report, measured, saved_at
     """Its one step was computed: nothing allows more than 1.00, unless attentions were saved too."""
     import dataclasses
 
-    from navicache_cli import speed, terminal
+    from navicache_cli import terminal
+    from navicache_cli.report import speed
 
     totals = dataclasses.replace(report.totals, attention_calls_saved=saved_attentions)
     cpu = Timings(1, 1, 9.5, 1, 1, 13.5, {"text": 1.0, "denoise": 2.5, "decode": 1.0}, speed.CPU)

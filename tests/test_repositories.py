@@ -8,8 +8,8 @@ import sys
 
 import pytest
 
-from backends.names import replaced
-from backends.repositories import (
+from backends.official.names import replaced
+from backends.official.repositories import (
     Checkout,
     Official,
     choose_repository,

@@ -14,9 +14,9 @@ import zlib
 
 import pytest
 
-from backends.installation import DOWNLOADED, installations
+from backends.official.installation import DOWNLOADED, installations
 from navicache_cli.errors import BackendError
-from navicache_cli.steps.checkout import _check_out, _commits
+from navicache_cli.setup.checkout import _check_out, _commits
 from tests.machine import HEAD, Machine, commit_files, git, official_files, write_weights, write_whole
 from tests.program import assert_refused
 

@@ -6,8 +6,8 @@ from dataclasses import asdict
 import pytest
 
 from backends.protocol import Stages
-from navicache_cli import speed
-from navicache_cli.speed import (
+from navicache_cli.report import speed
+from navicache_cli.report.speed import (
     CPU,
     MARK,
     WALL,

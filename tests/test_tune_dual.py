@@ -8,8 +8,8 @@ import sys
 import numpy as np
 import pytest
 
-from navicache_cli.accuracy import Pairs, read_pairs
 from navicache_cli.cache import DualKalman, ScalarKalman, ZeroOrderHold
+from navicache_cli.plots.accuracy import Pairs, read_pairs
 from tests.conftest import MEASURED
 from tests.program import SCRIPTS, loaded_script
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from navicache_cli.cache.factory import METHODS
-from navicache_cli.compare.referees import REFEREES
+from navicache_cli.cache.policies.factory import METHODS
+from navicache_cli.compare.peers.peers import REFEREES
 from navicache_cli.compare.settings_file import read_settings
 from tests.program import SCRIPTS, loaded_script
 

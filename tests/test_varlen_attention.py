@@ -8,7 +8,7 @@ from itertools import pairwise
 import pytest
 import torch
 
-from backends.varlen_attention import bind_varlen_attention, flash_attn_varlen_func, get_cu_seqlens
+from backends.official.varlen_attention import bind_varlen_attention, flash_attn_varlen_func, get_cu_seqlens
 from navicache_cli.errors import BackendError
 
 # Rounding of inputs and output to bfloat16 (8 bits) of values around 1.

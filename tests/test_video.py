@@ -18,16 +18,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from navicache_cli import video
 from navicache_cli.errors import OutputError
 from navicache_cli.files import check_new
-from navicache_cli.video import (
-    MAX_TAG_CHARS,
-    read_metadata,
-    read_video,
-    to_uint8,
-    write_video,
-)
+from navicache_cli.media import video
+from navicache_cli.media.video import MAX_TAG_CHARS, read_metadata, read_video, to_uint8, write_video
 
 ROOT = Path(__file__).parent.parent
 
@@ -232,7 +226,7 @@ from pathlib import Path
 import numpy as np
 from navicache_cli.errors import OutputError
 from navicache_cli.files import check_new
-from navicache_cli.video import write_video
+from navicache_cli.media.video import write_video
 """
 
 
@@ -380,7 +374,6 @@ def test_to_uint8() -> None:
 
 
 def test_import_is_cheap() -> None:
-    probe = (
-        "import navicache_cli.video, sys; print([m for m in ('torch', 'imageio_ffmpeg') if m in sys.modules])"
-    )
+    names = "('torch', 'imageio_ffmpeg')"
+    probe = f"import sys, navicache_cli.media.video; print([m for m in {names} if m in sys.modules])"
     assert subprocess.check_output([sys.executable, "-c", probe], cwd=ROOT, text=True).strip() == "[]"

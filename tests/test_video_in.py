@@ -12,11 +12,11 @@ import imageio_ffmpeg
 import numpy as np
 import pytest
 
-from navicache_cli import metrics
 from navicache_cli.errors import OutputError
-from navicache_cli.pairs import compare_files
-from navicache_cli.video import read_metadata, read_video, write_video
-from navicache_cli.video_in import MOST_PIXELS, frames_of, probe_video
+from navicache_cli.media import fidelity as metrics
+from navicache_cli.media.pairs import compare_files
+from navicache_cli.media.video import read_metadata, read_video, write_video
+from navicache_cli.media.video_in import MOST_PIXELS, frames_of, probe_video
 
 SIZE = "64x48"
 
@@ -242,7 +242,7 @@ def test_frames_beyond_the_bound_are_refused_unseen(clips: Path, tmp_path: Path)
 
 
 def test_a_whole_video_is_read_up_to_a_bound(clips: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("navicache_cli.video_in.MOST_BYTES", 12 * 48 * 64 * 3 - 1)
+    monkeypatch.setattr("navicache_cli.media.video_in.MOST_BYTES", 12 * 48 * 64 * 3 - 1)
     with pytest.raises(OutputError, match="12 frames of 64x48") as caught:
         read_video(clips / "last.gif")
     assert "frames_of" in caught.value.hint

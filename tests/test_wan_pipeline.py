@@ -10,7 +10,7 @@ from navicache_cli.commands.generate import build_plan
 def test_out_of_memory_names_the_options():
     import torch
 
-    from backends.official import out_of_memory_hints
+    from backends.official.official import out_of_memory_hints
     from backends.wan.pipeline import LESS_MEMORY
     from navicache_cli.errors import OutOfMemoryError
 

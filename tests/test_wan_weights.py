@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from navicache_cli.errors import WeightsError
-from navicache_cli.presets import load_presets
+from navicache_cli.plan.presets import load_presets
 
 
 class Config(dict):

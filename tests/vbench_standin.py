@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from navicache_cli.video import write_video
+from navicache_cli.media.video import write_video
 
 DOUBLES = Path(__file__).parent / "doubles"
 INFO = DOUBLES / "vbench_package/vbench/VBench_full_info.json"

@@ -1,5 +1,5 @@
 """`hunyuan`: HunyuanVideo through its official repository, whose own pipeline and sampler run unchanged."""
 
-from .backend import HunyuanBackend
+from backends.hunyuan.backend import HunyuanBackend
 
 __all__ = ["HunyuanBackend"]

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from backends.official import RANDOM, SMALL, find_device, noise_notes
-from backends.repositories import describe_checkout, resolve_repository
+from backends.hunyuan.processes import check_sharing
+from backends.hunyuan.tasks import HUNYUAN, TASKS, repeated_timesteps
+from backends.official.official import RANDOM, SMALL, find_device, noise_notes
+from backends.official.repositories import describe_checkout, resolve_repository
 from navicache_cli.errors import BackendError, UsageError
-
-from .processes import check_sharing
-from .tasks import HUNYUAN, TASKS, repeated_timesteps
 
 if TYPE_CHECKING:
     import torch
 
-    from navicache_cli.plan import Plan
-
-    from .pipeline import HunyuanPipeline
+    from backends.hunyuan.pipeline import HunyuanPipeline
+    from navicache_cli.plan.plan import Plan
 
 
 class HunyuanBackend:
@@ -50,7 +48,7 @@ class HunyuanBackend:
 
     def load(self, plan: Plan) -> HunyuanPipeline:
         """See `Backend.load` and `loading.load_pipeline`."""
-        from .loading import load_pipeline
+        from backends.hunyuan.loading import load_pipeline
 
         return load_pipeline(plan, choose_device(plan))
 

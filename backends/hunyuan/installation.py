@@ -10,11 +10,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from backends.installation import Download, Installation, Memory, Package, Weights
-from backends.repositories import Checkout
-
-from .tasks import HUNYUAN
-from .weights import (
+from backends.hunyuan.tasks import HUNYUAN
+from backends.hunyuan.weights import (
     KNOWN_CHANNELS,
     KNOWN_CONFIG,
     check_transformer,
@@ -22,6 +19,8 @@ from .weights import (
     reading_errors,
     transformer_file,
 )
+from backends.official.installation import Download, Installation, Memory, Package, Weights
+from backends.official.repositories import Checkout
 
 _CLIP = "openai/clip-vit-large-patch14"
 _LLAVA = "llava-llama-3-8b-v1_1-transformers"

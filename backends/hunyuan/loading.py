@@ -11,19 +11,10 @@ from typing import Any
 
 import torch
 
-from backends.names import replaced
-from backends.official import RANDOM, SMALL, code_errors, out_of_memory_hints, quiet, tensors_only
-from backends.random_weights import random_model
-from backends.repositories import import_package, resolve_repository
-from backends.varlen_attention import bind_varlen_attention
-from navicache_cli.errors import BackendError
-from navicache_cli.plan import Plan
-from navicache_cli.report import ModelIdentity
-
-from . import random_parts
-from .pipeline import LESS_MEMORY, HunyuanPipeline, silent_log
-from .tasks import HUNYUAN, TASKS
-from .weights import (
+from backends.hunyuan import random_parts
+from backends.hunyuan.pipeline import LESS_MEMORY, HunyuanPipeline, silent_log
+from backends.hunyuan.tasks import HUNYUAN, TASKS
+from backends.hunyuan.weights import (
     CLIP,
     TEXT_ENCODER,
     VAE,
@@ -33,6 +24,14 @@ from .weights import (
     reading_errors,
     transformer_file,
 )
+from backends.official.names import replaced
+from backends.official.official import RANDOM, SMALL, code_errors, out_of_memory_hints, quiet, tensors_only
+from backends.official.random_weights import random_model
+from backends.official.repositories import import_package, resolve_repository
+from backends.official.varlen_attention import bind_varlen_attention
+from navicache_cli.errors import BackendError
+from navicache_cli.plan.plan import Plan
+from navicache_cli.report.report import ModelIdentity
 
 ATTENTION = "hyvideo.modules.attenion"  # spelt so
 # Modules of the official code that call torch.load.

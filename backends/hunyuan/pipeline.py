@@ -9,20 +9,19 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from backends.official import out_of_memory_hints, quiet, timed
+from backends.hunyuan.tasks import HUNYUAN
+from backends.official.official import out_of_memory_hints, quiet, timed
 from navicache_cli.cache import Anatomy
-from navicache_cli.cache.policy import Region
+from navicache_cli.cache.policies.policy import Region
 from navicache_cli.errors import BackendError
-
-from .tasks import HUNYUAN
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from backends.protocol import Stages
-    from navicache_cli.cache.site import Site
-    from navicache_cli.plan import Plan
-    from navicache_cli.report import ModelIdentity
+    from navicache_cli.cache.sites.site import Site
+    from navicache_cli.plan.plan import Plan
+    from navicache_cli.report.report import ModelIdentity
 
 LESS_MEMORY = "try --offload, --fp8, a smaller --size, fewer --frames, or --task t2v-544p"
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from backends.distributed import check_heads, check_sequence_parallel
-from backends.official import SMALL
+from backends.hunyuan.tasks import HEADS, HUNYUAN, SMALL_HEADS, TOKEN_PIXELS
+from backends.official.distributed import check_heads, check_sequence_parallel
+from backends.official.official import SMALL
 from navicache_cli.errors import UsageError
 
-from .tasks import HEADS, HUNYUAN, SMALL_HEADS, TOKEN_PIXELS
-
 if TYPE_CHECKING:
-    from navicache_cli.plan import Plan
+    from navicache_cli.plan.plan import Plan
 
 
 def check_sharing(plan: Plan) -> None:

@@ -14,9 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from backends.random_weights import enlarge
-
-from .tasks import SMALL_HEADS
+from backends.hunyuan.tasks import SMALL_HEADS
+from backends.official.random_weights import enlarge
 
 # The official architecture at a size for tests and CPUs; 24 channels a head are 3 equal parts for rotation.
 SMALL_CONFIG = {

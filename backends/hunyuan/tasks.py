@@ -5,7 +5,7 @@ Sources: Tencent-Hunyuan/HunyuanVideo at fa14b00 (README.md, hyvideo/config.py, 
 
 from __future__ import annotations
 
-from backends.repositories import Official
+from backends.official.repositories import Official
 
 HUNYUAN = Official(
     name="hunyuan",

@@ -11,9 +11,9 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
-from backends.official import weights_errors
-from backends.repositories import Checkout, managed_path
-from backends.weight_files import (
+from backends.official.official import weights_errors
+from backends.official.repositories import Checkout, managed_path
+from backends.official.weight_files import (
     digest_files,
     file_faults,
     incomplete,

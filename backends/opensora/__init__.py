@@ -1,5 +1,5 @@
 """`opensora`: Open-Sora 1.2 through its official repository or VideoSys, whose own samplers run unchanged."""
 
-from .backend import OpenSoraBackend
+from backends.opensora.backend import OpenSoraBackend
 
 __all__ = ["OpenSoraBackend"]

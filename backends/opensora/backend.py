@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from backends.official import find_device, noise_notes
-from backends.repositories import choose_repository, describe_checkout
+from backends.official.official import find_device, noise_notes
+from backends.official.repositories import choose_repository, describe_checkout
+from backends.opensora.facts import MICRO_FRAMES, OPENSORA, REPOSITORIES
 from navicache_cli.errors import BackendError, UsageError
-
-from .facts import MICRO_FRAMES, OPENSORA, REPOSITORIES
 
 if TYPE_CHECKING:
     import torch
 
-    from navicache_cli.plan import Plan
-
-    from .pipeline import OpenSoraPipeline
+    from backends.opensora.pipeline import OpenSoraPipeline
+    from navicache_cli.plan.plan import Plan
 
 SEED_LIMIT = 2**32  # of NumPy's generator, which VideoSys seeds too
 
@@ -48,7 +46,7 @@ class OpenSoraBackend:
 
     def load(self, plan: Plan) -> OpenSoraPipeline:
         """See `Backend.load` and `loading.load_pipeline`."""
-        from .loading import load_pipeline
+        from backends.opensora.loading import load_pipeline
 
         return load_pipeline(plan, choose_device(plan))
 

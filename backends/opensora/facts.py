@@ -6,7 +6,7 @@ NUS-HPC-AI-Lab/VideoSys at 4cce477 (videosys/pipelines/open_sora).
 
 from __future__ import annotations
 
-from backends.repositories import Official
+from backends.official.repositories import Official
 
 OPENSORA = Official(
     name="opensora",

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from backends.installation import Download, Installation, Memory, Package, Weights
-from backends.repositories import Checkout, Official
-
-from .facts import IMAGE_VAE, OPENSORA, TEXT_ENCODER, TOGETHER, TRANSFORMER, VAE, VIDEOSYS
-from .weights import FOLDERS, locate_weights
+from backends.official.installation import Download, Installation, Memory, Package, Weights
+from backends.official.repositories import Checkout, Official
+from backends.opensora.facts import IMAGE_VAE, OPENSORA, TEXT_ENCODER, TOGETHER, TRANSFORMER, VAE, VIDEOSYS
+from backends.opensora.weights import FOLDERS, locate_weights
 
 # Without ColossalAI and xformers, which inference on one GPU never calls and which want an old torch.
 _COMMON = (

@@ -11,16 +11,12 @@ from typing import Any
 
 import torch
 
-from backends.names import replaced
-from backends.official import RANDOM, SMALL, code_errors, out_of_memory_hints, weights_errors
-from backends.repositories import Checkout, Official, choose_repository, import_package
-from navicache_cli.errors import BackendError
-from navicache_cli.plan import Plan
-from navicache_cli.report import ModelIdentity
-
-from . import random_parts
-from .absent import placeholders
-from .facts import (
+from backends.official.names import replaced
+from backends.official.official import RANDOM, SMALL, code_errors, out_of_memory_hints, weights_errors
+from backends.official.repositories import Checkout, Official, choose_repository, import_package
+from backends.opensora import random_parts
+from backends.opensora.absent import placeholders
+from backends.opensora.facts import (
     IMAGE_VAE,
     OPENSORA,
     REPOSITORIES,
@@ -29,10 +25,13 @@ from .facts import (
     VAE,
     VIDEOSYS,
 )
-from .official import OpenSoraRoute
-from .pipeline import LESS_MEMORY, OpenSoraPipeline, quiet
-from .videosys import VideoSysRoute
-from .weights import digest_weights, locate_weights
+from backends.opensora.official import OpenSoraRoute
+from backends.opensora.pipeline import LESS_MEMORY, OpenSoraPipeline, quiet
+from backends.opensora.videosys import VideoSysRoute
+from backends.opensora.weights import digest_weights, locate_weights
+from navicache_cli.errors import BackendError
+from navicache_cli.plan.plan import Plan
+from navicache_cli.report.report import ModelIdentity
 
 ROUTES: dict[str, type[OpenSoraRoute] | type[VideoSysRoute]] = {
     OPENSORA.package: OpenSoraRoute,

@@ -9,11 +9,18 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from navicache_cli.plan import Plan
-
-from .cross_attention import XFORMERS
-from .facts import AESTHETIC_SCORE, FPS, MICRO_FRAMES, TEXT_ENCODER, TEXT_TOKENS, TRANSFORMER, VAE
-from .self_attention import bind_self_attention
+from backends.opensora.cross_attention import XFORMERS
+from backends.opensora.facts import (
+    AESTHETIC_SCORE,
+    FPS,
+    MICRO_FRAMES,
+    TEXT_ENCODER,
+    TEXT_TOKENS,
+    TRANSFORMER,
+    VAE,
+)
+from backends.opensora.self_attention import bind_self_attention
+from navicache_cli.plan.plan import Plan
 
 PROMPTS = "opensora.utils.inference_utils"
 BLOCKS = "opensora.models.layers.blocks"

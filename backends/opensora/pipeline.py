@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from torch import nn
 
-from backends import official
+from backends.official import official
 from navicache_cli.cache import Anatomy
-from navicache_cli.cache.policy import Region
+from navicache_cli.cache.policies.policy import Region
 from navicache_cli.errors import SiteError
 
 if TYPE_CHECKING:
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from backends.protocol import Stages
-    from navicache_cli.cache.site import Site
-    from navicache_cli.plan import Plan
-    from navicache_cli.report import ModelIdentity
+    from navicache_cli.cache.sites.site import Site
+    from navicache_cli.plan.plan import Plan
+    from navicache_cli.report.report import ModelIdentity
 
 LESS_MEMORY = "try a smaller --size, such as 240p, or fewer --frames"
 

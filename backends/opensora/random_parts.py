@@ -14,9 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from backends.random_weights import random_model
-
-from .facts import LATENT_CHANNELS, MICRO_FRAMES, MICRO_LATENTS, TEXT_CHANNELS
+from backends.official.random_weights import random_model
+from backends.opensora.facts import LATENT_CHANNELS, MICRO_FRAMES, MICRO_LATENTS, TEXT_CHANNELS
 
 # The official architecture at a size for tests and CPUs.
 SMALL_CONFIG = {"hidden_size": 64, "depth": 3, "num_heads": 4}

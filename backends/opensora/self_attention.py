@@ -17,8 +17,8 @@ from typing import Any
 
 import torch
 
-from backends.attention import flash_attention
-from backends.names import bind
+from backends.official.attention import flash_attention
+from backends.official.names import bind
 from navicache_cli.errors import BackendError
 
 PACKAGE, KERNEL = "flash_attn", "flash_attn_func"

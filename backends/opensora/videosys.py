@@ -15,10 +15,10 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from backends.names import replaced
-from navicache_cli.by_name import name_of_size
-from navicache_cli.plan import Plan
-from navicache_cli.presets import preset_for
+from backends.official.names import replaced
+from navicache_cli.plan.plan import Plan
+from navicache_cli.plan.presets import preset_for
+from navicache_cli.plan.sizes import name_of_size
 
 PIPELINE = "videosys.pipelines.open_sora.pipeline_open_sora"
 AUTOENCODER = "videosys.models.autoencoders.autoencoder_kl_open_sora"

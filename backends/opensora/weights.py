@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from backends.repositories import Checkout, managed_path
-from backends.weight_files import (
+from backends.official.repositories import Checkout, managed_path
+from backends.official.weight_files import (
     digest_files,
     file_faults,
     incomplete,
@@ -16,10 +16,9 @@ from backends.weight_files import (
     shard_names,
     usual_places,
 )
+from backends.opensora.facts import IMAGE_VAE, OPENSORA, TEXT_ENCODER, TOGETHER, TRANSFORMER, VAE, VIDEOSYS
 from navicache_cli.errors import WeightsError
 from navicache_cli.reading import expand_user
-
-from .facts import IMAGE_VAE, OPENSORA, TEXT_ENCODER, TOGETHER, TRANSFORMER, VAE, VIDEOSYS
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,5 @@
 """`tiny`: a trained miniature of Wan2.1 text-to-video that ships with navicache and runs on a CPU."""
 
-from .backend import TinyBackend
+from backends.tiny.backend import TinyBackend
 
 __all__ = ["TinyBackend"]

@@ -9,23 +9,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from backends.protocol import Stages
+from backends.tiny.checkpoint import Part, load_part, read_config
 from navicache_cli import __version__
-from navicache_cli.cache.policy import Region
+from navicache_cli.cache.policies.policy import Region
 from navicache_cli.errors import UsageError
-from navicache_cli.presets import OFF
+from navicache_cli.plan.presets import OFF
 from navicache_cli.reading import expand_user
-from navicache_cli.report import ModelIdentity
+from navicache_cli.report.report import ModelIdentity
 from navicache_cli.threads import use_at_most
-
-from .checkpoint import Part, load_part, read_config
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from navicache_cli.cache.site import Site
-    from navicache_cli.plan import Plan
-
-    from .twin import Twin
+    from backends.tiny.twin import Twin
+    from navicache_cli.cache.sites.site import Site
+    from navicache_cli.plan.plan import Plan
 
 PARTS = ("transformer", "text_encoder", "codec")
 
@@ -46,9 +44,9 @@ class TinyPipeline:
         """
         import torch
 
-        from .codec import Codec
-        from .model import TinyWan
-        from .text import TextEncoder
+        from backends.tiny.codec import Codec
+        from backends.tiny.model import TinyWan
+        from backends.tiny.text import TextEncoder
 
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         config = read_config(folder)
@@ -72,7 +70,7 @@ class TinyPipeline:
     def site(self, region: Region = Region.OWN) -> Site:
         """Return a site; the model's own region is the whole transformer forward, as for Wan2.1."""
         from navicache_cli.cache import Anatomy
-        from navicache_cli.cache.stack_site import argument
+        from navicache_cli.cache.sites.stack_site import argument
 
         blocks: Any = self.transformer.blocks
         return Anatomy(
@@ -95,10 +93,10 @@ class TinyPipeline:
         """
         import torch
 
-        from .codec import CHANNELS, STRIDE
-        from .model import coordinates
-        from .solvers import make_solver
-        from .text import tokenize
+        from backends.tiny.codec import CHANNELS, STRIDE
+        from backends.tiny.model import coordinates
+        from backends.tiny.solvers import make_solver
+        from backends.tiny.text import tokenize
 
         with torch.inference_mode():
             stages.start("text")
@@ -127,7 +125,7 @@ class TinyPipeline:
 
     def twin(self, apart: bool = False) -> Twin:
         """The same pipeline around diffusers' implementation of the denoiser; see `Twin`."""
-        from .twin import Twin
+        from backends.tiny.twin import Twin
 
         return Twin(self, apart)
 
@@ -150,8 +148,8 @@ class TinyBackend:
         Raises:
             UsageError: no word is known; or two steps share a timestep, by which the cache knows a step.
         """
-        from .solvers import make_solver
-        from .text import tokenize
+        from backends.tiny.solvers import make_solver
+        from backends.tiny.text import tokenize
 
         distinct = len(set(make_solver(plan.solver, plan.steps, plan.shift).timesteps.tolist()))
         if distinct < plan.steps and plan.method != OFF:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from navicache_cli.errors import WeightsError, one_line
-from navicache_cli.presets import unknown
+from navicache_cli.plan.presets import unknown
 from navicache_cli.reading import read_bytes, read_json
 
 if TYPE_CHECKING:

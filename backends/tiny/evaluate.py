@@ -17,16 +17,15 @@ import numpy as np
 from rich.progress import track
 
 from backends.protocol import Stages
-from navicache_cli.metrics import psnr
-from navicache_cli.plan import Layer, Plan, resolve
+from backends.tiny.backend import TinyPipeline, shipped_weights
+from backends.tiny.judge import Verdict, Wanted, judge
+from backends.tiny.train import to_unit
+from backends.tiny.world import Scene, describe, render, sample_scene
+from navicache_cli.media.fidelity import psnr
+from navicache_cli.media.video import to_uint8
+from navicache_cli.plan.plan import Layer, Plan, resolve
 from navicache_cli.terminal import stderr
 from navicache_cli.threads import use_at_most
-from navicache_cli.video import to_uint8
-
-from .backend import TinyPipeline, shipped_weights
-from .judge import Verdict, Wanted, judge
-from .train import to_unit
-from .world import Scene, describe, render, sample_scene
 
 SHEET_COLUMNS, SHEET_FRAMES = 4, (0, 5, 11, 16)
 

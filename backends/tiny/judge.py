@@ -14,8 +14,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .text import COLOURS, DIRECTIONS, SHAPES
-from .world import HUES, VELOCITY, shape_distance
+from backends.tiny.text import COLOURS, DIRECTIONS, SHAPES
+from backends.tiny.world import HUES, VELOCITY, shape_distance
 
 LOOKED_AT = slice(None, None, 4)  # the frames whose silhouettes are compared
 LEAST_PIXELS = 20  # of an object in a frame, to have a shape

@@ -27,10 +27,10 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from . import world
-from .codec import Codec, to_groups
-from .model import TinyWan, coordinates
-from .text import TextEncoder, tokenize
+from backends.tiny import world
+from backends.tiny.codec import Codec, to_groups
+from backends.tiny.model import TinyWan, coordinates
+from backends.tiny.text import TextEncoder, tokenize
 
 SEED = 2026
 

@@ -15,13 +15,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from backends.protocol import Stages
-
-from .model import TinyWan
+from backends.tiny.model import TinyWan
 
 if TYPE_CHECKING:
-    from navicache_cli.plan import Plan
-
-    from .backend import TinyPipeline
+    from backends.tiny.backend import TinyPipeline
+    from navicache_cli.plan.plan import Plan
 
 BRANCHES = ("cond", "uncond")  # what diffusers' own pipelines call them
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from .text import COLOURS, DIRECTIONS, SHAPES, SIZE_CHANGES, TEXTURES, TONES
+from backends.tiny.text import COLOURS, DIRECTIONS, SHAPES, SIZE_CHANGES, TEXTURES, TONES
 
 FRAMES, HEIGHT, WIDTH = 17, 64, 64
 # Patterns repeat every PERIOD pixels, the side of one token of the transformer, and a pan scrolls them by one

@@ -1,5 +1,5 @@
 """`wan`: Wan2.1 through its official repository, whose own pipelines and samplers run unchanged."""
 
-from .backend import WanBackend
+from backends.wan.backend import WanBackend
 
 __all__ = ["WanBackend"]

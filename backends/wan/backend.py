@@ -5,22 +5,20 @@ from __future__ import annotations
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
-from backends.distributed import check_sequence_parallel
-from backends.official import find_device, noise_notes
-from backends.repositories import describe_checkout, resolve_repository
+from backends.official.distributed import check_sequence_parallel
+from backends.official.official import find_device, noise_notes
+from backends.official.repositories import describe_checkout, resolve_repository
+from backends.wan.pictures import check_video, reference_paths
+from backends.wan.tasks import TASKS, VACE, WAN, repeated_timesteps
 from navicache_cli.errors import BackendError, UsageError
-from navicache_cli.picture_in import check_picture
-from navicache_cli.presets import OFF
-
-from .pictures import check_video, reference_paths
-from .tasks import TASKS, VACE, WAN, repeated_timesteps
+from navicache_cli.media.picture_in import check_picture
+from navicache_cli.plan.presets import OFF
 
 if TYPE_CHECKING:
     import torch
 
-    from navicache_cli.plan import Plan
-
-    from .pipeline import WanPipeline
+    from backends.wan.pipeline import WanPipeline
+    from navicache_cli.plan.plan import Plan
 
 
 class WanBackend:
@@ -55,7 +53,7 @@ class WanBackend:
 
     def load(self, plan: Plan) -> WanPipeline:
         """See `Backend.load` and `loading.load_pipeline`."""
-        from .loading import load_pipeline
+        from backends.wan.loading import load_pipeline
 
         return load_pipeline(plan, choose_device(plan))
 

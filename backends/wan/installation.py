@@ -10,11 +10,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from backends.installation import Download, Installation, Memory, Package, Weights
-from backends.repositories import Checkout
-
-from .tasks import TASKS, WAN
-from .weights import known_config, locate_weights
+from backends.official.installation import Download, Installation, Memory, Package, Weights
+from backends.official.repositories import Checkout
+from backends.wan.tasks import TASKS, WAN
+from backends.wan.weights import known_config, locate_weights
 
 
 def _weights(name: str, gigabytes: float, task: str) -> Weights:

@@ -9,10 +9,10 @@ from typing import Any
 
 import torch
 
-from backends.attention import bind_attention
-from backends.distributed import check_heads, start_sequence_parallel
-from backends.names import replaced
-from backends.official import (
+from backends.official.attention import bind_attention
+from backends.official.distributed import check_heads, start_sequence_parallel
+from backends.official.names import replaced
+from backends.official.official import (
     RANDOM,
     SMALL,
     code_errors,
@@ -21,16 +21,15 @@ from backends.official import (
     tensors_only,
     weights_errors,
 )
-from backends.repositories import Checkout, import_package, resolve_repository
-from navicache_cli.distributed import read_launch
+from backends.official.repositories import Checkout, import_package, resolve_repository
+from backends.wan import random_parts
+from backends.wan.pipeline import LESS_MEMORY, WanPipeline
+from backends.wan.tasks import TASKS, WAN
+from backends.wan.weights import digest_weights, locate_weights
 from navicache_cli.errors import BackendError
-from navicache_cli.plan import Plan
-from navicache_cli.report import ModelIdentity
-
-from . import random_parts
-from .pipeline import LESS_MEMORY, WanPipeline
-from .tasks import TASKS, WAN
-from .weights import digest_weights, locate_weights
+from navicache_cli.plan.plan import Plan
+from navicache_cli.report.report import ModelIdentity
+from navicache_cli.run.distributed import read_launch
 
 # Modules of the official code that call torch.load.
 LOADERS = ("wan.modules.t5", "wan.modules.vae", "wan.modules.clip")

@@ -6,9 +6,9 @@ from io import BytesIO
 from pathlib import Path
 
 from navicache_cli.errors import OutputError, UsageError
-from navicache_cli.picture_in import read_picture
+from navicache_cli.media.picture_in import read_picture
+from navicache_cli.media.video_in import probe_video
 from navicache_cli.reading import expand_user
-from navicache_cli.video_in import probe_video
 
 
 def reference_paths(references: str) -> list[str]:

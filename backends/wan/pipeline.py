@@ -8,23 +8,22 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from backends.names import replaced
-from backends.official import out_of_memory_hints, quiet, timed
+from backends.official.names import replaced
+from backends.official.official import out_of_memory_hints, quiet, timed
+from backends.wan.pictures import check_video, picture_file, reference_paths
+from backends.wan.tasks import VACE, Task
 from navicache_cli.cache import Anatomy
-from navicache_cli.cache.policy import Region
-from navicache_cli.cache.stack_site import argument
-from navicache_cli.picture_in import read_picture
-
-from .pictures import check_video, picture_file, reference_paths
-from .tasks import VACE, Task
+from navicache_cli.cache.policies.policy import Region
+from navicache_cli.cache.sites.stack_site import argument
+from navicache_cli.media.picture_in import read_picture
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from backends.protocol import Stages
-    from navicache_cli.cache.site import Site
-    from navicache_cli.plan import Plan
-    from navicache_cli.report import ModelIdentity
+    from navicache_cli.cache.sites.site import Site
+    from navicache_cli.plan.plan import Plan
+    from navicache_cli.report.report import ModelIdentity
 
 LESS_MEMORY = "try --offload, --t5-cpu, a smaller --size, fewer --frames, or --task t2v-1.3B"
 

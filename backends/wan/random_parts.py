@@ -15,9 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from backends.random_weights import enlarge, random_model
-
-from .tasks import Task
+from backends.official.random_weights import enlarge, random_model
+from backends.wan.tasks import Task
 
 # The official architecture at a size for tests and CPUs; 24 channels a head are 3 equal parts for rotation.
 SMALL_CONFIG = {"dim": 96, "ffn_dim": 192, "num_heads": 4, "num_layers": 3}

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from backends.repositories import Official
+from backends.official.repositories import Official
 
 WAN = Official(
     name="wan",

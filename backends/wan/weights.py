@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from backends.repositories import Checkout
-from backends.weight_files import (
+from backends.official.repositories import Checkout
+from backends.official.weight_files import (
     digest_files,
     file_faults,
     incomplete,
@@ -15,10 +15,9 @@ from backends.weight_files import (
     shard_names,
     usual_places,
 )
+from backends.wan.tasks import TASKS, Task
 from navicache_cli.errors import WeightsError
 from navicache_cli.reading import expand_user
-
-from .tasks import TASKS, Task
 
 TRANSFORMER = "diffusion_pytorch_model.safetensors"
 _TEXT_AND_VAE = {

@@ -7,13 +7,13 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from .folder import Folder, Standing
-from .items import Item
-from .making import Checked, Made, failure
-from .manifest import DONE, FAILED, STARTED, Manifest
+from navicache_cli.batch.folder import Folder, Standing
+from navicache_cli.batch.items import Item
+from navicache_cli.batch.making import Checked, Made, failure
+from navicache_cli.batch.manifest import DONE, FAILED, STARTED, Manifest
 
 if TYPE_CHECKING:
-    from .progress import BatchProgress
+    from navicache_cli.batch.progress import BatchProgress
 
 MOST_LOST = 2  # after so many more workers ended over it, an item counts as failed
 

@@ -8,15 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..cache.budget import budget_name, share_of
-from ..errors import NavicacheError
-from ..options import BUILT_IN
-from ..presets import OFF
-from ..report import plan_values, read_report
-from ..setting import setting_of
-from ..speed import WALL, beyond_bound, skip_bound
-from .folder import REPORTS, VIDEOS, report_name
-from .names import check_path
+from navicache_cli.batch.folder import REPORTS, VIDEOS, report_name
+from navicache_cli.batch.names import check_path
+from navicache_cli.cache.policies.budget import budget_name, share_of
+from navicache_cli.errors import NavicacheError
+from navicache_cli.plan.options import BUILT_IN
+from navicache_cli.plan.presets import OFF
+from navicache_cli.plan.setting import setting_of
+from navicache_cli.report.report import plan_values, read_report
+from navicache_cli.report.speed import WALL, beyond_bound, skip_bound
 
 Options = tuple[tuple[str, str], ...]  # of a setting: names and values
 

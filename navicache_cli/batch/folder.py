@@ -9,11 +9,11 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
-from ..errors import NavicacheError, UsageError
-from ..files import prepare_folder, sha256_of, sweep
-from ..report import plan_values, read_report
-from .items import Item, fingerprint, for_fingerprint
-from .manifest import DONE, Record
+from navicache_cli.batch.items import Item, fingerprint, for_fingerprint
+from navicache_cli.batch.manifest import DONE, Record
+from navicache_cli.errors import NavicacheError, UsageError
+from navicache_cli.files import prepare_folder, sha256_of, sweep
+from navicache_cli.report.report import plan_values, read_report
 
 VIDEOS, REPORTS = "videos", "reports"
 

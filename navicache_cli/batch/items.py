@@ -10,14 +10,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ..errors import UsageError
-from ..names import slug
-from ..options import WHOLE_LIMIT, read_integer
-from ..plan import MOST_VIDEOS, Layer, Plan, resolve
-from ..presets import OFF
-from ..setting import MEASURED, in_video
-from .names import check_path, check_template, make_name, same_file
-from .rows import Row
+from navicache_cli.batch.names import check_path, check_template, make_name, same_file
+from navicache_cli.batch.rows import Row
+from navicache_cli.errors import UsageError
+from navicache_cli.plan.options import WHOLE_LIMIT, read_integer
+from navicache_cli.plan.plan import MOST_VIDEOS, Layer, Plan, resolve
+from navicache_cli.plan.presets import OFF
+from navicache_cli.plan.setting import MEASURED, in_video
+from navicache_cli.run.names import slug
 
 # What a pipeline is loaded by: one batch, one model.
 LOADED_BY = ("model", "task", "weights", "repo", "offload", "t5_cpu", "fp8", "ulysses", "ring", "fsdp")

@@ -7,15 +7,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ..commands.generate import check_with_backend, run_plan, write_result
-from ..errors import NavicacheError, UsageError
-from .folder import Folder
-from .items import Item
+from navicache_cli.batch.folder import Folder
+from navicache_cli.batch.items import Item
+from navicache_cli.commands.generate import check_with_backend, run_plan, write_result
+from navicache_cli.errors import NavicacheError, UsageError
 
 if TYPE_CHECKING:
     from backends.protocol import Backend, Pipeline
-
-    from ..commands.generate import Watch
+    from navicache_cli.commands.generate import Watch
 
 
 @dataclass(frozen=True)
@@ -76,7 +75,7 @@ def make(
     Raises:
         Exception: whatever goes wrong, in the model or on the disk.
     """
-    from ..runner import Clock
+    from navicache_cli.run.runner import Clock
 
     clock = Clock()
     plan = item.plan(folder.videos, replace)

@@ -15,9 +15,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from ..errors import OutputError
-from ..files import cannot_write, check_stays, open_locked, sync, try_lock
-from ..reading import open_regular
+from navicache_cli.errors import OutputError
+from navicache_cli.files import cannot_write, check_stays, open_locked, sync, try_lock
+from navicache_cli.reading import open_regular
 
 VERSION = 2
 STARTED, DONE, FAILED = "started", "done", "failed"

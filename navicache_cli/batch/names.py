@@ -8,8 +8,8 @@ import sys
 import unicodedata
 from collections.abc import Mapping
 
-from ..errors import UsageError
-from ..presets import unknown
+from navicache_cli.errors import UsageError
+from navicache_cli.plan.presets import unknown
 
 FIELDS = ("row", "prompt", "slug", "n", "seed", "model", "task", "mode", "method")
 MAX_NAME_BYTES = 230  # file systems take 255; the rest is for the hidden names files have while being written

@@ -16,17 +16,17 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from ..errors import NavicacheError, UsageError, one_line
-from ..terminal import show_note
-from .agenda import Agenda, Task
-from .folder import Folder
-from .making import Made, failure
-from .ray_session import Cluster, RayFailedError, connected, own_cores
-from .ray_worker import Home, Maker, Orders, identify
+from navicache_cli.batch.agenda import Agenda, Task
+from navicache_cli.batch.folder import Folder
+from navicache_cli.batch.making import Made, failure
+from navicache_cli.batch.ray_session import Cluster, RayFailedError, connected, own_cores
+from navicache_cli.batch.ray_worker import Home, Maker, Orders, identify
+from navicache_cli.errors import NavicacheError, UsageError, one_line
+from navicache_cli.terminal import show_note
 
 if TYPE_CHECKING:
-    from ..plan import Plan
-    from .progress import BatchProgress
+    from navicache_cli.batch.progress import BatchProgress
+    from navicache_cli.plan.plan import Plan
 
 MOST_LOST_LOADING = 3  # workers that end, one after the other, on a machine without having loaded the model
 # Seconds without any worker's process after which the user is told, and the batch ends. On this machine Ray

@@ -7,9 +7,9 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from ..compare.page import asset, fill_page, strip_steps
-from ..files import write_atomically
-from .summary import Summary
+from navicache_cli.batch.summary import Summary
+from navicache_cli.compare.page import asset, fill_page, strip_steps
+from navicache_cli.files import write_atomically
 
 _PARTS = ("elements.js", "strip.js")
 

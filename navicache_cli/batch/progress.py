@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 
 from rich.progress import BarColumn, Progress, TextColumn
 
-from ..streams import visible
-from ..terminal import stderr
+from navicache_cli.streams import visible
+from navicache_cli.terminal import stderr
 
 if TYPE_CHECKING:
-    from ..cache import StepRecord
+    from navicache_cli.cache import StepRecord
 
 
 class BatchProgress:

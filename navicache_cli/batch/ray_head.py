@@ -16,7 +16,7 @@ import threading
 from contextlib import suppress
 from typing import Any
 
-from ..errors import one_line
+from navicache_cli.errors import one_line
 
 
 def main() -> None:

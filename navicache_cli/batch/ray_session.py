@@ -27,7 +27,7 @@ from time import monotonic
 from types import ModuleType
 from typing import Any, TypeVar
 
-from ..errors import BackendError, one_line
+from navicache_cli.errors import BackendError, one_line
 
 MOST_TO_START = 120.0  # seconds; of Ray's own waits together
 MOST_TO_END = 20.0

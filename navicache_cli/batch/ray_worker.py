@@ -11,16 +11,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .. import __version__
-from ..errors import BackendError, OutputError
-from ..files import TakenError, write_atomically
-from ..reading import read_utf8
-from .folder import Folder
-from .items import Item
-from .making import Made, failure, make
+from navicache_cli import __version__
+from navicache_cli.batch.folder import Folder
+from navicache_cli.batch.items import Item
+from navicache_cli.batch.making import Made, failure, make
+from navicache_cli.errors import BackendError, OutputError
+from navicache_cli.files import TakenError, write_atomically
+from navicache_cli.reading import read_utf8
 
 if TYPE_CHECKING:
-    from ..plan import Plan
+    from navicache_cli.plan.plan import Plan
 
 FOLDER_ID = "folder.id"  # on a cluster, by what is in it workers know that they see the driver's folder
 

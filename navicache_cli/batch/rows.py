@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..errors import UsageError
-from ..options import OPTIONS, read_text
-from ..plan import MAX_PROMPT_CHARACTERS
-from ..presets import unknown
-from ..reading import expand_user, parse_json, read_bytes
+from navicache_cli.errors import UsageError
+from navicache_cli.plan.options import OPTIONS, read_text
+from navicache_cli.plan.plan import MAX_PROMPT_CHARACTERS
+from navicache_cli.plan.presets import unknown
+from navicache_cli.reading import expand_user, parse_json, read_bytes
 
 # Options of the whole batch; a row cannot have its own.
 OF_THE_BATCH = ("output_dir", "overwrite")

@@ -5,14 +5,13 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from .agenda import Agenda
-from .folder import Folder
-from .making import failure, make
+from navicache_cli.batch.agenda import Agenda
+from navicache_cli.batch.folder import Folder
+from navicache_cli.batch.making import failure, make
 
 if TYPE_CHECKING:
     from backends.protocol import Pipeline
-
-    from .progress import BatchProgress
+    from navicache_cli.batch.progress import BatchProgress
 
 
 def work_serially(pipeline: Pipeline, folder: Folder, agenda: Agenda, progress: BatchProgress) -> None:

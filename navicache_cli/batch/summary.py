@@ -14,15 +14,15 @@ from typing import Any
 
 import numpy as np
 
-from .. import __version__
-from ..documents import check_document, read_schema, write_document
-from ..errors import OutputError
-from ..presets import OFF
-from ..report import read_report
-from ..speed import speed_notes
-from .finished import Options, read_finished
-from .folder import REPORTS, report_name
-from .manifest import DONE, FAILED, Record, read_manifests
+from navicache_cli import __version__
+from navicache_cli.batch.finished import Options, read_finished
+from navicache_cli.batch.folder import REPORTS, report_name
+from navicache_cli.batch.manifest import DONE, FAILED, Record, read_manifests
+from navicache_cli.errors import OutputError
+from navicache_cli.plan.presets import OFF
+from navicache_cli.report.documents import check_document, read_schema, write_document
+from navicache_cli.report.report import read_report
+from navicache_cli.report.speed import speed_notes
 
 SUMMARY_VERSION = 1
 MOST_LISTED = 8  # of the slowest, of the worst …

@@ -14,60 +14,60 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from navicache_cli.cache.anatomy import Anatomy
-    from navicache_cli.cache.attention_site import AttentionSite
-    from navicache_cli.cache.budget import Budget
-    from navicache_cli.cache.calibrated import Calibrated
-    from navicache_cli.cache.easycache import EasyCache
-    from navicache_cli.cache.estimator import DualKalman, Estimator, ScalarKalman, ZeroOrderHold
-    from navicache_cli.cache.factory import ESTIMATORS, METHOD_SETTINGS, METHODS, make_policy
-    from navicache_cli.cache.fbcache import FirstBlockCache
-    from navicache_cli.cache.magcache import Calibration, MagCache
-    from navicache_cli.cache.navicache import NaviCache
-    from navicache_cli.cache.off import Off
-    from navicache_cli.cache.pab import PyramidAttentionBroadcast
-    from navicache_cli.cache.policy import Decision, Features, Measure, Policy, Region, Signal
-    from navicache_cli.cache.predictor import (
+    from navicache_cli.cache.policies.budget import Budget
+    from navicache_cli.cache.policies.easycache import EasyCache
+    from navicache_cli.cache.policies.estimators import DualKalman, Estimator, ScalarKalman, ZeroOrderHold
+    from navicache_cli.cache.policies.factory import ESTIMATORS, METHOD_SETTINGS, METHODS, make_policy
+    from navicache_cli.cache.policies.fbcache import FirstBlockCache
+    from navicache_cli.cache.policies.magcache import Calibration, MagCache
+    from navicache_cli.cache.policies.navicache import NaviCache
+    from navicache_cli.cache.policies.off import Off
+    from navicache_cli.cache.policies.pab import PyramidAttentionBroadcast
+    from navicache_cli.cache.policies.policy import Decision, Features, Measure, Policy, Region, Signal
+    from navicache_cli.cache.policies.taylorseer import TaylorSeer
+    from navicache_cli.cache.policies.teacache import TeaCache
+    from navicache_cli.cache.predictors.calibrated import Calibrated
+    from navicache_cli.cache.predictors.factory import make_predictor
+    from navicache_cli.cache.predictors.predictor import (
         HoldOutput,
         Predictor,
         ResidualReuse,
         StoredResidual,
         TaylorSeries,
     )
-    from navicache_cli.cache.predictors import make_predictor
-    from navicache_cli.cache.record import StepRecord
-    from navicache_cli.cache.recorder import Recorder
-    from navicache_cli.cache.session import Session
-    from navicache_cli.cache.site import ForwardSite, Site, attach
-    from navicache_cli.cache.stack_site import StackSite
-    from navicache_cli.cache.taylorseer import TaylorSeer
-    from navicache_cli.cache.teacache import TeaCache
-    from navicache_cli.cache.trajectory import Trajectory, replay
+    from navicache_cli.cache.recording.recorder import Recorder
+    from navicache_cli.cache.recording.trajectory import Trajectory, replay
+    from navicache_cli.cache.session.record import StepRecord
+    from navicache_cli.cache.session.session import Session
+    from navicache_cli.cache.sites.architecture import Anatomy
+    from navicache_cli.cache.sites.attention_site import AttentionSite
+    from navicache_cli.cache.sites.site import ForwardSite, Site, attach
+    from navicache_cli.cache.sites.stack_site import StackSite
 
 _HOMES = {
-    "anatomy": ("Anatomy",),
-    "attention_site": ("AttentionSite",),
-    "budget": ("Budget",),
-    "calibrated": ("Calibrated",),
-    "easycache": ("EasyCache",),
-    "estimator": ("DualKalman", "Estimator", "ScalarKalman", "ZeroOrderHold"),
-    "factory": ("ESTIMATORS", "METHODS", "METHOD_SETTINGS", "make_policy"),
-    "fbcache": ("FirstBlockCache",),
-    "magcache": ("Calibration", "MagCache"),
-    "navicache": ("NaviCache",),
-    "off": ("Off",),
-    "pab": ("PyramidAttentionBroadcast",),
-    "policy": ("Decision", "Features", "Measure", "Policy", "Region", "Signal"),
-    "predictor": ("HoldOutput", "Predictor", "ResidualReuse", "StoredResidual", "TaylorSeries"),
-    "predictors": ("make_predictor",),
-    "record": ("StepRecord",),
-    "recorder": ("Recorder",),
-    "session": ("Session",),
-    "site": ("ForwardSite", "Site", "attach"),
-    "stack_site": ("StackSite",),
-    "taylorseer": ("TaylorSeer",),
-    "teacache": ("TeaCache",),
-    "trajectory": ("Trajectory", "replay"),
+    "sites.architecture": ("Anatomy",),
+    "sites.attention_site": ("AttentionSite",),
+    "policies.budget": ("Budget",),
+    "predictors.calibrated": ("Calibrated",),
+    "policies.easycache": ("EasyCache",),
+    "policies.estimators": ("DualKalman", "Estimator", "ScalarKalman", "ZeroOrderHold"),
+    "policies.factory": ("ESTIMATORS", "METHOD_SETTINGS", "METHODS", "make_policy"),
+    "policies.fbcache": ("FirstBlockCache",),
+    "policies.magcache": ("Calibration", "MagCache"),
+    "policies.navicache": ("NaviCache",),
+    "policies.off": ("Off",),
+    "policies.pab": ("PyramidAttentionBroadcast",),
+    "policies.policy": ("Decision", "Features", "Measure", "Policy", "Region", "Signal"),
+    "predictors.predictor": ("HoldOutput", "Predictor", "ResidualReuse", "StoredResidual", "TaylorSeries"),
+    "predictors.factory": ("make_predictor",),
+    "session.record": ("StepRecord",),
+    "recording.recorder": ("Recorder",),
+    "session.session": ("Session",),
+    "sites.site": ("ForwardSite", "Site", "attach"),
+    "sites.stack_site": ("StackSite",),
+    "policies.taylorseer": ("TaylorSeer",),
+    "policies.teacache": ("TeaCache",),
+    "recording.trajectory": ("Trajectory", "replay"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 

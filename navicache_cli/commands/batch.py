@@ -13,18 +13,18 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 from rich.text import Text
 
-from .. import terminal
-from ..batch.agenda import Agenda, Outcome, Task, adopt
-from ..batch.folder import Folder, Standing
-from ..batch.items import Item, in_shard, make_items, make_settings, read_shard
-from ..batch.making import Checked, check_items
-from ..batch.manifest import Manifest, Record, read_manifests
-from ..batch.progress import BatchProgress
-from ..batch.rows import read_rows
-from ..errors import BatchError, InterruptedRunError, UsageError
-from ..plan import Layer
-from ..presets import unknown
-from ..reading import expand_user
+from navicache_cli import terminal
+from navicache_cli.batch.agenda import Agenda, Outcome, Task, adopt
+from navicache_cli.batch.folder import Folder, Standing
+from navicache_cli.batch.items import Item, in_shard, make_items, make_settings, read_shard
+from navicache_cli.batch.making import Checked, check_items
+from navicache_cli.batch.manifest import Manifest, Record, read_manifests
+from navicache_cli.batch.progress import BatchProgress
+from navicache_cli.batch.rows import read_rows
+from navicache_cli.errors import BatchError, InterruptedRunError, UsageError
+from navicache_cli.plan.plan import Layer
+from navicache_cli.plan.presets import unknown
+from navicache_cli.reading import expand_user
 
 if TYPE_CHECKING:
     from backends.protocol import Pipeline
@@ -106,7 +106,7 @@ def batch(
         return
     _check_one_process(all_items[0])
     if choices.engine == RAY:
-        from ..batch.ray_session import check_ray
+        from navicache_cli.batch.ray_session import check_ray
 
         check_ray()
     try:
@@ -130,7 +130,7 @@ def batch(
 
 def _check_one_process(item: Item) -> None:
     """Check that the model runs in this process alone."""
-    from ..distributed import read_launch
+    from navicache_cli.run.distributed import read_launch
 
     plan, processes = item.settings, read_launch().world_size
     if processes > 1 or plan.ulysses * plan.ring > 1 or plan.fsdp:
@@ -193,14 +193,14 @@ def _work(
 ) -> None:
     """Make the videos of an agenda, by the engine chosen."""
     if choices.engine == RAY:
-        from ..batch.on_ray import work_on_ray
-        from ..batch.ray_session import Cluster
+        from navicache_cli.batch.on_ray import work_on_ray
+        from navicache_cli.batch.ray_session import Cluster
 
         cluster = Cluster(choices.workers, choices.ray_address)
         with progress:
             work_on_ray(cluster, todo[0].plan(folder.videos), folder, agenda, len(todo), progress)
     else:
-        from ..batch.serial import work_serially
+        from navicache_cli.batch.serial import work_serially
 
         pipeline = _load(folder, todo[0], silent)
         with progress:

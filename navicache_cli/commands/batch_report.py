@@ -8,8 +8,8 @@ from pathlib import Path
 from rich.table import Table
 from rich.text import Text
 
-from .. import terminal
-from ..batch.summary import (
+from navicache_cli import terminal
+from navicache_cli.batch.summary import (
     Distribution,
     SettingSummary,
     Summary,
@@ -17,8 +17,8 @@ from ..batch.summary import (
     summarise,
     write_summary,
 )
-from ..files import check_replaceable
-from ..speed import show_speedup
+from navicache_cli.files import check_replaceable
+from navicache_cli.report.speed import show_speedup
 
 SHOWN = 3  # of the slowest, and so on; the page has more
 
@@ -41,7 +41,7 @@ def batch_report(folder: Path, page: bool = True, as_json: bool = False) -> None
     summary = summarise(folder)
     write_summary(summary, written[0])
     if page:
-        from ..batch.page import write_page
+        from navicache_cli.batch.page import write_page
 
         write_page(summary, read_listed(summary, folder), written[1])
     if as_json:

@@ -6,13 +6,13 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .. import __version__
-from ..errors import UsageError
-from ..files import check_new, write_atomically
-from ..plan import Plan
+from navicache_cli import __version__
+from navicache_cli.errors import UsageError
+from navicache_cli.files import check_new, write_atomically
+from navicache_cli.plan.plan import Plan
 
 if TYPE_CHECKING:
-    from ..cache import Session
+    from navicache_cli.cache import Session
 
 
 def calibrate(plan: Plan, output: Path, quiet: bool = False) -> None:
@@ -27,11 +27,10 @@ def calibrate(plan: Plan, output: Path, quiet: bool = False) -> None:
         NavicacheError: see the error classes; nothing is left half-written.
     """
     from backends.registry import get_backend
-
-    from .. import terminal
-    from ..cache import Calibration
-    from ..distributed import check_processes, leave_processes, read_launch
-    from ..runner import run
+    from navicache_cli import terminal
+    from navicache_cli.cache import Calibration
+    from navicache_cli.run.distributed import check_processes, leave_processes, read_launch
+    from navicache_cli.run.runner import run
 
     if plan.steps < 2:
         raise UsageError(f"expected at least 2 steps to compare, found {plan.steps}", "--steps 50")

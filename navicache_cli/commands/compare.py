@@ -9,9 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .. import terminal
-from ..compare.referees import check_installed, check_offered
-from ..compare.settings import (
+from navicache_cli import terminal
+from navicache_cli.commands.generate import option_layers, plan_document
+from navicache_cli.commands.metrics import pick_lpips
+from navicache_cli.compare.peers.peers import check_installed, check_offered
+from navicache_cli.compare.settings import (
     BASELINE,
     OWN_RUNNER,
     Setting,
@@ -20,22 +22,19 @@ from ..compare.settings import (
     parse_names,
     parse_sweep,
 )
-from ..compare.settings_file import read_settings
-from ..errors import InterruptedRunError, UsageError
-from ..methods import about_steps
-from ..plan import Layer, Plan, resolve
-from ..presets import Preset, preset_for
-from ..reading import expand_user, read_utf8
-from .generate import option_layers, plan_document
-from .metrics import pick_lpips
+from navicache_cli.compare.settings_file import read_settings
+from navicache_cli.errors import InterruptedRunError, UsageError
+from navicache_cli.plan.method import about_steps
+from navicache_cli.plan.plan import Layer, Plan, resolve
+from navicache_cli.plan.presets import Preset, preset_for
+from navicache_cli.reading import expand_user, read_utf8
 
 if TYPE_CHECKING:
     from backends.protocol import Backend
-
-    from ..compare.document import Comparison
-    from ..compare.store import Store
-    from ..compare.summary import CellResult
-    from ..perceptual import Lpips
+    from navicache_cli.compare.document import Comparison
+    from navicache_cli.compare.store import Store
+    from navicache_cli.compare.summary import CellResult
+    from navicache_cli.media.lpips import Lpips
 
 # What a comparison decides itself; a configuration shared with `generate` may say otherwise.
 _DECIDED_HERE = ("mode", "method", "threshold", "speedup", "compute")
@@ -78,9 +77,8 @@ def compare(
         NavicacheError: see the error classes; finished cells stay on disk.
     """
     from backends.registry import get_backend
-
-    from ..compare.results import result_paths, write_results
-    from ..compare.store import Store
+    from navicache_cli.compare.results import result_paths, write_results
+    from navicache_cli.compare.store import Store
 
     layers, notes = _shared_layers(option_layers(flags, assignments, config, dict(os.environ)))
     task = _read(request, layers)
@@ -188,7 +186,7 @@ def read_prompts(path: Path) -> list[str]:
 
 def _check_launch(plan: Plan) -> None:
     """Cells are written by one process; several on one video would need to agree on which are finished."""
-    from ..distributed import check_processes, read_launch
+    from navicache_cli.run.distributed import check_processes, read_launch
 
     launch = read_launch()
     if launch.world_size > 1:
@@ -207,7 +205,7 @@ def _check(backend: Backend, task: _Task) -> list[str]:
     Returns:
         What is worth knowing, each note once.
     """
-    from ..compare.jobs import plan_for, what_matters
+    from navicache_cli.compare.jobs import plan_for, what_matters
 
     first, notes = task.prompts[0], []
     for prompt in task.prompts:
@@ -242,16 +240,16 @@ def _run(
     task: _Task, backend: Backend, store: Store, measure_lpips: Lpips | None, notes: list[str]
 ) -> tuple[Comparison, dict[str, dict[str, Any]]]:
     """Load the model, find or run every cell, and sum up; the reports come by their cells' keys."""
-    from ..compare.code import code_digest
-    from ..compare.document import Comparison
-    from ..compare.jobs import list_jobs
-    from ..compare.referee_runner import RefereeRunner
-    from ..compare.runners import PipelineRunner, Runner
-    from ..compare.running import Work
-    from ..compare.summary import cell_result, setting_result
-    from ..compare.table import CellProgress
-    from ..report import machine_facts
-    from ..speed import speed_notes
+    from navicache_cli.compare.code import code_digest
+    from navicache_cli.compare.document import Comparison
+    from navicache_cli.compare.jobs import list_jobs
+    from navicache_cli.compare.peers.runner import RefereeRunner
+    from navicache_cli.compare.runners import PipelineRunner, Runner
+    from navicache_cli.compare.running import Work
+    from navicache_cli.compare.summary import cell_result, setting_result
+    from navicache_cli.compare.table import CellProgress
+    from navicache_cli.report.report import machine_facts
+    from navicache_cli.report.speed import speed_notes
 
     with terminal.stderr.status(f"loading {task.base.model}"):
         pipeline = backend.load(task.base)
@@ -300,7 +298,7 @@ def _sittings(results: list[CellResult]) -> list[str]:
 
 
 def _show(comparison: Comparison, written: list[Path]) -> None:
-    from ..compare.table import TABLE_WIDTH, settings_table
+    from navicache_cli.compare.table import TABLE_WIDTH, settings_table
 
     # On a narrow terminal whole rows wrap, which reads better than columns cut short.
     terminal.SafeConsole(width=max(terminal.stdout.width, TABLE_WIDTH)).print(settings_table(comparison))

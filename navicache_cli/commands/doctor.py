@@ -10,11 +10,15 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 from rich.text import Text
 
-from backends.official import RANDOM, SMALL
-
-from .. import terminal
-from ..by_name import read_option, settle_size
-from ..checks import (
+from backends.official.official import RANDOM, SMALL
+from navicache_cli import terminal
+from navicache_cli.errors import BackendError, UsageError, WeightsError
+from navicache_cli.plan.options import read_switch, read_text
+from navicache_cli.plan.plan import environment_layer
+from navicache_cli.plan.presets import load_presets, preset_faults, unknown
+from navicache_cli.plan.sizes import read_option, settle_size
+from navicache_cli.reading import expand_user
+from navicache_cli.setup.checks import (
     MISSING,
     OK,
     WARNING,
@@ -30,15 +34,10 @@ from ..checks import (
     torch_check,
     weights_checks,
 )
-from ..errors import BackendError, UsageError, WeightsError
-from ..options import read_switch, read_text
-from ..plan import environment_layer
-from ..presets import load_presets, preset_faults, unknown
-from ..reading import expand_user
 
 if TYPE_CHECKING:
-    from backends.installation import Installation
-    from backends.repositories import Checkout
+    from backends.official.installation import Installation
+    from backends.official.repositories import Checkout
 
 TINY = "tiny"
 _COLOURS = {OK: "green", WARNING: "yellow", MISSING: "red"}
@@ -190,8 +189,8 @@ def _foreign_check(model: str) -> Check:
 
 def _find_code(model: str) -> tuple[str, Installation, Checkout | None, str]:
     """The first of a family's repositories that is there, else its own one and why there is none."""
-    from backends.installation import installations
-    from backends.repositories import choose_repository
+    from backends.official.installation import installations
+    from backends.official.repositories import choose_repository
 
     variants = {
         one.official: (name, one) for name, one in installations().items() if one.official.name == model
@@ -204,7 +203,7 @@ def _find_code(model: str) -> tuple[str, Installation, Checkout | None, str]:
 
 
 def _installation(model: str) -> Installation | None:
-    from backends.installation import installations
+    from backends.official.installation import installations
 
     found = installations().get(model)
     return found if found and found.official.name == model else None

@@ -6,17 +6,17 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .. import terminal
-from ..errors import InterruptedRunError, UsageError
-from ..evaluation.documents import checked_text, common_document
-from ..evaluation.page import pairs_page
-from ..evaluation.store import MEND_FOLDER, PairLog, pair_key
-from ..files import FolderLock, check_replaceable, prepare_folder, sha256_of, write_together
-from ..pairs import Fidelity, compare_files, means_of, over_files, pairs_of
-from .metrics import metrics_table, pick_lpips
+from navicache_cli import terminal
+from navicache_cli.commands.metrics import metrics_table, pick_lpips
+from navicache_cli.errors import InterruptedRunError, UsageError
+from navicache_cli.evaluation.documents import checked_text, common_document
+from navicache_cli.evaluation.page import pairs_page
+from navicache_cli.evaluation.store import MEND_FOLDER, PairLog, pair_key
+from navicache_cli.files import FolderLock, check_replaceable, prepare_folder, sha256_of, write_together
+from navicache_cli.media.pairs import Fidelity, compare_files, means_of, over_files, pairs_of
 
 if TYPE_CHECKING:
-    from ..perceptual import Lpips
+    from navicache_cli.media.lpips import Lpips
 
 
 def eval_common(

@@ -12,17 +12,26 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .. import terminal
-from ..batch.folder import Folder
-from ..errors import BackendError, InterruptedRunError, UsageError
-from ..evaluation.dimensions import choose_dimensions
-from ..evaluation.documents import checked_text, vbench_document
-from ..evaluation.package import VBench, Verdict, find_vbench, score_dimension
-from ..evaluation.page import vbench_page
-from ..evaluation.prompts import MOST_PER_PROMPT, NAME, Entry, check_videos, read_entries, video_names
-from ..evaluation.store import MEND_FOLDER, dimension_key, find_verdict, keep_verdict
-from ..evaluation.table import scores_table
-from ..files import (
+from navicache_cli import terminal
+from navicache_cli.batch.folder import Folder
+from navicache_cli.commands.batch import Choices, batch
+from navicache_cli.commands.generate import option_layers, plan_document
+from navicache_cli.errors import BackendError, InterruptedRunError, UsageError
+from navicache_cli.evaluation.dimensions import choose_dimensions
+from navicache_cli.evaluation.documents import checked_text, vbench_document
+from navicache_cli.evaluation.package import VBench, Verdict, find_vbench, score_dimension
+from navicache_cli.evaluation.page import vbench_page
+from navicache_cli.evaluation.prompts import (
+    MOST_PER_PROMPT,
+    NAME,
+    Entry,
+    check_videos,
+    read_entries,
+    video_names,
+)
+from navicache_cli.evaluation.store import MEND_FOLDER, dimension_key, find_verdict, keep_verdict
+from navicache_cli.evaluation.table import scores_table
+from navicache_cli.files import (
     FolderLock,
     check_new,
     check_replaceable,
@@ -31,10 +40,8 @@ from ..files import (
     write_atomically,
     write_together,
 )
-from ..plan import Layer, Plan, resolve
-from ..reading import expand_user
-from .batch import Choices, batch
-from .generate import option_layers, plan_document
+from navicache_cli.plan.plan import Layer, Plan, resolve
+from navicache_cli.reading import expand_user
 
 DEFAULT_FOLDER = "vbench"
 

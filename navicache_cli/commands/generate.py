@@ -11,21 +11,20 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .. import __version__
-from ..cache.factory import METHOD_SETTINGS
-from ..errors import UsageError
-from ..methods import about_options, about_steps
-from ..names import files_read, result_places
-from ..plan import Layer, Plan, environment_layer, parse_assignments, resolve
-from ..presets import OFF, read_yaml
-from ..reading import expand_user, read_stdin, read_utf8
+from navicache_cli import __version__
+from navicache_cli.cache.policies.factory import METHOD_SETTINGS
+from navicache_cli.errors import UsageError
+from navicache_cli.plan.method import about_options, about_steps
+from navicache_cli.plan.plan import Layer, Plan, environment_layer, parse_assignments, resolve
+from navicache_cli.plan.presets import OFF, read_yaml
+from navicache_cli.reading import expand_user, read_stdin, read_utf8
+from navicache_cli.run.names import files_read, result_places
 
 if TYPE_CHECKING:
     from backends.protocol import Backend, Pipeline
-
-    from ..cache import StepRecord
-    from ..report import Baseline, Report
-    from ..runner import Run
+    from navicache_cli.cache import StepRecord
+    from navicache_cli.report.report import Baseline, Report
+    from navicache_cli.run.runner import Run
 
     Runs = tuple[Run, Run | None]  # cached, and uncached where there is a baseline
     Watch = Callable[[str, int], AbstractContextManager[Callable[[StepRecord], None]]]
@@ -110,8 +109,8 @@ def generate(
     Raises:
         NavicacheError: see the error classes; nothing is left half-written.
     """
-    from .. import terminal
-    from ..distributed import check_processes, leave_processes, read_launch
+    from navicache_cli import terminal
+    from navicache_cli.run.distributed import check_processes, leave_processes, read_launch
 
     launch = read_launch()
     if dry_run:
@@ -121,9 +120,8 @@ def generate(
     check_processes(plan, launch)
 
     from backends.registry import get_backend
-
-    from ..files import check_new
-    from ..runner import Clock
+    from navicache_cli.files import check_new
+    from navicache_cli.run.runner import Clock
 
     clock = Clock()
     quiet = quiet or not launch.first
@@ -157,7 +155,7 @@ def generate(
 
 
 def _show_plan(plan: Plan, as_json: bool) -> None:
-    from .. import terminal
+    from navicache_cli import terminal
 
     if as_json:
         print(json.dumps(plan_document(plan), indent=1))
@@ -184,7 +182,7 @@ def run_plan(pipeline: Pipeline, plan: Plan, watch: Watch) -> Runs:
         watch: called with a title and the number of steps; the context it returns gives what is called with
             each finished step.
     """
-    from ..runner import is_warm, run, warm_up_plan
+    from navicache_cli.run.runner import is_warm, run, warm_up_plan
 
     if plan.baseline and not is_warm(pipeline, plan):
         short = warm_up_plan(plan)
@@ -211,11 +209,11 @@ def write_result(
     Raises:
         OutputError: see `produce.publish_result`; nothing is left then.
     """
-    from ..produce import publish_result
-    from ..report import Output, Report, machine_facts
-    from ..runner import Clock, step_reports, totals
-    from ..speed import make_timings
-    from ..video import VideoInfo, to_uint8
+    from navicache_cli.media.video import VideoInfo, to_uint8
+    from navicache_cli.report.report import Output, Report, machine_facts
+    from navicache_cli.report.speed import make_timings
+    from navicache_cli.run.produce import publish_result
+    from navicache_cli.run.runner import Clock, step_reports, totals
 
     cached, uncached = runs
     recorder = cached.session.recorder
@@ -242,10 +240,10 @@ def write_result(
 
 
 def _compare(cached: Run, uncached: Run) -> Baseline:
-    from ..metrics import compare_videos
-    from ..report import Baseline
-    from ..speed import speedup
-    from ..video import to_uint8
+    from navicache_cli.media.fidelity import compare_videos
+    from navicache_cli.media.video import to_uint8
+    from navicache_cli.report.report import Baseline
+    from navicache_cli.report.speed import speedup
 
     fidelity = compare_videos(to_uint8(cached.video), to_uint8(uncached.video))
     timings = uncached.timings

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 from rich.table import Table
 from rich.text import Text
 
-from .. import terminal
-from ..options import BUILT_IN
-from ..presets import OFF, Preset, load_presets, preset_faults, preset_for
+from navicache_cli import terminal
+from navicache_cli.plan.options import BUILT_IN
+from navicache_cli.plan.presets import OFF, Preset, load_presets, preset_faults, preset_for
 
 if TYPE_CHECKING:
     from backends.registry import Family

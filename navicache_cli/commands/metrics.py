@@ -6,9 +6,9 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .. import terminal
-from ..errors import BackendError, WeightsError
-from ..pairs import (
+from navicache_cli import terminal
+from navicache_cli.errors import BackendError, WeightsError
+from navicache_cli.media.pairs import (
     CONVENTION,
     FORMATS,
     HEADINGS,
@@ -23,7 +23,7 @@ from ..pairs import (
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from ..perceptual import Lpips
+    from navicache_cli.media.lpips import Lpips
 
 
 def metrics(a: Path, b: Path, use_lpips: bool | None = None, as_json: bool = False) -> None:
@@ -75,7 +75,7 @@ def pick_lpips(wanted: bool | None) -> tuple[Lpips | None, list[str]]:
     """
     if wanted is False:
         return None, []
-    from ..perceptual import load_lpips
+    from navicache_cli.media.lpips import load_lpips
 
     try:
         return load_lpips(download=wanted is True), []

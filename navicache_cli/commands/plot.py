@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 
 from rich.table import Table
 
-from .. import terminal
-from ..errors import UsageError
-from ..plots.theme import DARK, LIGHT, Theme, check_picture, drawing, save
+from navicache_cli import terminal
+from navicache_cli.errors import UsageError
+from navicache_cli.plots.theme import DARK, LIGHT, Theme, check_picture, drawing, save
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from ..accuracy import Accuracy
+    from navicache_cli.plots.accuracy import Accuracy
 
 
 def plot(sources: list[Path], output: Path | None = None, dark: bool = False) -> None:
@@ -46,17 +46,17 @@ def plot(sources: list[Path], output: Path | None = None, dark: bool = False) ->
 
 
 def _reports_figure(sources: list[Path], theme: Theme) -> Figure:
-    from ..plots.many_runs import draw_runs
-    from ..plots.one_run import draw_run
-    from ..plots.trace import read_trace
+    from navicache_cli.plots.many_runs import draw_runs
+    from navicache_cli.plots.one_run import draw_run
+    from navicache_cli.plots.trace import read_trace
 
     traces = [read_trace(source) for source in sources]
     return draw_run(traces[0], theme) if len(traces) == 1 else draw_runs(traces, theme)
 
 
 def _pairs_figure(source: Path, theme: Theme) -> Figure:
-    from ..accuracy import measure_accuracy, read_pairs
-    from ..plots.estimators import draw_accuracy
+    from navicache_cli.plots.accuracy import measure_accuracy, read_pairs
+    from navicache_cli.plots.estimators import draw_accuracy
 
     pairs = read_pairs(source)
     found = measure_accuracy(pairs)

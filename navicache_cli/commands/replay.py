@@ -11,12 +11,12 @@ from statistics import fmean
 from rich.table import Table
 from rich.text import Text
 
-from .. import terminal
-from ..cache.budget import check_budget, share_of
-from ..errors import UsageError
-from ..options import read_number
-from ..replays import Outcome, Recording, choose_settings, play, read_recordings, to_json
-from ..sweep import parse_sweep
+from navicache_cli import terminal
+from navicache_cli.cache.policies.budget import check_budget, share_of
+from navicache_cli.errors import UsageError
+from navicache_cli.plan.options import read_number
+from navicache_cli.plan.sweep import parse_sweep
+from navicache_cli.replay.replays import Outcome, Recording, choose_settings, play, read_recordings, to_json
 
 _WIDEST_STRIP = 100  # steps: a longer strip breaks the table's lines
 _EXAMPLES = {"threshold": "0.05,0.07", "compute": "0.5,0.6", "speedup": "1.5,2"}
@@ -53,7 +53,7 @@ def replay(
         BackendError: a picture was asked for and matplotlib is not installed.
     """
     if picture is not None:
-        from ..plots.theme import check_picture
+        from navicache_cli.plots.theme import check_picture
 
         check_picture(picture)
     parsed = [parse_sweep(text) for text in sweeps]
@@ -83,11 +83,11 @@ def replay(
 
 
 def _draw(path: Path, recordings: Sequence[Recording], outcomes: Sequence[Outcome], dark: bool) -> None:
-    from ..plots.theme import DARK, LIGHT, drawing, save
+    from navicache_cli.plots.theme import DARK, LIGHT, drawing, save
 
     theme = DARK if dark else LIGHT
     with drawing(theme):
-        from ..plots.replay import draw_replay
+        from navicache_cli.plots.replay import draw_replay
 
         plan = recordings[0].plan
         title = f"{plan.get('model', '')}  ·  {plan.get('task', '')}  ·  replayed"

@@ -7,13 +7,13 @@ import shlex
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from .. import terminal
-from ..errors import InterruptedRunError, UsageError
-from ..presets import unknown
-from ..steps import Step
+from navicache_cli import terminal
+from navicache_cli.errors import InterruptedRunError, UsageError
+from navicache_cli.plan.presets import unknown
+from navicache_cli.setup import Step
 
 if TYPE_CHECKING:
-    from backends.installation import Weights
+    from backends.official.installation import Weights
 
 
 def setup(
@@ -22,7 +22,7 @@ def setup(
     """Bring what a family needs to this machine; what is there already stays as it is.
 
     Args:
-        family: a name of `backends.installation.installations`.
+        family: a name of `backends.official.installation.installations`.
         repo_url: clone from there, "" for the official address.
         commit: check that out, "" for the tested one.
         weights: also download these, or "".
@@ -55,12 +55,11 @@ def setup(
 
 def _steps(family: str, repo_url: str, commit: str, weights: str, revisions: Sequence[str]) -> list[Step]:
     """Look at the machine and say what is to be done."""
-    from backends.installation import installations
+    from backends.official.installation import installations
     from backends.registry import families
-
-    from ..steps.checkout import checkout_step
-    from ..steps.packages import packages_step
-    from ..steps.weights import weights_steps
+    from navicache_cli.setup.checkout import checkout_step
+    from navicache_cli.setup.packages import packages_step
+    from navicache_cli.setup.weights import weights_steps
 
     known = installations()
     if family not in known:

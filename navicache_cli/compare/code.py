@@ -8,14 +8,12 @@ from importlib.metadata import packages_distributions, version
 from importlib.resources import files
 from typing import Any
 
-from ..sources import Source, digest_of, own_sources, sources_below
+from navicache_cli.sources import Source, digest_of, own_sources, sources_below
 
 # Of navicache_cli: what videos and figures depend on, not how options are read and results shown.
 PARTS = (
-    "cache", "methods.py", "metrics.py", "perceptual.py", "runner.py", "speed.py", "threads.py",
-    "video.py",
-    "compare/referee_caches.py", "compare/referee_meter.py", "compare/referee_runner.py",
-    "compare/runners.py", "compare/running.py", "compare/work.py",
+    "cache", "media", "plan/method.py", "run",
+    "compare/peers", "compare/runners.py", "compare/running.py", "compare/work.py",
 )  # fmt: skip
 BUILT_IN = "backends"  # the package of the built-in families, which others may build on
 

@@ -11,10 +11,10 @@ import io
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from .. import __version__
-from ..documents import SOURCE, check_document, document_text, read_schema
-from ..report import ModelIdentity
-from .summary import CellResult, SettingResult
+from navicache_cli import __version__
+from navicache_cli.compare.summary import CellResult, SettingResult
+from navicache_cli.report.documents import SOURCE, check_document, document_text, read_schema
+from navicache_cli.report.report import ModelIdentity
 
 COMPARISON_VERSION = 1
 _COLUMNS = (

@@ -8,15 +8,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from ..files import sha256_of
-from ..options import INPUTS
-from ..plan import Layer, Plan, resolve
-from ..reading import expand_user
-from ..setting import in_video
-from .settings import BASELINE, Setting
+from navicache_cli.compare.settings import BASELINE, Setting
+from navicache_cli.files import sha256_of
+from navicache_cli.plan.options import INPUTS
+from navicache_cli.plan.plan import Layer, Plan, resolve
+from navicache_cli.plan.setting import in_video
+from navicache_cli.reading import expand_user
 
 if TYPE_CHECKING:
-    from ..report import ModelIdentity
+    from navicache_cli.report.report import ModelIdentity
 
 CELL_VERSION = 3
 # The mode is only the name of a threshold, and weights are known by their digest.

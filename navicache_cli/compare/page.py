@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from importlib.resources import files
 from typing import Any
 
-from .document import Comparison
+from navicache_cli.compare.document import Comparison
 
 _SCRIPTS = (
     "elements.js", "common.js", "frontier.js", "table.js", "player.js", "strip.js", "videos.js", "page.js",

@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..files import check_replaceable, write_together
-from .document import Comparison, csv_text, json_text
-from .page import page_data, page_text
+from navicache_cli.compare.document import Comparison, csv_text, json_text
+from navicache_cli.compare.page import page_data, page_text
+from navicache_cli.files import check_replaceable, write_together
 
 
 def result_paths(folder: Path, page: bool) -> list[Path]:

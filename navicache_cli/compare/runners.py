@@ -5,17 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Protocol
 
-from ..runner import run, step_reports, totals
-from .settings import Setting
-from .work import WorkMeter
+from navicache_cli.compare.settings import Setting
+from navicache_cli.compare.work import WorkMeter
+from navicache_cli.run.runner import run, step_reports, totals
 
 if TYPE_CHECKING:
     import numpy as np
 
     from backends.protocol import Pipeline
-
-    from ..plan import Plan
-    from ..report import ModelIdentity, StepReport, Totals
+    from navicache_cli.plan.plan import Plan
+    from navicache_cli.report.report import ModelIdentity, StepReport, Totals
 
 
 @dataclass(frozen=True)
@@ -70,7 +69,7 @@ class PipelineRunner:
 
     def run(self, plan: Plan, setting: Setting) -> Outcome:
         """See `Runner.run`."""
-        from ..video import to_uint8
+        from navicache_cli.media.video import to_uint8
 
         done = run(self._pipeline, plan)
         work = self._work.compute_ratio(plan, done.session)

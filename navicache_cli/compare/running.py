@@ -8,20 +8,20 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..commands.generate import plan_document, video_tags
-from ..errors import BackendError, SiteError, UsageError
-from ..metrics import compare_videos
-from ..produce import publish_result
-from ..report import Baseline, Output, Report, machine_facts
-from ..runner import Clock, warm_up_plan
-from ..speed import Timings, make_timings, speedup
-from ..video import VideoInfo
-from .jobs import Job
-from .runners import Outcome, Runner
-from .store import Cell, Fidelity, Store
+from navicache_cli.commands.generate import plan_document, video_tags
+from navicache_cli.compare.jobs import Job
+from navicache_cli.compare.runners import Outcome, Runner
+from navicache_cli.compare.store import Cell, Fidelity, Store
+from navicache_cli.errors import BackendError, SiteError, UsageError
+from navicache_cli.media.fidelity import compare_videos
+from navicache_cli.media.video import VideoInfo
+from navicache_cli.report.report import Baseline, Output, Report, machine_facts
+from navicache_cli.report.speed import Timings, make_timings, speedup
+from navicache_cli.run.produce import publish_result
+from navicache_cli.run.runner import Clock, warm_up_plan
 
 if TYPE_CHECKING:
-    from ..perceptual import Lpips
+    from navicache_cli.media.lpips import Lpips
 
 
 @dataclass

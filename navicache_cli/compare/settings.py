@@ -6,12 +6,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..cache.factory import METHODS, PREDICTED_METHODS, PREDICTORS
-from ..errors import UsageError
-from ..options import OPTIONS, read_integer, read_number
-from ..presets import OFF, unknown
-from ..sweep import SWEEP_FORM, evenly_spaced
-from .referees import REFEREES, check_knobs, installed
+from navicache_cli.cache.policies.factory import METHODS, PREDICTED_METHODS, PREDICTORS
+from navicache_cli.compare.peers.peers import REFEREES, check_knobs, installed
+from navicache_cli.errors import UsageError
+from navicache_cli.plan.options import OPTIONS, read_integer, read_number
+from navicache_cli.plan.presets import OFF, unknown
+from navicache_cli.plan.sweep import SWEEP_FORM, evenly_spaced
 
 FEWER_STEPS = "fewer-steps"
 BUDGETS = (1.5, 2.0, 2.5)  # of steps, for plain fewer steps where no sweep names other numbers

@@ -15,12 +15,19 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ..cache.factory import METHOD_SETTINGS, PREDICTED_METHODS
-from ..errors import UsageError
-from ..options import read_integer, read_number, read_text
-from ..presets import OFF, read_yaml, unknown
-from .referees import REFEREES
-from .settings import FEWER_STEPS, Setting, fewer_steps, known_methods, options_of, referee_setting
+from navicache_cli.cache.policies.factory import METHOD_SETTINGS, PREDICTED_METHODS
+from navicache_cli.compare.peers.peers import REFEREES
+from navicache_cli.compare.settings import (
+    FEWER_STEPS,
+    Setting,
+    fewer_steps,
+    known_methods,
+    options_of,
+    referee_setting,
+)
+from navicache_cli.errors import UsageError
+from navicache_cli.plan.options import read_integer, read_number, read_text
+from navicache_cli.plan.presets import OFF, read_yaml, unknown
 
 _OF_ANY_METHOD = ("mode", "threshold", "align_steps", "estimator")
 _OF_PREDICTED_METHODS = ("predictor", "speedup", "compute", "max_error")

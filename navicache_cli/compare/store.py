@@ -14,11 +14,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import OutputError, one_line
-from ..files import FolderLock, prepare_folder, sha256_of, write_atomically
-from ..reading import read_bytes
-from ..records import read_record, record_text
-from .jobs import Job
+from navicache_cli.compare.jobs import Job
+from navicache_cli.errors import OutputError, one_line
+from navicache_cli.files import FolderLock, prepare_folder, sha256_of, write_atomically
+from navicache_cli.reading import read_bytes
+from navicache_cli.report.records import read_record, record_text
 
 if TYPE_CHECKING:
     import numpy as np

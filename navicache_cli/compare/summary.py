@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from ..speed import Timings, beyond_bound, speedup
-from .jobs import Job
-from .settings import Setting
-from .store import Cell
+from navicache_cli.compare.jobs import Job
+from navicache_cli.compare.settings import Setting
+from navicache_cli.compare.store import Cell
+from navicache_cli.report.speed import Timings, beyond_bound, speedup
 
 CONFIDENCE = 0.95
 RESAMPLES = 10_000

@@ -9,13 +9,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-from .. import terminal
-from ..speed import show_speedup
-from ..streams import visible
-from .document import Comparison
-from .jobs import Job
-from .store import Cell
-from .summary import Spread
+from navicache_cli import terminal
+from navicache_cli.compare.document import Comparison
+from navicache_cli.compare.jobs import Job
+from navicache_cli.compare.store import Cell
+from navicache_cli.compare.summary import Spread
+from navicache_cli.report.speed import show_speedup
+from navicache_cli.streams import visible
 
 TABLE_WIDTH = 130  # columns that the table fits in, with LPIPS and longish names
 

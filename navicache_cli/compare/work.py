@@ -11,16 +11,15 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from ..presets import OFF
+from navicache_cli.plan.presets import OFF
 
 if TYPE_CHECKING:
     from torch import nn
 
     from backends.protocol import Pipeline
-
-    from ..cache import Session
-    from ..cache.site import Site
-    from ..plan import Plan
+    from navicache_cli.cache import Session
+    from navicache_cli.cache.sites.site import Site
+    from navicache_cli.plan.plan import Plan
 
 
 class WorkMeter:
@@ -42,8 +41,8 @@ class WorkMeter:
             plan: what was generated.
             session: that accompanied it.
         """
-        from ..cache.policy import region_of
-        from ..cache.site import SKIPPED
+        from navicache_cli.cache.policies.policy import region_of
+        from navicache_cli.cache.sites.site import SKIPPED
 
         records = session.records
         if all(record.computed and not record.reused for record in records):

@@ -11,8 +11,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ..errors import UsageError
-from ..presets import unknown
+from navicache_cli.errors import UsageError
+from navicache_cli.plan.presets import unknown
 
 QUALITY, SEMANTIC = "quality", "semantic"
 _GROUP_WEIGHTS = {QUALITY: 4.0, SEMANTIC: 1.0}

@@ -11,10 +11,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from ..documents import SOURCE, check_document, document_text, read_schema
-from ..pairs import CONVENTION, METRICS, Fidelity, over_files, plain
-from .dimensions import DIMENSIONS, add_up
-from .package import Verdict
+from navicache_cli.evaluation.dimensions import DIMENSIONS, add_up
+from navicache_cli.evaluation.package import Verdict
+from navicache_cli.media.pairs import CONVENTION, METRICS, Fidelity, over_files, plain
+from navicache_cli.report.documents import SOURCE, check_document, document_text, read_schema
 
 VBENCH_VERSION = 1
 COMMON_VERSION = 1

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..errors import BackendError
-from ..processes import run_program
-from ..reading import parse_json, read_json
+from navicache_cli.errors import BackendError
+from navicache_cli.processes import run_program
+from navicache_cli.reading import parse_json, read_json
 
 _PROGRAM = Path(__file__).with_name("run_vbench.py")
 

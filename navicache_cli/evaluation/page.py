@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from ..compare.page import asset, fill_page
-from ..errors import NavicacheError
-from ..pairs import METRICS
+from navicache_cli.compare.page import asset, fill_page
+from navicache_cli.errors import NavicacheError
+from navicache_cli.media.pairs import METRICS
 
 _PAIRS = ("elements.js", "common.js", "player.js", "videos.js")
 _VBENCH = ("elements.js", "player.js")
@@ -79,7 +79,7 @@ def _mean(series: dict[str, Any] | None, side: str) -> float | None:
 
 def _fps(video: Path) -> float:
     """Frames a second of a video; the players need a number, even of one that cannot be read."""
-    from ..video_in import probe_video
+    from navicache_cli.media.video_in import probe_video
 
     try:
         return probe_video(video).fps

@@ -6,8 +6,8 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..batch.rows import read_vbench_list
-from ..errors import OutputError, UsageError
+from navicache_cli.batch.rows import read_vbench_list
+from navicache_cli.errors import OutputError, UsageError
 
 NAME = "{prompt}-{n}.mp4"  # what VBench looks for, as a template of `navicache batch`
 MOST_PER_PROMPT = 5  # that VBench looks for: n is 0 to 4

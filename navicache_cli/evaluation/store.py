@@ -14,18 +14,18 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from ..errors import OutputError
-from ..files import cannot_write, check_replaceable, write_atomically
-from ..pairs import METRICS, Fidelity, Series, plain
-from ..reading import read_bytes
-from ..records import read_record, record_text
-from ..sources import digest_of, own_sources
-from .package import Verdict
-from .prompts import Entry
+from navicache_cli.errors import OutputError
+from navicache_cli.evaluation.package import Verdict
+from navicache_cli.evaluation.prompts import Entry
+from navicache_cli.files import cannot_write, check_replaceable, write_atomically
+from navicache_cli.media.pairs import METRICS, Fidelity, Series, plain
+from navicache_cli.reading import read_bytes
+from navicache_cli.report.records import read_record, record_text
+from navicache_cli.sources import digest_of, own_sources
 
 RECORD_VERSION = 2
 _MOST_LOG = 1 << 30  # bytes; a pair of 100 frames has 5,000
-MEASURING = ("ffmpeg.py", "metrics.py", "pairs.py", "perceptual.py", "video_in.py")
+MEASURING = ("media",)
 MEND_FOLDER = "choose another folder, or free some space"
 
 

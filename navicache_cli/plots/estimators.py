@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from ..accuracy import FIRST_SCORED_STEP, Accuracy
-from .one_run import plain_log_ticks
-from .theme import Theme, head, legend_above, new_figure
+from navicache_cli.plots.accuracy import FIRST_SCORED_STEP, Accuracy
+from navicache_cli.plots.one_run import plain_log_ticks
+from navicache_cli.plots.theme import Theme, head, legend_above, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -9,10 +9,10 @@ import numpy as np
 from matplotlib.colors import ListedColormap
 from matplotlib.ticker import PercentFormatter
 
-from ..errors import UsageError
-from .one_run import step_colours, step_key
-from .theme import Theme, head, legend_above, new_figure, plain, step_axis
-from .trace import HEADING, Trace
+from navicache_cli.errors import UsageError
+from navicache_cli.plots.one_run import step_colours, step_key
+from navicache_cli.plots.theme import Theme, head, legend_above, new_figure, plain, step_axis
+from navicache_cli.plots.trace import HEADING, Trace
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

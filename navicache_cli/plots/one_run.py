@@ -8,8 +8,8 @@ import numpy as np
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
-from .theme import Theme, head, legend_above, new_figure, plain, step_axis
-from .trace import Trace
+from navicache_cli.plots.theme import Theme, head, legend_above, new_figure, plain, step_axis
+from navicache_cli.plots.trace import Trace
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from matplotlib.ticker import PercentFormatter
 
-from ..errors import UsageError
-from ..replays import Outcome
-from .theme import Theme, head, new_figure, step_axis
+from navicache_cli.errors import UsageError
+from navicache_cli.plots.theme import Theme, head, new_figure, step_axis
+from navicache_cli.replay.replays import Outcome
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

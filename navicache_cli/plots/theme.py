@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import BackendError, UsageError
-from ..files import check_replaceable, prepare_folder, write_atomically
+from navicache_cli.errors import BackendError, UsageError
+from navicache_cli.files import check_replaceable, prepare_folder, write_atomically
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

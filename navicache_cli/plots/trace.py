@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from ..cache.budget import budget_name, share_of
-from ..errors import OutputError
-from ..report import plan_values, read_report
+from navicache_cli.cache.policies.budget import budget_name, share_of
+from navicache_cli.errors import OutputError
+from navicache_cli.report.report import plan_values, read_report
 
 # This estimator's variance is that of log k (cache/estimator.py); the others' is that of k.
 _LOG_VARIANCE = "dual"

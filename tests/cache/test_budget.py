@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from test_forward_site import attached_run, noise
 
 from navicache_cli.cache import Session, make_policy
-from navicache_cli.cache.budget import least_computed, most_align_steps
+from navicache_cli.cache.policies.budget import least_computed, most_align_steps
 from navicache_cli.errors import UsageError
 
 

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from toys import Tiny, combine, plain_model, sample, timesteps
 
 from navicache_cli.cache import Decision, ForwardSite, Session, attach
-from navicache_cli.cache.calibration import Products, TrendFilter
-from navicache_cli.cache.policy import Measure, Signal
-from navicache_cli.cache.predictors import make_predictor
+from navicache_cli.cache.policies.policy import Measure, Signal
+from navicache_cli.cache.predictors.factory import make_predictor
+from navicache_cli.cache.predictors.trend import Products, TrendFilter
 from navicache_cli.errors import UsageError
 
 

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from navicache_cli.cache import EasyCache, NaviCache, Off, make_policy
-from navicache_cli.cache.factory import ESTIMATORS, METHODS
+from navicache_cli.cache.policies.factory import ESTIMATORS, METHODS
 from navicache_cli.errors import UsageError
 
 # Relative changes of input and output per step, measured on a 30-step run of an Open-Sora class model.

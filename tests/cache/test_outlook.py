@@ -14,18 +14,10 @@ from test_calibrated import EVERY_THIRD, Chosen
 from test_forward_site import noise, session_of
 from toys import Stack, Tiny, combine, sample, timesteps
 
-from navicache_cli.cache import (
-    Decision,
-    ForwardSite,
-    Session,
-    StackSite,
-    TaylorSeries,
-    attach,
-    make_policy,
-)
-from navicache_cli.cache.outlook import SCALES, Outlook
-from navicache_cli.cache.policy import Features
-from navicache_cli.cache.predictors import make_predictor
+from navicache_cli.cache import Decision, ForwardSite, Session, StackSite, TaylorSeries, attach, make_policy
+from navicache_cli.cache.policies.policy import Features
+from navicache_cli.cache.predictors.factory import make_predictor
+from navicache_cli.cache.session.error_estimate import SCALES, Outlook
 from navicache_cli.errors import SiteError, UsageError
 
 STEPS = 18

@@ -27,8 +27,8 @@ from navicache_cli.cache import (
     attach,
 )
 from navicache_cli.cache import tensors as tensor_tools
-from navicache_cli.cache.magcache import Calibration
-from navicache_cli.cache.stack_site import argument
+from navicache_cli.cache.policies.magcache import Calibration
+from navicache_cli.cache.sites.stack_site import argument
 from navicache_cli.errors import SiteError
 
 STEPS = 12

@@ -21,8 +21,8 @@ from navicache_cli.cache import (
     TeaCache,
     make_policy,
 )
-from navicache_cli.cache.magcache import Calibration, nearest
-from navicache_cli.cache.taylorseer import taylor_weights
+from navicache_cli.cache.policies.magcache import Calibration, nearest
+from navicache_cli.cache.policies.taylorseer import taylor_weights
 from navicache_cli.errors import UsageError
 
 ROOT = Path(__file__).parents[2]

@@ -10,11 +10,11 @@ from test_forward_site import attached_run, noise, session_of
 from toys import Tiny, sample, timesteps
 
 from navicache_cli.cache import Decision, ForwardSite, ResidualReuse, Session, attach
-from navicache_cli.cache import session as session_module
 from navicache_cli.cache import tensors as tensor_tools
-from navicache_cli.cache.predictors import make_predictor
-from navicache_cli.cache.timing import CallTimer
-from navicache_cli.cache.tracker import Arrival, StepTracker
+from navicache_cli.cache.predictors.factory import make_predictor
+from navicache_cli.cache.session import session as session_module
+from navicache_cli.cache.session.timing import CallTimer
+from navicache_cli.cache.session.tracker import Arrival, StepTracker
 from navicache_cli.errors import UsageError
 
 

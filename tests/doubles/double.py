@@ -10,8 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from navicache_cli.report import read_report
-from navicache_cli.video import read_video
+from navicache_cli.media.video import read_video
+from navicache_cli.report.report import read_report
 from tests.program import ROOT, generate, report_of
 
 # A CPU where the program asks for a GPU.

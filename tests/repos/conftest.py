@@ -42,7 +42,7 @@ def source_video(tmp_path_factory):
     """A moving slope, and a mask that is white on its right half."""
     import numpy as np
 
-    from navicache_cli.video import write_video
+    from navicache_cli.media.video import write_video
 
     folder = tmp_path_factory.mktemp("videos")
     slope = np.linspace(0, 200, 832)[None, :] + 10 * np.arange(5)[:, None]

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from backends.repositories import read_commit
-from navicache_cli.runner import run
+from backends.official.repositories import read_commit
+from navicache_cli.run.runner import run
 from tests.cache import oracle
 from tests.program import generate, report_of
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from navicache_cli.runner import run
+from navicache_cli.run.runner import run
 from tests.repos.following import (
     Observer,
     assert_every_step_ran,

@@ -12,7 +12,7 @@ import torch
 from navicache_cli.cache import Session, attach, make_policy
 from navicache_cli.commands.generate import build_plan
 from navicache_cli.errors import SiteError, WeightsError
-from navicache_cli.runner import run
+from navicache_cli.run.runner import run
 from tests.repos.following import assert_official_program
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*CUDA is not available.*:UserWarning")
@@ -26,7 +26,7 @@ def load_on_cpu(plan):
 
 
 def test_attention_is_bound_at_every_call_site(hunyuan):
-    from backends import varlen_attention as ours
+    from backends.official import varlen_attention as ours
 
     for name in (ours.KERNEL, ours.LENGTHS):
         holders = [

@@ -22,8 +22,8 @@ from backends.opensora.pipeline import anatomy_of
 from navicache_cli.cache import Region, Session, attach, make_policy
 from navicache_cli.commands.generate import build_plan
 from navicache_cli.errors import SiteError
-from navicache_cli.presets import load_presets
-from navicache_cli.runner import run
+from navicache_cli.plan.presets import load_presets
+from navicache_cli.run.runner import run
 from tests.opensora_reference import self_attention
 from tests.repos.checkouts import checkout_of
 from tests.repos.following import (

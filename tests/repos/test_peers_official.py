@@ -18,11 +18,11 @@ from backends.opensora import pipeline as opensora
 from backends.opensora.facts import OPENSORA
 from backends.wan import WanBackend
 from backends.wan.tasks import WAN
-from navicache_cli.cache.policy import Region
+from navicache_cli.cache.policies.policy import Region
 from navicache_cli.commands.generate import build_plan
 from navicache_cli.errors import SiteError
-from navicache_cli.presets import load_presets
-from navicache_cli.runner import run
+from navicache_cli.plan.presets import load_presets
+from navicache_cli.run.runner import run
 from tests.cache import peer_oracles
 from tests.repos.checkouts import checkout_of
 from tests.repos.following import inputs_of_a_layer

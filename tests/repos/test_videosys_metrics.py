@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from navicache_cli.metrics import compare_videos
+from navicache_cli.media.fidelity import compare_videos
 from tests.repos.checkouts import checkout_of
 from tests.test_metrics_command import pattern
 

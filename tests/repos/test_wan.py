@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from backends.wan.tasks import TASKS
-from navicache_cli.runner import run
+from navicache_cli.run.runner import run
 from tests.repos.following import (
     Observer,
     assert_every_step_ran,

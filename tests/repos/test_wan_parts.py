@@ -13,7 +13,7 @@ from backends.wan.weights import known_config
 from navicache_cli.cache import ForwardSite, Session, attach, make_policy
 from navicache_cli.commands.generate import build_plan
 from navicache_cli.errors import SiteError
-from navicache_cli.runner import run
+from navicache_cli.run.runner import run
 from tests.repos.following import assert_official_program
 
 pytestmark = [
@@ -24,7 +24,7 @@ pytestmark = [
 
 
 def test_attention_is_bound_at_every_call_site(load):
-    from backends.attention import flash_attention
+    from backends.official.attention import flash_attention
 
     load()
     modules = [name for name in sys.modules if name.split(".")[0] == "wan"]
@@ -156,7 +156,7 @@ def tiny_folder(kind, tmp_path):
 @pytest.mark.parametrize("weights", ["shipped", "random"])
 def test_tiny_weights_in_the_official_model_give_tinys_video(load, tmp_path, weights, options):
     from backends.tiny import TinyBackend
-    from navicache_cli.video import to_uint8
+    from navicache_cli.media.video import to_uint8
 
     load()
     flags = {"weights": str(tiny_folder(weights, tmp_path)), "steps": "12", "align_steps": "4", **options}

@@ -11,10 +11,10 @@ import torch
 from backends.protocol import Stages
 from backends.tiny.backend import TinyPipeline, shipped_weights
 from backends.tiny.solvers import SOLVERS
-from navicache_cli.cache.factory import METHOD_SETTINGS
+from navicache_cli.cache.policies.factory import METHOD_SETTINGS
 from navicache_cli.commands.generate import run_plan
-from navicache_cli.plan import Layer, Plan, resolve
-from navicache_cli.runner import run, step_reports, totals
+from navicache_cli.plan.plan import Layer, Plan, resolve
+from navicache_cli.run.runner import run, step_reports, totals
 from tests.cache import oracle
 
 
@@ -178,7 +178,7 @@ def test_a_run_does_not_inherit_the_memory_of_those_before_it(pipeline):
 
 def test_runs_that_are_compared_are_warmed_up_once(pipeline, monkeypatch):
     """Neither of the first two pays for first calls, and nobody waits for what is warm."""
-    monkeypatch.setattr("navicache_cli.runner._warm", set())
+    monkeypatch.setattr("navicache_cli.run.runner._warm", set())
     asked = []
 
     def watch(name, steps):
@@ -196,6 +196,6 @@ def test_runs_that_are_compared_are_warmed_up_once(pipeline, monkeypatch):
     run_plan(pipeline, replace(plan, baseline=True, frames=9), watch)
     assert [name for name, _ in asked] == ["warm-up", title, "uncached"]
     asked.clear()
-    monkeypatch.setattr("navicache_cli.runner._warm", set())
+    monkeypatch.setattr("navicache_cli.run.runner._warm", set())
     run_plan(pipeline, plan, watch)
     assert [name for name, _ in asked] == [title], "nothing is compared"

@@ -12,15 +12,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from backends.protocol import Stages
-from navicache_cli.cache.policy import Region
+from navicache_cli.cache.policies.policy import Region
 from navicache_cli.errors import SiteError, UsageError
-from navicache_cli.report import ModelIdentity
+from navicache_cli.report.report import ModelIdentity
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from navicache_cli.cache import Site
-    from navicache_cli.plan import Plan
+    from navicache_cli.plan.plan import Plan
 
 
 class DotsPipeline:

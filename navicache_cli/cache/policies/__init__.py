@@ -1,0 +1,1 @@
+"""When to skip: the protocol, and one caching method a file."""

@@ -1,0 +1,1 @@
+"""How a skipped output is rebuilt."""

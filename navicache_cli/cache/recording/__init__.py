@@ -1,0 +1,1 @@
+"""All steps of a generation measured against one another."""

@@ -1,0 +1,1 @@
+"""What accompanies a generation: steps, branches, tensors kept, the log."""

@@ -1,0 +1,115 @@
+"""The log of a generation: one record a step, completed when the step is over."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from navicache_cli.cache.policies.policy import Decision, Features
+from navicache_cli.cache.predictors.trend import Fit
+from navicache_cli.cache.session.timing import CallTimer
+
+
+@dataclass
+class StepRecord:
+    """What happened at one step.
+
+    `innovation` and the spans in `features` are filled in once the step is over, `seconds` then or, on
+    a GPU, at the latest by `Session.finish`.
+
+    Attributes:
+        index: 0 … total_steps − 1.
+        timestep: the timestep argument's value, in the model's own units.
+        computed: the model ran; otherwise the output was predicted.
+        forced: computed without asking the gate.
+        seconds: time inside the cached region, all branches together.
+        ratio, variance, predicted_change, accumulated_error, threshold: the reasons; see `Decision`.
+        innovation: z − k as measured at this very step; None if it was skipped.
+        features: what was measured at this step.
+        reused: the kinds of attention whose kept outputs were used.
+        fit: what a predictor that learns knew of the first branch before this step.
+        predicted_error: of the final latents, relative, as foretold at this step; see `outlook`.
+        stopped: computed because that error would have passed its bound.
+    """
+
+    index: int
+    timestep: float
+    computed: bool
+    forced: bool
+    seconds: float | None = None
+    ratio: float | None = None
+    variance: float | None = None
+    innovation: float | None = None
+    predicted_change: float | None = None
+    accumulated_error: float | None = None
+    threshold: float | None = None
+    features: Features = field(default_factory=Features)
+    reused: tuple[str, ...] = ()
+    fit: Fit | None = None
+    predicted_error: float | None = None
+    stopped: bool = False
+
+    @classmethod
+    def start(cls, index: int, timestep: float, decision: Decision, features: Features) -> StepRecord:
+        """The record of a step that has just been decided."""
+        return cls(
+            index=index,
+            timestep=timestep,
+            computed=decision.compute,
+            forced=decision.forced,
+            ratio=decision.ratio,
+            variance=decision.variance,
+            predicted_change=decision.predicted_change,
+            accumulated_error=decision.accumulated_error,
+            threshold=decision.threshold,
+            features=features,
+            reused=decision.reuse,
+            stopped=decision.stopped,
+        )
+
+
+class StepLog:
+    """Collects the records and the times of one generation.
+
+    Args:
+        on_step: called with each record when its step is over.
+    """
+
+    def __init__(self, on_step: Callable[[StepRecord], None] | None) -> None:
+        self.records: list[StepRecord] = []
+        self._on_step = on_step
+        # Timers of the step that is under way, or None; then those of past steps still unknown.
+        self._timers: list[CallTimer] | None = None
+        self._untimed: list[tuple[StepRecord, list[CallTimer]]] = []
+
+    def start(self, record: StepRecord) -> None:
+        """The step of `record` starts; the one before it must be closed."""
+        self.records.append(record)
+        self._timers = []
+
+    def add(self, timer: CallTimer) -> None:
+        """A call of the step under way is over."""
+        if self._timers is not None:
+            self._timers.append(timer)
+
+    def close(self, *, wait: bool = False) -> None:
+        """The step under way, if any, is over. Fill in what times are known; `wait` for all of them."""
+        closing = self._timers is not None
+        if self._timers is not None:
+            self._untimed.append((self.records[-1], self._timers))
+            self._timers = None
+        self._untimed = [
+            (record, timers) for record, timers in self._untimed if not _time(record, timers, wait)
+        ]
+        if closing and self._on_step is not None:
+            self._on_step(self.records[-1])
+
+
+def _time(record: StepRecord, timers: list[CallTimer], wait: bool) -> bool:
+    """Fill in the record's seconds; False if the device is still busy with that step."""
+    seconds = [timer.seconds(wait=wait) for timer in timers]
+    known = [value for value in seconds if value is not None]
+    if len(known) < len(seconds):
+        return False
+    record.seconds = sum(known)
+    return True

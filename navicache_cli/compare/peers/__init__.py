@@ -1,0 +1,1 @@
+"""Other libraries' caches on the same weights."""

@@ -1,0 +1,77 @@
+"""The runner of referees: other libraries' caches under this project's sampler, weights and noise."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+from navicache_cli.compare.peers.caches import APART, switch_on
+from navicache_cli.compare.peers.meter import RefereeMeter, parts_of
+from navicache_cli.compare.runners import Outcome
+from navicache_cli.compare.settings import Setting
+from navicache_cli.compare.work import count_operations
+from navicache_cli.errors import UsageError
+from navicache_cli.plan.presets import OFF
+from navicache_cli.report.report import ModelIdentity
+from navicache_cli.run.peak_memory import PeakMemory
+
+if TYPE_CHECKING:
+    from backends.protocol import Pipeline
+    from navicache_cli.plan.plan import Plan
+
+_REPOSITORIES = {"diffusers": "huggingface/diffusers", "cache-dit": "vipshop/cache-dit"}
+
+
+class RefereeRunner:
+    """Runs all referees of one library; see `Runner`.
+
+    Args:
+        pipeline: the loaded model, with a `twin` as `backends.tiny` has it.
+        package: the library's distribution; it is there.
+
+    Raises:
+        UsageError: the model has no twin.
+    """
+
+    def __init__(self, pipeline: Pipeline, package: str) -> None:
+        if not hasattr(pipeline, "twin"):
+            raise UsageError(
+                f"{package} expects a model whose weights it can run, found {pipeline.identity.name}",
+                "--model tiny",
+            )
+        self._pipeline: Any = pipeline
+        self._shares: list[float] = []
+        versions = [f"{name} {version(name)}" for name in dict.fromkeys((package, "diffusers"))]
+        self.identity = ModelIdentity(
+            name=pipeline.identity.name,
+            repository=_REPOSITORIES[package],
+            commit=", ".join(versions),
+            weights_digest=pipeline.identity.weights_digest,
+        )
+
+    def run(self, plan: Plan, setting: Setting) -> Outcome:
+        """See `Runner.run`."""
+        from backends.protocol import Stages
+        from navicache_cli.media.video import to_uint8
+
+        knobs = dict(setting.arguments)
+        referee = knobs.pop("referee")
+        twin = self._pipeline.twin(apart=referee in APART)
+        meter = RefereeMeter(twin, self._shares or self._count_shares(plan), plan.steps)
+        switch_on(twin, referee, knobs, plan)
+        stages, peak = Stages(), PeakMemory()
+        video = twin.generate(plan, stages)
+        sums = meter.totals(peak.read())
+        return Outcome(to_uint8(video), stages.seconds, meter.step_reports(), sums, stages.cpu_seconds)
+
+    def _count_shares(self, plan: Plan) -> list[float]:
+        """Share of every part in a forward's work; all generations of a comparison have one size."""
+        from backends.protocol import Stages
+
+        twin = self._pipeline.twin()
+        (model,) = twin.models
+        short = replace(plan, mode=OFF, method=OFF, steps=1)
+        counted = count_operations(model, lambda: twin.generate(short, Stages()))
+        self._shares = [counted[part] / counted[model] for part, _ in parts_of(model)]
+        return self._shares

@@ -1,0 +1,98 @@
+"""LPIPS (Zhang et al. 2018, arXiv 1801.03924) of two videos, through its authors' package `lpips`.
+
+The convention is that of VideoSys (eval/pab/common_metrics/calculate_lpips.py): AlexNet, values in [-1, 1],
+and of each frame the mean of the spatial map.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from navicache_cli.errors import BackendError, UsageError, WeightsError, one_line
+
+SMALLEST_SIDE = 31  # pixels: below, AlexNet's second pooling has nothing left to pool
+# The AlexNet of torchvision's AlexNet_Weights.IMAGENET1K_V1, under which `lpips` was calibrated.
+WEIGHTS_FILE = "alexnet-owt-7be5be79.pth"
+WEIGHTS_URL = f"https://download.pytorch.org/models/{WEIGHTS_FILE}"
+
+Lpips = Callable[[np.ndarray, np.ndarray], tuple[float, ...]]
+
+
+def weights_path() -> Path:
+    """Where torchvision looks for AlexNet's weights: TORCH_HOME, or ~/.cache/torch."""
+    import torch
+
+    return Path(torch.hub.get_dir()) / "checkpoints" / WEIGHTS_FILE
+
+
+def load_lpips(download: bool = False) -> Lpips:
+    """Load the network and return a function of two videos [F, H, W, 3] uint8: LPIPS of each frame.
+
+    Args:
+        download: fetch AlexNet's weights (233 MiB) if they are not there.
+
+    Raises:
+        BackendError: the package `lpips`, or what it needs, is not installed or does not work.
+        WeightsError: AlexNet's weights are not there, cannot be fetched or cannot be read.
+    """
+    if importlib.util.find_spec("lpips") is None:
+        raise BackendError(
+            "expected the package lpips; found none", "pip install 'navicache[metrics]', then --lpips"
+        )
+    path = weights_path()
+    if not download and not path.is_file():
+        raise WeightsError(
+            f"expected AlexNet's weights for LPIPS; found no {path}",
+            f"--lpips downloads them (233 MiB), or put {WEIGHTS_URL} there",
+        )
+    try:
+        import lpips
+    except Exception as error:  # torchvision built for another torch raises RuntimeError, AttributeError …
+        raise BackendError(
+            f"expected a working package lpips; importing it failed: {one_line(error, 160)}",
+            "pip install --upgrade 'navicache[metrics]'; torchvision has to be the one made for your torch",
+        ) from None
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # lpips asks torchvision for weights in the former way
+            network = lpips.LPIPS(net="alex", spatial=True, verbose=False)
+    except Exception as error:  # no network, a full disk, a damaged file
+        raise WeightsError(
+            f"expected AlexNet's weights for LPIPS; loading {path} failed: {one_line(error, 160)}",
+            f"put {WEIGHTS_URL} there",
+        ) from None
+    return _per_frame(network)
+
+
+def _per_frame(network: Callable) -> Lpips:
+    import torch
+
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    network = network.to(device)  # type: ignore[attr-defined]
+
+    def measure(a: np.ndarray, b: np.ndarray) -> tuple[float, ...]:
+        """LPIPS of each frame of two videos [F, H, W, 3] uint8."""
+        if min(a.shape[1:3]) < SMALLEST_SIDE:
+            raise UsageError(
+                f"expected frames of at least {SMALLEST_SIDE}x{SMALLEST_SIDE} for LPIPS; "
+                f"found {a.shape[2]}x{a.shape[1]}",
+                "--no-lpips leaves it out",
+            )
+        with torch.inference_mode():  # frame by frame: a long video need not fit in memory as features
+            return tuple(
+                float(network(_image(x, device), _image(y, device)).mean()) for x, y in zip(a, b, strict=True)
+            )
+
+    return measure
+
+
+def _image(frame: np.ndarray, device: object) -> object:
+    """One frame [H, W, 3] uint8 as the network takes it: [1, 3, H, W] float32 in [-1, 1]."""
+    import torch
+
+    return torch.from_numpy(frame).to(device).permute(2, 0, 1)[None].float() / 255 * 2 - 1  # type: ignore

@@ -1,0 +1,151 @@
+"""Videos in pairs, a reference and another of the same prompt and seed, and how close they are."""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import Collection
+from contextlib import closing
+from dataclasses import dataclass
+from itertools import zip_longest
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from navicache_cli.errors import OutputError, UsageError, one_line
+from navicache_cli.media.fidelity import compare_videos
+
+if TYPE_CHECKING:
+    from navicache_cli.media.lpips import Lpips
+    from navicache_cli.media.video_in import VideoFacts
+
+CONVENTION = "VideoSys eval/pab/common_metrics"
+VIDEO_SUFFIXES = (".mp4", ".mkv", ".webm", ".avi", ".gif")
+METRICS = ("psnr", "ssim", "lpips")
+HEADINGS = {"psnr": "PSNR (dB)", "ssim": "SSIM", "lpips": "LPIPS"}
+FORMATS = {"psnr": "{:.2f}", "ssim": "{:.4f}", "lpips": "{:.4f}"}
+
+
+@dataclass(frozen=True)
+class Series:
+    """One metric: its mean, and each frame's."""
+
+    mean: float
+    per_frame: list[float]
+
+
+Fidelity = dict[str, Series | None]  # by the names in METRICS; None: left out
+
+
+def pairs_of(a: Path, b: Path) -> dict[str, tuple[Path, Path]]:
+    """Return the files to compare, by the name to show: two files, or those of two folders.
+
+    Raises:
+        UsageError: a file and a folder, or partners missing.
+        OutputError: nothing is there, or a folder cannot be read.
+    """
+    folders = [_is_folder(path) for path in (a, b)]
+    if folders[0] != folders[1]:
+        folder, file = (a, b) if folders[0] else (b, a)
+        raise UsageError(
+            f"expected two videos or two folders; found the folder {folder} and the file {file}",
+            "give two of a kind",
+        )
+    if not folders[0]:
+        return {b.name: (a, b)}
+    names_a, names_b = _videos(a), _videos(b)
+    if names_a != names_b:
+        missing = [f"{b} has no {name}" for name in sorted(names_a - names_b)]
+        missing += [f"{a} has no {name}" for name in sorted(names_b - names_a)]
+        more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
+        raise UsageError(
+            f"expected the same names in both folders; {', '.join(missing[:3])}{more}",
+            "add the missing videos, or move those without a partner elsewhere",
+        )
+    if not names_a:
+        raise UsageError(f"expected videos ({' '.join(VIDEO_SUFFIXES)}) in {a}; found none", "check the path")
+    return {name: (a / name, b / name) for name in sorted(names_a)}
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return stat.S_ISDIR(path.stat().st_mode)
+    except (OSError, ValueError) as error:  # ValueError: a null byte in the name
+        reason = f"cannot be read: {getattr(error, 'strerror', None) or one_line(error)}"
+        if isinstance(error, (FileNotFoundError, NotADirectoryError)):
+            reason = "is not there"
+        raise OutputError(
+            f"expected a video or a folder of videos; {path} {reason}", "check the path"
+        ) from None
+
+
+def _videos(folder: Path) -> set[str]:
+    try:
+        return {
+            path.name
+            for path in folder.iterdir()
+            if path.suffix.lower() in VIDEO_SUFFIXES and not path.name.startswith(".") and path.is_file()
+        }
+    except OSError as error:
+        raise OutputError(
+            f"cannot read the folder {folder}: {error.strerror}", "check its permissions"
+        ) from None
+
+
+def compare_files(first: Path, second: Path, measure_lpips: Lpips | None) -> Fidelity:
+    """Compare two files, the first of them the reference, frame by frame, and hold only one of each.
+
+    Raises:
+        UsageError: their sizes or lengths differ.
+        OutputError: one is not a video.
+    """
+    from navicache_cli.media.video_in import frames_of, probe_video
+
+    a, b = probe_video(first), probe_video(second)
+    if _extent(a) != _extent(b):
+        raise UsageError(
+            f"expected {second} to have {_extent(a)} like {first}; found {_extent(b)}",
+            "generate both with the same --size and --frames",
+        )
+    found: dict[str, list[float]] = {key: [] for key in METRICS}
+    with closing(frames_of(a)) as frames_a, closing(frames_of(b)) as frames_b:
+        for pair in zip(frames_a, frames_b, strict=True):
+            x, y = (frame[None] for frame in pair)  # videos of one frame
+            try:
+                fidelity = compare_videos(x, y)
+                perceptual = () if measure_lpips is None else measure_lpips(x, y)
+            except UsageError as error:
+                raise UsageError(f"{second}: {error.message}", error.hint) from None
+            found["psnr"].append(fidelity.psnr)
+            found["ssim"].append(fidelity.ssim)
+            found["lpips"].extend(perceptual)
+    return {key: Series(float(np.mean(values)), values) if values else None for key, values in found.items()}
+
+
+def _extent(video: VideoFacts) -> str:
+    count = len(video.times)
+    return f"{count} frame{'s' * (count != 1)} of {video.width}x{video.height}"
+
+
+def over_files(found: Collection[Fidelity]) -> Fidelity:
+    """Return means over videos: of their means, and at each frame of those videos that have it."""
+    total: Fidelity = {}
+    for key in METRICS:
+        series = [one for fidelity in found if (one := fidelity[key]) is not None]
+        columns = zip_longest(*(one.per_frame for one in series))
+        per_frame = [float(np.mean([x for x in column if x is not None])) for column in columns]
+        total[key] = Series(float(np.mean([one.mean for one in series])), per_frame) if series else None
+    return total
+
+
+def means_of(fidelity: Fidelity) -> dict[str, float]:
+    """Return the mean of each metric that was not left out."""
+    return {key: series.mean for key, series in fidelity.items() if series is not None}
+
+
+def plain(fidelity: Fidelity) -> dict[str, Any]:
+    """Return JSON values: by metric its mean and each frame's, or null."""
+    return {
+        key: None if series is None else {"mean": series.mean, "per_frame": series.per_frame}
+        for key, series in fidelity.items()
+    }

@@ -1,0 +1,1 @@
+"""Reports and other documents: definition, schema, check."""

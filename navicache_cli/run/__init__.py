@@ -1,0 +1,1 @@
+"""One plan on a loaded pipeline, and the video and report it leaves."""
