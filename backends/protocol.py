@@ -58,7 +58,7 @@ class Pipeline(Protocol):
         """Return where a method that works in `region` attaches.
 
         Methods of the paper and `off` ask for `Region.OWN`; the others only where the preset's `methods` list
-        them. `navicache_cli.cache.Anatomy` has them all.
+        them. `navicache_cli.cache.Architecture` has them all.
 
         Raises:
             SiteError: the model has no such region.

@@ -74,7 +74,7 @@ def replay(policy: Policy, records: list[StepRecord]) -> list[bool]:
     policy.begin(len(records))
     computed, input_span, output_span = [], 0.0, 0.0
     for record in records:
-        measured = record.features
+        measured = record.measured
         input_span += measured.input_change or 0.0
         output_span += measured.output_span or 0.0
         computed.append(policy.decide(record.index, measured.input_change).compute)

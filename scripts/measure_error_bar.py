@@ -4,7 +4,7 @@ Every prompt is run uncached and with each predictor at each pace. Before the tw
 foretold how far the final latents are apart, and a band of 90 %. Prints, for each setting, for each predictor
 and for all together: the error, how often it is within the band, the rank correlation (Spearman) of foretold
 and true error, and the geometric mean and the deviation of the logarithm of true over foretold. With `--raw`
-these two are what `cache.outlook.SCALES` holds: there the factor is taken for 1. The scales are from
+these two are what `error_estimate.SCALES` holds: there the factor is taken for 1. The scales are from
 `--raw --seed 5 --count 32`, the figures in docs/predictors.md from other prompts. All prompts are of objects
 `tiny` was not trained on; each has a seed of its own.
 """

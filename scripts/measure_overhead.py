@@ -16,8 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from navicache_cli.cache import ForwardSite, Policy, Session, attach, make_policy
-from navicache_cli.cache.predictors.factory import make_predictor
+from navicache_cli.cache import Calibrated, ForwardSite, Policy, Session, attach, make_policy
 
 STEPS = 50
 
@@ -54,8 +53,8 @@ def sessions() -> dict[str, Session]:
         "off": Session(make_policy("off", threshold=0.0, align_steps=10), STEPS),
         "navicache, nothing skipped": Session(gate(), STEPS),
         "navicache, all but forced skipped": Session(gate(1e9), STEPS),
-        "calibrated, nothing skipped": Session(gate(), STEPS, make_predictor("calibrated")),
-        "calibrated, half on a budget": Session(gate(compute=0.5), STEPS, make_predictor("calibrated")),
+        "calibrated, nothing skipped": Session(gate(), STEPS, Calibrated),
+        "calibrated, half on a budget": Session(gate(compute=0.5), STEPS, Calibrated),
     }
 
 

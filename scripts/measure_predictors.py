@@ -3,9 +3,10 @@
 Every prompt is run uncached, with each predictor at each speedup, and with so many fewer steps of the
 sampler; prints, for each, the share of steps computed, PSNR in the mean and at worst against the uncached
 video of the same prompt and seed, and the most tensors of the latents' size that the cache held.
-Besides the program's predictors there are parts of the calibrated one: `trend` pays nothing back, `paid`
-holds and pays back. `--thresholds` adds fixed ones, to hold against a budget that computes as many steps. The
-prompts are of objects `tiny` was not trained on; what was tuned was tuned on `--seed 5`.
+Besides the program's predictors there are parts of the calibrated one: `trend` is without error
+feedback, `feedback` holds outputs and has it. `--thresholds` adds fixed ones, to hold against a budget that
+computes as many steps. The prompts are of objects `tiny` was not trained on; what was tuned was tuned on
+`--seed 5`.
 """
 
 from __future__ import annotations
@@ -35,36 +36,38 @@ Row = dict[str, float]
 
 
 class Trend(Calibrated):
-    """What is learnt, without settling."""
+    """What is learned, without error feedback."""
 
-    def fit(self, branch: int) -> Fit:
+    @property
+    def fit(self) -> Fit:
         """As if interpolation were no good."""
-        return replace(super().fit(branch), settles=False)
+        return replace(super().fit, corrects=False)
 
 
-class Paid(Calibrated):
-    """Holding and settling."""
+class Feedback(Calibrated):
+    """Holding and error feedback."""
 
-    def fit(self, branch: int) -> Fit:
-        """As if what was learnt were no good."""
-        return replace(super().fit(branch), used=False)
+    @property
+    def fit(self) -> Fit:
+        """As if what was learned were no good."""
+        return replace(super().fit, used=False)
 
 
-PARTS = {"trend": Trend, "paid": Paid}
+PARTS = {"trend": Trend, "feedback": Feedback}
 
 
 def settings(common: dict[str, Any], arguments: argparse.Namespace) -> Iterator[tuple[str, Plan, Any]]:
     """Yield a name, a plan and a predictor for everything to hold against the uncached video."""
     for predictor in arguments.predictors.split(","):
         known = {"predictor": "calibrated" if predictor in PARTS else predictor}
-        made = PARTS.get(predictor, lambda: None)
+        part = PARTS.get(predictor)
         for speedup in arguments.speedups.split(","):
             plan = resolve([Layer("measure", {**common, **known, "speedup": speedup})])
-            yield f"{predictor} {speedup}x", plan, made()
+            yield f"{predictor} {speedup}x", plan, part
         for threshold in [text for text in arguments.thresholds.split(",") if text]:
             # With the alignment of a budget, so that the thresholds alone differ.
             values = {**common, **known, "threshold": threshold, "align_steps": 5}
-            yield f"{predictor} threshold {threshold}", resolve([Layer("measure", values)]), made()
+            yield f"{predictor} threshold {threshold}", resolve([Layer("measure", values)]), part
     uncached = resolve([Layer("measure", {**common, "mode": "off"})])
     for speedup in arguments.speedups.split(","):
         fewer = replace(uncached, steps=round(uncached.steps / float(speedup)))

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from contextlib import suppress
+from dataclasses import asdict
 from datetime import timedelta
 from pathlib import Path
 
@@ -61,9 +62,7 @@ def decisions(model, agree, site=None):
     latents = torch.randn(16, 8, generator=torch.Generator().manual_seed(1))
     with attach(site or ForwardSite(model), session):
         sample(model, latents, timesteps(STEPS), branches=2)
-    records = [
-        {**vars(record), "seconds": None, "features": str(record.features)} for record in session.records
-    ]
+    records = [{**asdict(record), "seconds": None} for record in session.records]
     return [record.computed for record in session.records], records
 
 

@@ -11,7 +11,7 @@ import torch
 
 from backends.hunyuan.tasks import HUNYUAN
 from backends.official.official import out_of_memory_hints, quiet, timed
-from navicache_cli.cache import Anatomy
+from navicache_cli.cache import Architecture
 from navicache_cli.cache.policies.policy import Region
 from navicache_cli.errors import BackendError
 
@@ -52,7 +52,7 @@ class HunyuanPipeline:
         single blocks appended.
         """
         model = self.sampler.pipeline.transformer
-        return Anatomy(
+        return Architecture(
             model,
             timestep="t",
             inputs="x",

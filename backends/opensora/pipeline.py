@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from torch import nn
 
 from backends.official import official
-from navicache_cli.cache import Anatomy
+from navicache_cli.cache import Architecture
 from navicache_cli.cache.policies.policy import Region
 from navicache_cli.errors import SiteError
 
@@ -57,8 +57,8 @@ class OpenSoraPipeline:
         self.identity = identity
 
     def site(self, region: Region = Region.OWN) -> Site:
-        """Return a site; the model's own region is the stack of blocks. See `anatomy_of`."""
-        return anatomy_of(self.route.transformer).site(region)
+        """Return a site; the model's own region is the stack of blocks. See `architecture_of`."""
+        return architecture_of(self.route.transformer).site(region)
 
     def generate(self, plan: Plan, stages: Stages) -> Tensor:
         """Run the official sampler. See `Pipeline.generate`.
@@ -73,7 +73,7 @@ class OpenSoraPipeline:
             return self.route.generate(plan).cpu()
 
 
-def anatomy_of(transformer: Any) -> Anatomy:
+def architecture_of(transformer: Any) -> Architecture:
     """Return its parts: a spatial and a temporal block in turn, hidden states [B, T·S, C] in and out.
 
     B is two, the guidance's branches in one forward. The official code walks the pairs by `zip`, VideoSys by
@@ -92,7 +92,7 @@ def anatomy_of(transformer: Any) -> Anatomy:
             "check out the tested commit of the repository",
         )
     blocks = [block for pair in zip(spatial, temporal, strict=True) for block in pair]
-    return Anatomy(
+    return Architecture(
         transformer,
         timestep="timestep",
         inputs="x",

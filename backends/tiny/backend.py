@@ -69,11 +69,11 @@ class TinyPipeline:
 
     def site(self, region: Region = Region.OWN) -> Site:
         """Return a site; the model's own region is the whole transformer forward, as for Wan2.1."""
-        from navicache_cli.cache import Anatomy
+        from navicache_cli.cache import Architecture
         from navicache_cli.cache.sites.stack_site import argument
 
         blocks: Any = self.transformer.blocks
-        return Anatomy(
+        return Architecture(
             self.transformer,
             timestep="t",
             inputs="x",

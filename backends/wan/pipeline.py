@@ -12,7 +12,7 @@ from backends.official.names import replaced
 from backends.official.official import out_of_memory_hints, quiet, timed
 from backends.wan.pictures import check_video, picture_file, reference_paths
 from backends.wan.tasks import VACE, Task
-from navicache_cli.cache import Anatomy
+from navicache_cli.cache import Architecture
 from navicache_cli.cache.policies.policy import Region
 from navicache_cli.cache.sites.stack_site import argument
 from navicache_cli.media.picture_in import read_picture
@@ -56,7 +56,7 @@ class WanPipeline:
         sees its process's share of the tokens.
         """
         model = self.official.model
-        return Anatomy(
+        return Architecture(
             model,
             timestep="t",
             inputs="x",

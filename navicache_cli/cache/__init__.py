@@ -19,33 +19,38 @@ if TYPE_CHECKING:
     from navicache_cli.cache.policies.estimators import DualKalman, Estimator, ScalarKalman, ZeroOrderHold
     from navicache_cli.cache.policies.factory import ESTIMATORS, METHOD_SETTINGS, METHODS, make_policy
     from navicache_cli.cache.policies.fbcache import FirstBlockCache
-    from navicache_cli.cache.policies.magcache import Calibration, MagCache
+    from navicache_cli.cache.policies.magcache import MagCache, MeasureRatios
     from navicache_cli.cache.policies.navicache import NaviCache
     from navicache_cli.cache.policies.off import Off
     from navicache_cli.cache.policies.pab import PyramidAttentionBroadcast
-    from navicache_cli.cache.policies.policy import Decision, Features, Measure, Policy, Region, Signal
+    from navicache_cli.cache.policies.policy import (
+        Decision,
+        Measure,
+        Measured,
+        Policy,
+        PredictorSpec,
+        Region,
+        Signal,
+    )
     from navicache_cli.cache.policies.taylorseer import TaylorSeer
     from navicache_cli.cache.policies.teacache import TeaCache
     from navicache_cli.cache.predictors.calibrated import Calibrated
     from navicache_cli.cache.predictors.factory import make_predictor
-    from navicache_cli.cache.predictors.predictor import (
-        HoldOutput,
-        Predictor,
-        ResidualReuse,
-        StoredResidual,
-        TaylorSeries,
-    )
+    from navicache_cli.cache.predictors.hold import HoldOutput
+    from navicache_cli.cache.predictors.predictor import Predictor
+    from navicache_cli.cache.predictors.residual import ResidualReuse, StoredResidual
+    from navicache_cli.cache.predictors.taylor import TaylorSeries
     from navicache_cli.cache.recording.recorder import Recorder
     from navicache_cli.cache.recording.trajectory import Trajectory, replay
     from navicache_cli.cache.session.record import StepRecord
     from navicache_cli.cache.session.session import Session
-    from navicache_cli.cache.sites.architecture import Anatomy
+    from navicache_cli.cache.sites.architecture import Architecture
     from navicache_cli.cache.sites.attention_site import AttentionSite
     from navicache_cli.cache.sites.site import ForwardSite, Site, attach
     from navicache_cli.cache.sites.stack_site import StackSite
 
 _HOMES = {
-    "sites.architecture": ("Anatomy",),
+    "sites.architecture": ("Architecture",),
     "sites.attention_site": ("AttentionSite",),
     "policies.budget": ("Budget",),
     "predictors.calibrated": ("Calibrated",),
@@ -53,12 +58,15 @@ _HOMES = {
     "policies.estimators": ("DualKalman", "Estimator", "ScalarKalman", "ZeroOrderHold"),
     "policies.factory": ("ESTIMATORS", "METHOD_SETTINGS", "METHODS", "make_policy"),
     "policies.fbcache": ("FirstBlockCache",),
-    "policies.magcache": ("Calibration", "MagCache"),
+    "policies.magcache": ("MagCache", "MeasureRatios"),
     "policies.navicache": ("NaviCache",),
     "policies.off": ("Off",),
     "policies.pab": ("PyramidAttentionBroadcast",),
-    "policies.policy": ("Decision", "Features", "Measure", "Policy", "Region", "Signal"),
-    "predictors.predictor": ("HoldOutput", "Predictor", "ResidualReuse", "StoredResidual", "TaylorSeries"),
+    "policies.policy": ("Decision", "Measure", "Measured", "Policy", "PredictorSpec", "Region", "Signal"),
+    "predictors.hold": ("HoldOutput",),
+    "predictors.predictor": ("Predictor",),
+    "predictors.residual": ("ResidualReuse", "StoredResidual"),
+    "predictors.taylor": ("TaylorSeries",),
     "predictors.factory": ("make_predictor",),
     "session.record": ("StepRecord",),
     "recording.recorder": ("Recorder",),
@@ -75,25 +83,26 @@ __all__ = [
     "ESTIMATORS",
     "METHODS",
     "METHOD_SETTINGS",
-    "Anatomy",
+    "Architecture",
     "AttentionSite",
     "Budget",
     "Calibrated",
-    "Calibration",
     "Decision",
     "DualKalman",
     "EasyCache",
     "Estimator",
-    "Features",
     "FirstBlockCache",
     "ForwardSite",
     "HoldOutput",
     "MagCache",
     "Measure",
+    "MeasureRatios",
+    "Measured",
     "NaviCache",
     "Off",
     "Policy",
     "Predictor",
+    "PredictorSpec",
     "PyramidAttentionBroadcast",
     "Recorder",
     "Region",

@@ -36,8 +36,8 @@ def sum_all(a: torch.Tensor) -> torch.Tensor:
 
 def _mean(magnitudes: Iterable[torch.Tensor]) -> torch.Tensor:
     totals, counts = zip(*((sum_all(a), a.numel()) for a in magnitudes), strict=True)
-    total: torch.Tensor = sum(totals[1:], totals[0])
-    return total / sum(counts)
+    mean: torch.Tensor = sum(totals[1:], totals[0]) / sum(counts)
+    return mean
 
 
 @torch.no_grad()

@@ -28,7 +28,7 @@ def calibrate(plan: Plan, output: Path, quiet: bool = False) -> None:
     """
     from backends.registry import get_backend
     from navicache_cli import terminal
-    from navicache_cli.cache import Calibration
+    from navicache_cli.cache import MeasureRatios
     from navicache_cli.run.distributed import check_processes, leave_processes, read_launch
     from navicache_cli.run.runner import run
 
@@ -46,7 +46,7 @@ def calibrate(plan: Plan, output: Path, quiet: bool = False) -> None:
     with terminal.StepProgress(
         f"{plan.model} calibration", plan.steps, quiet or not launch.first
     ) as progress:
-        done = run(pipeline, plan, on_step=progress, policy=Calibration())
+        done = run(pipeline, plan, on_step=progress, policy=MeasureRatios())
     leave_processes()
     if not launch.first:
         return
@@ -62,7 +62,7 @@ def calibrate(plan: Plan, output: Path, quiet: bool = False) -> None:
 
 def ratios_of(session: Session) -> list[float]:
     """The ratio of every step, of the first branch; 1 for the first step, which has none before it."""
-    measured = [record.features.residual_ratio for record in session.records]
+    measured = [record.measured.residual_ratio for record in session.records]
     return [1.0, *(round(ratio, 5) for ratio in measured if ratio is not None)]
 
 

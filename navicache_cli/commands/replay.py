@@ -14,6 +14,7 @@ from rich.text import Text
 from navicache_cli import terminal
 from navicache_cli.cache.policies.budget import check_budget, share_of
 from navicache_cli.errors import UsageError
+from navicache_cli.plan.core_errors import told_in_options
 from navicache_cli.plan.options import read_number
 from navicache_cli.plan.sweep import parse_sweep
 from navicache_cli.replay.replays import Outcome, Recording, choose_settings, play, read_recordings, to_json
@@ -142,5 +143,6 @@ def _shares(compute: str, speedup: str) -> list[float]:
     shares, speedups = _numbers("compute", compute), _numbers("speedup", speedup)
     for option, numbers in (("compute", shares), ("speedup", speedups)):
         for number in numbers:
-            check_budget(option, number)
+            with told_in_options():
+                check_budget(option, number)
     return [*shares, *(share_of(number, 0) for number in speedups)]

@@ -41,15 +41,14 @@ class WorkMeter:
             plan: what was generated.
             session: that accompanied it.
         """
-        from navicache_cli.cache.policies.policy import region_of
         from navicache_cli.cache.sites.site import SKIPPED
 
         records = session.records
-        if all(record.computed and not record.reused for record in records):
+        if all(record.computed and not record.decision.reuse for record in records):
             return 1.0
-        shares = self._shares(self._pipeline.site(region_of(session.policy)), plan)
+        shares = self._shares(self._pipeline.site(session.policy.region), plan)
         saved = [
-            sum(shares[kind] for kind in record.reused) if record.computed else shares[SKIPPED]
+            sum(shares[kind] for kind in record.decision.reuse) if record.computed else shares[SKIPPED]
             for record in records
         ]
         return 1 - sum(saved) / len(records)

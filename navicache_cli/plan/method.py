@@ -17,6 +17,7 @@ from navicache_cli.cache.policies.factory import (
 )
 from navicache_cli.cache.session.error_estimate import check_max_error
 from navicache_cli.errors import UsageError
+from navicache_cli.plan.core_errors import told_in_options
 from navicache_cli.plan.presets import OFF, Preset, preset_folder, unknown
 from navicache_cli.reading import expand_user, read_json
 
@@ -92,7 +93,8 @@ def check_method(plan: Plan, preset: Preset) -> None:
                     f"found {kind!r} ({plan.provenance['broadcast']})",
                     f"--set broadcast='{preset.methods['pab']['broadcast']}'",
                 )
-    policy_for(plan).begin(plan.steps)
+    with told_in_options():
+        policy_for(plan).begin(plan.steps)
 
 
 def _check_budget(plan: Plan) -> None:
@@ -101,7 +103,8 @@ def _check_budget(plan: Plan) -> None:
         value, source = getattr(plan, option), plan.provenance[option]
         if value == 0 and source == "default":
             continue
-        check_budget(option, value, source)
+        with told_in_options(source):
+            check_budget(option, value)
         if plan.method not in PREDICTED_METHODS:
             raise UsageError(
                 f"{option} expects method {' or '.join(PREDICTED_METHODS)}, found {plan.method!r} ({source})",
@@ -126,7 +129,8 @@ def _check_max_error(plan: Plan) -> None:
     source = plan.provenance["max_error"]
     if plan.max_error == 0 and source == "default":
         return
-    check_max_error(plan.max_error, source)
+    with told_in_options(source):
+        check_max_error(plan.max_error)
     if plan.method not in (*PREDICTED_METHODS, OFF):
         raise UsageError(
             f"max-error expects method {' or '.join(PREDICTED_METHODS)}, found {plan.method!r}, "

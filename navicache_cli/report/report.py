@@ -41,7 +41,7 @@ class ModelIdentity:
 
 @dataclass(frozen=True)
 class FitReport:
-    """What a calibrated predictor knew of the first branch; see `cache.calibration.Fit`."""
+    """What a calibrated predictor knew of the first branch; see `cache.predictors.trend.Fit`."""
 
     trend: float
     trend_deviation: float | None

@@ -17,7 +17,7 @@ from navicache_cli.plan.presets import preset_for
 if TYPE_CHECKING:
     import torch
 
-    from navicache_cli.cache.session.session import Agree
+    from navicache_cli.cache.tensors import Agree
     from navicache_cli.plan.plan import Plan
 
 VARIABLES = ("RANK", "LOCAL_RANK", "WORLD_SIZE")

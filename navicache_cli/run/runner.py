@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from navicache_cli.cache.policies.factory import PREDICTED_METHODS
@@ -20,8 +21,8 @@ if TYPE_CHECKING:
 
     from backends.protocol import Pipeline
     from navicache_cli.cache import Policy, Session, StepRecord
+    from navicache_cli.cache.predictors.predictor import MakePredictor
     from navicache_cli.cache.predictors.trend import Fit
-    from navicache_cli.cache.session.memory import AnyPredictor
     from navicache_cli.plan.plan import Plan
 
 
@@ -58,7 +59,7 @@ def run(
     plan: Plan,
     on_step: Callable[[StepRecord], None] | None = None,
     policy: Policy | None = None,
-    predictor: AnyPredictor | None = None,
+    predictor: MakePredictor | None = None,
 ) -> Run:
     """Generate the video of a plan.
 
@@ -67,7 +68,7 @@ def run(
         plan: what to generate, how to cache, and whether to record.
         on_step: called with the record of each finished step.
         policy: decides in the place of the plan's method.
-        predictor: rebuilds outputs in the place of the plan's predictor.
+        predictor: makes predictors in the place of the plan's.
 
     Raises:
         OutOfMemoryError: the GPU's memory did not suffice.
@@ -77,18 +78,17 @@ def run(
 
     from backends.protocol import Stages
     from navicache_cli.cache import Recorder, Session, attach
-    from navicache_cli.cache.policies.policy import region_of
     from navicache_cli.cache.predictors.factory import make_predictor
     from navicache_cli.run.distributed import agreement
 
     if predictor is None and policy is None and plan.method in PREDICTED_METHODS:
-        predictor = make_predictor(plan.predictor)
+        predictor = partial(make_predictor, plan.predictor)
     policy = policy or policy_for(plan)
     recorder = Recorder() if plan.trajectory else None
     session = Session(policy, plan.steps, predictor, on_step, agreement(), recorder, plan.max_error or None)
     stages, peak = Stages(), PeakMemory()
     try:
-        with attach(pipeline.site(region_of(policy)), session):
+        with attach(pipeline.site(policy.region), session):
             video = pipeline.generate(plan, stages)
     except torch.cuda.OutOfMemoryError as error:
         raise OutOfMemoryError(
@@ -124,27 +124,30 @@ def warm_up_plan(plan: Plan) -> Plan:
 
 
 def step_reports(session: Session) -> list[StepReport]:
-    """Copy a session's records into the report's form; numbers that are not finite become null."""
-    return [
-        StepReport(
-            index=record.index,
-            timestep=record.timestep,
-            computed=record.computed,
-            forced=record.forced,
-            seconds=finite(record.seconds),
-            ratio=finite(record.ratio),
-            variance=finite(record.variance),
-            innovation=finite(record.innovation),
-            predicted_change=finite(record.predicted_change),
-            accumulated_error=finite(record.accumulated_error),
-            reused=list(record.reused),
-            threshold=finite(record.threshold),
-            fit=None if record.fit is None else fit_report(record.fit),
-            predicted_error=finite(record.predicted_error),
-            stopped=record.stopped,
-        )
-        for record in session.records
-    ]
+    """Copy a session's records into the report's form."""
+    return [_step_report(record) for record in session.records]
+
+
+def _step_report(record: StepRecord) -> StepReport:
+    """Flatten a record; numbers that are not finite become null."""
+    decision = record.decision
+    return StepReport(
+        index=record.index,
+        timestep=record.timestep,
+        computed=decision.compute,
+        forced=decision.forced,
+        seconds=finite(record.seconds),
+        ratio=finite(decision.ratio),
+        variance=finite(decision.variance),
+        innovation=finite(record.innovation),
+        predicted_change=finite(decision.predicted_change),
+        accumulated_error=finite(decision.accumulated_error),
+        reused=list(decision.reuse),
+        threshold=finite(decision.threshold),
+        fit=None if record.fit is None else fit_report(record.fit),
+        predicted_error=finite(record.predicted_error),
+        stopped=decision.stopped,
+    )
 
 
 def fit_report(fit: Fit) -> FitReport:
@@ -154,13 +157,13 @@ def fit_report(fit: Fit) -> FitReport:
         trend_deviation=finite(fit.deviation),
         record=finite(fit.record),
         used=fit.used,
-        settles=fit.settles,
+        settles=fit.corrects,
     )
 
 
 def predicted_error(session: Session) -> PredictedError | None:
-    """The error foretold of a finished session's latents; None where none is."""
-    bar = session.outlook.error_bar
+    """The predicted error of a finished session's latents; None where none is."""
+    bar = session.error_estimate.error_bar
     return None if bar is None else PredictedError(bar.error, bar.low, bar.high, CONFIDENCE)
 
 

@@ -25,11 +25,11 @@ def between(t, first, last):
 
 
 class Branch:
-    """One branch's calls, in order. `computed` holds (step, t, y), `lessons` what each call taught."""
+    """One branch's calls in order: those `computed` as (step, t, y), and what each of them `compared`."""
 
     def __init__(self):
-        self.computed, self.lessons = [], []
-        self.run, self.owed, self.parts = [], None, 0
+        self.computed, self.compared = [], []
+        self.run, self.error, self.parts = [], None, 0
         # How near a decision between predicting and holding came to falling otherwise.
         self.margin = 1.0
 
@@ -39,9 +39,9 @@ class Branch:
         return mix(((step - c) / (c - p), minus(y_c, y_p)))
 
     def coefficient(self):
-        weights = [0.7**age for age in range(len(self.lessons))][::-1]
-        above = 3 + sum(w * one["across"] for w, one in zip(weights, self.lessons, strict=True))
-        below = 3 + sum(w * one["along"] for w, one in zip(weights, self.lessons, strict=True))
+        weights = [0.7**age for age in range(len(self.compared))][::-1]
+        above = 3 + sum(w * one["across"] for w, one in zip(weights, self.compared, strict=True))
+        below = 3 + sum(w * one["along"] for w, one in zip(weights, self.compared, strict=True))
         return min(max(above / below, 0), 1)
 
     def believed(self, misses, limit):
@@ -55,31 +55,31 @@ class Branch:
 
     @property
     def uses(self):
-        return self.believed([one["miss"] for one in self.lessons], 1.0)
+        return self.believed([one["miss"] for one in self.compared], 1.0)
 
     @property
-    def settles(self):
-        return self.believed([one["bend"] for one in self.lessons], 0.5)
+    def corrects(self):
+        return self.believed([one["bend"] for one in self.compared], 0.5)
 
     def skip(self, step, t, gap):
         y = list(self.computed[-1][2])
         if self.uses:
             y = mix((1, y), (self.coefficient(), self.line(step)))
-        if not self.settles:
-            self.owed = None
+        if not self.corrects:
+            self.error = None
         left = self.parts - len(self.run)
         self.run.append((t, gap, y))
-        if self.owed is None or left <= 0:
+        if self.error is None or left <= 0:
             return y
-        payment = [min(1, gap / self.pace) * debt / left / gap for debt in self.owed]
-        self.owed = [debt - gap * part for debt, part in zip(self.owed, payment, strict=True)]
-        return mix((1, y), (1, payment))
+        correction = [min(1, gap / self.pace) * error / left / gap for error in self.error]
+        self.error = [error - gap * part for error, part in zip(self.error, correction, strict=True)]
+        return mix((1, y), (1, correction))
 
     def compute(self, step, t, y):
         known = [(t_k, y_k) for _, t_k, y_k in self.computed[-2:]] + [(t, y)]
         for t_j, gap, predicted in self.run:
             missed = mix((gap, between(t_j, *known[-2:])), (-gap, predicted))
-            self.owed = missed if self.owed is None else mix((1, self.owed), (1, missed))
+            self.error = missed if self.error is None else mix((1, self.error), (1, missed))
         if self.run:
             self.pace = sum(gap for _, gap, _ in self.run) / len(self.run)
             self.parts, self.run = len(self.run), []
@@ -96,7 +96,7 @@ class Branch:
         v = (t_c - t_p) / (t - t_p)
         noise = dot(bend, bend) / (1 + v * v + (1 - v) ** 2)
         w = (step - self.computed[-1][0]) / (self.computed[-1][0] - self.computed[-2][0])
-        self.lessons.append(
+        self.compared.append(
             {
                 "miss": min(4.0, dot(left, left) / size),
                 "bend": min(4.0, dot(bend, bend) / dot(before, before)),

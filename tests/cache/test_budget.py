@@ -126,7 +126,7 @@ def test_a_session_keeps_to_it(estimator, share):
     assert sum(record.computed for record in session.records) == math.floor(24 * share + 0.5)
 
 
-def test_steps_that_cannot_be_foretold_are_paid_for():
+def test_steps_that_cannot_be_predicted_are_paid_for():
     changes = [0.1] * 30
     changes[12:15] = [math.nan] * 3
     chosen = computed(on_budget(0.5), changes)
@@ -145,7 +145,7 @@ def test_beyond_reach_is_refused_with_the_range(share, align, told):
     with pytest.raises(UsageError) as caught:
         on_budget(share, align).begin(50)
     assert told in caught.value.message
-    assert "--align-steps" in caught.value.hint
+    assert "align_steps" in caught.value.hint
 
 
 @pytest.mark.parametrize("share", [-0.5, 1.5, math.nan])

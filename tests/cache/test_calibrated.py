@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import predictor_oracle
 import pytest
@@ -11,8 +12,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from toys import Tiny, combine, plain_model, sample, timesteps
 
-from navicache_cli.cache import Decision, ForwardSite, Session, attach
-from navicache_cli.cache.policies.policy import Measure, Signal
+from navicache_cli.cache import Calibrated, Decision, ForwardSite, Session, attach
+from navicache_cli.cache.policies.policy import Measure, PredictorSpec, Region, Signal
 from navicache_cli.cache.predictors.factory import make_predictor
 from navicache_cli.cache.predictors.trend import Products, TrendFilter
 from navicache_cli.errors import UsageError
@@ -21,7 +22,8 @@ from navicache_cli.errors import UsageError
 class Chosen:
     """Computes the steps it is told to."""
 
-    name, caches, signal, measures = "chosen", True, Signal.INPUT, Measure.CHANGES
+    name, caches, region, signal = "chosen", True, Region.OWN, Signal.INPUT
+    measures, predictor = Measure.CHANGES, PredictorSpec("residual")
 
     def __init__(self, computes):
         self.computes = frozenset(computes)
@@ -44,7 +46,7 @@ EVERY_THIRD = {0, 1, 2, 3, 6, 9, 12, 15, 17}
 
 
 def generated(computes, steps, branches=1, seed=0, predictor="calibrated"):
-    session, model = Session(Chosen(computes), steps, make_predictor(predictor)), Tiny()
+    session, model = Session(Chosen(computes), steps, partial(make_predictor, predictor)), Tiny()
     with attach(ForwardSite(model), session):
         final, outputs = sample(model, noise(seed), timesteps(steps), branches)
     return session, final, outputs
@@ -72,11 +74,11 @@ def test_outputs_follow_the_equations(branches):
     # Of the last step there is nothing to learn any more.
     assert session.records[-1].fit.trend == pytest.approx(before_last(twins[0]), abs=2e-3)
     assert any(record.fit.used and not record.computed for record in session.records)
-    assert any(record.fit.settles and not record.computed for record in session.records)
+    assert any(record.fit.corrects and not record.computed for record in session.records)
 
 
 def before_last(twin):
-    twin.lessons.pop()
+    twin.compared.pop()
     return twin.coefficient()
 
 
@@ -102,12 +104,12 @@ def test_it_is_nearer_than_holding_and_reuse():
 
 def seen(signal, steps):
     """What a filter knows that saw the outputs of `steps`, all computed, of a signal of vectors."""
-    calibration = TrendFilter()
+    trend = TrendFilter()
     for p, c, i in zip(steps, steps[1:], steps[2:], strict=False):
         s, t = signal(c) - signal(p), signal(i) - signal(c)
         products = (float(s @ s), float(s @ t), float(t @ t))
-        calibration.observe(Products(*products, (i - c) / (c - p), (c - p) / (i - p)))
-    return calibration.fit
+        trend.observe(Products(*products, (i - c) / (c - p), (c - p) / (i - p)))
+    return trend.fit
 
 
 def test_a_line_is_followed():
@@ -115,7 +117,7 @@ def test_a_line_is_followed():
     fit = seen(lambda i: i * direction, [0, 1, 2, 4, 5, 8, 9, 12])
     assert fit.trend == pytest.approx(1)
     assert fit.used
-    assert fit.settles
+    assert fit.corrects
     assert fit.record < 1e-3
     assert fit.deviation < 1e-3
 
@@ -135,20 +137,20 @@ def test_jitter_does_not_pass_for_a_want_of_trend():
 def test_jitter_alone_is_no_trend():
     fit = seen(lambda i: noise(i, 4000), range(40))
     assert not fit.used
-    assert not fit.settles
+    assert not fit.corrects
 
 
 @pytest.mark.parametrize(
     "surprise", [(1.0, 0.0, 4.0), (1.0, math.nan, 1.0), (math.inf, 0.0, math.inf), (1.0, 0.0, 0.0)]
 )
 def test_one_surprise_is_enough_to_hold(surprise):
-    calibration = TrendFilter()
+    trend = TrendFilter()
     for _ in range(8):
-        calibration.observe(Products(1.0, 1.0, 1.0, 1.0, 0.5))
-    assert calibration.fit.used
-    calibration.observe(Products(*surprise, 1.0, 0.5))
-    assert not calibration.fit.used
-    assert math.isfinite(calibration.fit.trend)
+        trend.observe(Products(1.0, 1.0, 1.0, 1.0, 0.5))
+    assert trend.fit.used
+    trend.observe(Products(*surprise, 1.0, 0.5))
+    assert not trend.fit.used
+    assert math.isfinite(trend.fit.trend)
 
 
 def outputs_of(signal, steps):
@@ -185,7 +187,9 @@ def test_it_does_no_harm(signal, gap):
     for name in ("calibrated", "hold"):
         model = Given(truth)
         model.at = {round(float(torch.tensor(t)), 6): i for i, t in enumerate(schedule)}
-        session = Session(Chosen({*range(5), *range(5, steps, gap), steps - 1}), steps, make_predictor(name))
+        session = Session(
+            Chosen({*range(5), *range(5, steps, gap), steps - 1}), steps, partial(make_predictor, name)
+        )
         with attach(ForwardSite(model), session):
             x, total, size = torch.randn(256, generator=torch.Generator().manual_seed(4)), 0.0, 0.0
             for i, t in enumerate(schedule):
@@ -198,7 +202,7 @@ def test_it_does_no_harm(signal, gap):
 
 
 def test_what_is_kept_and_that_nothing_stays():
-    session, model = Session(Chosen(EVERY_THIRD), 18, make_predictor("calibrated")), Tiny()
+    session, model = Session(Chosen(EVERY_THIRD), 18, Calibrated), Tiny()
     size, most = 24 * 4, 0
     with attach(ForwardSite(model), session):
         for t in timesteps(18):
@@ -206,13 +210,13 @@ def test_what_is_kept_and_that_nothing_stays():
                 model(noise() * (1 + t), t, context=b)
             assert session.cache_bytes % size == 0
             most = max(most, session.cache_bytes // size)
-    # Two branches of x, y and an older output, of debt and bookings; and the last step's x.
+    # Two branches of x, y, an older output, the error and the sum of predictions; and the last step's x.
     assert most == 2 * 5 + 1
     assert session.cache_bytes == 0
 
 
-def test_a_second_generation_starts_with_nothing_learnt():
-    session, model = Session(Chosen(EVERY_THIRD), 18, make_predictor("calibrated")), Tiny()
+def test_a_second_generation_starts_with_nothing_learned():
+    session, model = Session(Chosen(EVERY_THIRD), 18, Calibrated), Tiny()
     with attach(ForwardSite(model), session):
         first = sample(model, noise(), timesteps(18))[0]
         second = sample(model, noise(), timesteps(18))[0]
@@ -220,7 +224,7 @@ def test_a_second_generation_starts_with_nothing_learnt():
 
 
 def test_half_precision_stays_half():
-    session, model = Session(Chosen(EVERY_THIRD), 18, make_predictor("calibrated")), Tiny()
+    session, model = Session(Chosen(EVERY_THIRD), 18, Calibrated), Tiny()
     with attach(ForwardSite(model), session):
         _, outputs = sample(model, noise().half(), timesteps(18))
     assert {y.dtype for y in outputs} == {torch.float16}
@@ -243,7 +247,7 @@ def test_the_first_process_decides_for_all():
 
     fits = []
     for seed, agree in ((0, speak), (1, listen)):
-        session, model = Session(Chosen(EVERY_THIRD), 18, make_predictor("calibrated"), agree=agree), Tiny()
+        session, model = Session(Chosen(EVERY_THIRD), 18, Calibrated, agree=agree), Tiny()
         with attach(ForwardSite(model), session):
             sample(model, noise(seed), timesteps(18), 2)
         fits.append([record.fit for record in session.records])

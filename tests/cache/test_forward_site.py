@@ -46,12 +46,12 @@ def twin_run(latents, tau, align, steps, estimator, branches):
 def assert_like_twin(session, final, outputs, twin):
     assert [record.computed for record in session.records] == twin.computed()
     for record, row in zip(session.records, twin.rows, strict=True):
-        assert record.forced == row.forced
+        assert record.decision.forced == row.forced
         for mine, theirs in [
-            (record.ratio, row.k),
-            (record.variance, row.p),
-            (record.predicted_change, row.change),
-            (record.accumulated_error, row.error),
+            (record.decision.ratio, row.k),
+            (record.decision.variance, row.p),
+            (record.decision.predicted_change, row.change),
+            (record.decision.accumulated_error, row.error),
             (record.innovation, row.innovation),
         ]:
             assert mine == (None if theirs is None else pytest.approx(theirs, rel=2e-3, abs=2e-4))
@@ -111,9 +111,9 @@ def test_lists_of_tensors_are_one_input():
                     torch.testing.assert_close(y, x + (y_c - x_c))
             latents = [x - 0.05 * y for x, y in zip(latents, ys, strict=True)]
             assert session.records[-1].index == i
-    spans = [record.features.input_span for record in session.records]
+    spans = [record.measured.input_span for record in session.records]
     assert session.transformer_calls_saved > 0
-    assert spans[1] == session.records[1].features.input_change
+    assert spans[1] == session.records[1].measured.input_change
 
 
 @pytest.mark.parametrize("form", [*FORMS, "of lists"])
@@ -140,7 +140,7 @@ def test_off_generation_is_bit_identical(in_place):
     _, cached, _ = attached_run(session, noise(), branches=2, in_place=in_place)
     assert torch.equal(bare, cached)
     assert [record.computed for record in session.records] == [True] * 12
-    assert all(record.features.input_change is None for record in session.records)
+    assert all(record.measured.input_change is None for record in session.records)
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -449,4 +449,4 @@ def test_the_package_gives_its_names_and_no_others():
 
 def test_defaults_are_the_published_method():
     session = Session(NaviCache(0.05, 10), 50)
-    assert (session.policy.estimator.name, session.predictor.name) == ("scalar", "residual")
+    assert (session.policy.estimator.name, session.policy.predictor.name) == ("scalar", "residual")

@@ -13,7 +13,7 @@ from torch import nn
 from toys import Stack, Tiny, sample, timesteps
 
 from navicache_cli.cache import (
-    Anatomy,
+    Architecture,
     AttentionSite,
     FirstBlockCache,
     ForwardSite,
@@ -27,7 +27,7 @@ from navicache_cli.cache import (
     attach,
 )
 from navicache_cli.cache import tensors as tensor_tools
-from navicache_cli.cache.policies.magcache import Calibration
+from navicache_cli.cache.policies.magcache import MeasureRatios
 from navicache_cli.cache.sites.stack_site import argument
 from navicache_cli.errors import SiteError
 
@@ -92,8 +92,8 @@ def test_teacache_follows_the_modulation_and_adds_the_residual(branches):
     assert 3 < sum(computed) < STEPS
     assert computed_of(session) == computed
     assert calls == [[branches * c] * 6 for c in computed]
-    assert [r.features.signal for r in session.records[1:]] == pytest.approx(changes[1:], rel=1e-5)
-    assert all(r.features.input_change is None for r in session.records)
+    assert [r.measured.signal for r in session.records[1:]] == pytest.approx(changes[1:], rel=1e-5)
+    assert all(r.measured.input_change is None for r in session.records)
 
     expected, residual = [], {}
     for t, compute in zip(ts, computed, strict=True):
@@ -186,12 +186,12 @@ def test_magcache_needs_no_measurement():
         if computed[i]:
             assert_near([made[2 * i]], [final(run_blocks(plain, plain.in_order(), 1.5 * latents(t), t, 0))])
     assert kept[0] == 2 * SIZE
-    assert all(record.features.output_norm is None for record in session.records)
+    assert all(record.measured.output_norm is None for record in session.records)
 
 
-def test_calibration_measures_the_residuals():
+def test_the_ratios_are_those_of_the_residuals():
     model, plain = Stack(), Stack()
-    session = Session(Calibration(), STEPS)
+    session = Session(MeasureRatios(), STEPS)
     _, calls, _ = outputs_of(model, stack_site(model), session, 2)
     assert calls == [[2] * 6] * STEPS
     residuals = []
@@ -199,7 +199,7 @@ def test_calibration_measures_the_residuals():
         hidden = 1.5 * latents(t)
         residuals.append(run_blocks(plain, plain.in_order(), hidden, t, 0) - hidden)
     expected = [float((b.norm(dim=-1) / a.norm(dim=-1)).mean()) for a, b in pairwise(residuals)]
-    measured = [record.features.residual_ratio for record in session.records]
+    measured = [record.measured.residual_ratio for record in session.records]
     assert measured[0] is None
     assert measured[1:] == pytest.approx(expected, rel=1e-4)
 
@@ -254,7 +254,7 @@ def test_pab_uses_attention_outputs_again(branches):
                 made.append(model(noise(), torch.tensor(t), context=b))
             kept.append(session.cache_bytes // (24 * 4))
     reused = oracles.pab(STEPS, ts, RANGES, WINDOW)
-    assert [record.reused for record in session.records] == reused
+    assert [record.decision.reuse for record in session.records] == reused
     assert {("self",), ("cross",), ("self", "cross"), ()} >= set(reused) > {()}
     assert all(record.computed for record in session.records)
 
@@ -291,7 +291,7 @@ def test_pab_leaves_attentions_outside_the_model_alone():
             assert torch.equal(model.self_attn[0](x, 0.5), 0.3 * torch.tanh(x + 0.5))
         assert "forward" not in model.cross_attn[0].__dict__
         assert model(noise(size=48), torch.tensor(700.0)).shape == (48,), "another shape runs"
-    assert session.records[2].reused == ("self",)
+    assert session.records[2].decision.reuse == ("self",)
     assert session.parts.calls_saved == 2
 
 
@@ -327,8 +327,8 @@ REGIONS = {
 }
 
 
-def anatomy(model):
-    return Anatomy(
+def architecture(model):
+    return Architecture(
         model, timestep="timestep", inputs="x", blocks=model.in_order, whole=False, modulation=condition
     )
 
@@ -336,7 +336,7 @@ def anatomy(model):
 @pytest.mark.parametrize("name", POLICIES)
 def test_attach_leaves_no_trace_and_starts_every_video_anew(name):
     model, session = Stack(), Session(POLICIES[name](), STEPS)
-    site = anatomy(model).site(REGIONS[name])
+    site = architecture(model).site(REGIONS[name])
     before = [dict(module.__dict__) for module in model.modules()]
     first, _, _ = outputs_of(model, site, session)
     facts = computed_of(session)
@@ -355,7 +355,7 @@ def test_attach_leaves_no_trace_and_starts_every_video_anew(name):
 @pytest.mark.parametrize("name", POLICIES)
 def test_another_shape_within_a_generation_is_computed(name):
     model, session = Stack(), Session(POLICIES[name](), STEPS)
-    with attach(anatomy(model).site(REGIONS[name]), session):
+    with attach(architecture(model).site(REGIONS[name]), session):
         for i, t in enumerate(timesteps(STEPS)):
             tokens = 5 if i < 5 else 7
             assert model(latents(t, tokens), torch.tensor(t)).shape == (2, tokens, 8)
@@ -370,7 +370,7 @@ def test_the_device_is_waited_for_once_a_step(name, monkeypatch):
     monkeypatch.setattr(torch.Tensor, "tolist", lambda tensor: reads.append(1) or original(tensor))
     model, session = Stack(), Session(POLICIES[name](), STEPS)
     counts = []
-    with attach(anatomy(model).site(REGIONS[name]), session):
+    with attach(architecture(model).site(REGIONS[name]), session):
         for t in timesteps(STEPS):
             moment = torch.tensor(t)
             for b in range(2):
@@ -383,8 +383,8 @@ def test_the_device_is_waited_for_once_a_step(name, monkeypatch):
 def test_regions_that_a_model_lacks_are_named():
     model = Stack()
     with pytest.raises(SiteError, match="attentions that are modules, found none"):
-        anatomy(model).site(Region.ATTENTION)
-    bare = Anatomy(model, timestep="timestep", inputs="x", blocks=lambda: model.blocks)
+        architecture(model).site(Region.ATTENTION)
+    bare = Architecture(model, timestep="timestep", inputs="x", blocks=lambda: model.blocks)
     assert isinstance(bare.site(Region.OWN), ForwardSite)
     with pytest.raises(SiteError, match=r"the stack of blocks: .*no attribute 'blocks'"):
         bare.site(Region.STACK)

@@ -21,8 +21,8 @@ from navicache_cli.cache import (
     TeaCache,
     make_policy,
 )
-from navicache_cli.cache.policies.magcache import Calibration, nearest
-from navicache_cli.cache.policies.taylorseer import taylor_weights
+from navicache_cli.cache.policies.magcache import MeasureRatios, nearest
+from navicache_cli.cache.predictors.taylor import taylor_weights
 from navicache_cli.errors import UsageError
 
 ROOT = Path(__file__).parents[2]
@@ -129,7 +129,7 @@ def test_nearest_interpolation(count, steps):
 def test_ratios_are_needed_when_a_generation_starts():
     with pytest.raises(UsageError, match="magnitude ratios") as caught:
         MagCache(0.1).begin(50)
-    assert "calibrate" in caught.value.hint
+    assert "MeasureRatios" in caught.value.hint
     for bad in ([1.0, math.nan], [0.0], [-1.0]):
         with pytest.raises(UsageError, match="above 0"):
             MagCache(0.1, bad)
@@ -189,7 +189,7 @@ def test_zero_skips_nothing():
         MagCache(0, [1.0] * 9),
         FirstBlockCache(0),
         TaylorSeer(1, 1, 2),
-        Calibration(),
+        MeasureRatios(),
     ):
         assert all(decisions(policy, [None, *[0.0] * 8]))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from itertools import pairwise
 
 import pytest
@@ -11,7 +12,9 @@ from toys import Tiny, sample, timesteps
 
 from navicache_cli.cache import Decision, ForwardSite, ResidualReuse, Session, attach
 from navicache_cli.cache import tensors as tensor_tools
+from navicache_cli.cache.policies.policy import Measure, PredictorSpec, Region, Signal
 from navicache_cli.cache.predictors.factory import make_predictor
+from navicache_cli.cache.session import computed_call
 from navicache_cli.cache.session import session as session_module
 from navicache_cli.cache.session.timing import CallTimer
 from navicache_cli.cache.session.tracker import Arrival, StepTracker
@@ -20,7 +23,16 @@ from navicache_cli.errors import UsageError
 
 def facts(session):
     return [
-        (r.index, r.timestep, r.computed, r.forced, r.ratio, r.variance, r.accumulated_error, r.innovation)
+        (
+            r.index,
+            r.timestep,
+            r.computed,
+            r.decision.forced,
+            r.decision.ratio,
+            r.decision.variance,
+            r.decision.accumulated_error,
+            r.innovation,
+        )
         for r in session.records
     ]
 
@@ -155,7 +167,7 @@ def test_finish_ends_a_generation_of_one_step():
             model(noise(), 1.0)
             session.finish()
             session.finish()
-            assert [record.forced for record in session.records] == [True]
+            assert [record.decision.forced for record in session.records] == [True]
     assert session.transformer_calls == 1
 
 
@@ -167,14 +179,14 @@ def test_changing_step_counts():
             sample(model, noise(), timesteps(steps))
             session.finish()
             assert facts(session) == fresh_facts(steps)[0]
-            assert session.records[-1].forced
+            assert session.records[-1].decision.forced
 
 
 @pytest.mark.parametrize("steps", [1, 2, 3])
 def test_few_step_models_compute_everything(steps):
     session = session_of(tau=100.0, align=2, steps=steps)
     _, final, _ = attached_run(session, noise(), steps, branches=2)
-    assert all(record.computed and record.forced for record in session.records)
+    assert all(record.computed and record.decision.forced for record in session.records)
     assert torch.equal(final, sample(Tiny(), noise(), timesteps(steps), 2)[0])
 
 
@@ -198,7 +210,8 @@ def test_a_branch_without_a_fresh_cache_is_computed():
 
 def test_a_branch_that_missed_the_last_computed_step_is_computed():
     class Scripted:
-        name, caches = "scripted", True
+        name, caches, region, signal = "scripted", True, Region.OWN, Signal.INPUT
+        measures, predictor = Measure.CHANGES, PredictorSpec("residual")
 
         def begin(self, total_steps):
             pass
@@ -230,8 +243,8 @@ def test_another_shape_within_a_generation_is_a_new_state():
             model(noise(size=12 if i < 3 else 24) * (1 + t), t)
     records = session.records
     assert [record.computed for record in records] == [True, True, False, False, True, True, False, True]
-    assert records[4].forced
-    assert records[4].ratio is None
+    assert records[4].decision.forced
+    assert records[4].decision.ratio is None
     # The second branch changed its shape one step before: computed then, though the step was skipped.
     assert session.transformer_calls == 2 * 5 + 1
 
@@ -261,7 +274,8 @@ def test_what_a_copy_replaces_is_freed_first(monkeypatch):
         held.append(session.cache_bytes // (24 * 4))
         return tensor_tools.snapshot(tensors)
 
-    monkeypatch.setattr(session_module, "snapshot", watched)
+    for module in (session_module, computed_call):
+        monkeypatch.setattr(module, "snapshot", watched)
     attached_run(session, noise())
     # Computed: x is copied while only the last y is kept, then y while only x is. Skipped: x_c and y_c stay.
     computed = [record.computed for record in session.records]
@@ -269,32 +283,37 @@ def test_what_a_copy_replaces_is_freed_first(monkeypatch):
     assert 2 in held
 
 
-def test_records_carry_the_features_and_are_reported_once_each():
+def test_records_carry_what_was_measured_and_are_reported_once_each():
     reported = []
     session = session_of(on_step=lambda record: reported.append((record.index, record.seconds)))
     attached_run(session, noise(), branches=2)
     assert [index for index, _ in reported] == list(range(12))
     assert all(seconds > 0 for _, seconds in reported)
     for record in session.records:
-        features = record.features
-        assert (features.input_change is None) == (record.index == 0)
-        assert (features.output_norm is not None) == record.computed
-        assert (features.output_span is not None) == (record.computed and record.index > 0)
+        measured = record.measured
+        assert (measured.input_change is None) == (record.index == 0)
+        assert (measured.output_norm is not None) == record.computed
+        assert (measured.output_span is not None) == (record.computed and record.index > 0)
         assert (record.innovation is not None) == (record.computed and record.index > 1)
 
 
 def test_custom_predictors_are_asked_for_every_skipped_call():
+    made = []
+
     class Counting(ResidualReuse):
-        asked = 0
+        def __init__(self):
+            self.asked = 0
+            made.append(self)
 
-        def predict(self, inputs, cached_inputs, cached_outputs):
+        def predict(self, call, history):
             self.asked += 1
-            return super().predict(inputs, cached_inputs, cached_outputs)
+            return super().predict(call, history)
 
-    predictor = Counting()
-    session = session_of(predictor=predictor)
+    session = session_of(predictor=Counting)
     attached_run(session, noise(), branches=2)
-    assert predictor.asked == session.transformer_calls_saved > 0
+    asked = [predictor.asked for predictor in made if predictor.asked]
+    assert len(asked) == 2, "each branch has a predictor of its own"
+    assert sum(asked) == session.transformer_calls_saved > 0
 
 
 def test_finish_in_the_middle_of_a_call_does_no_harm():
@@ -348,16 +367,16 @@ def reads_per_step(session, monkeypatch, make_timestep, branches=2, reuse=True):
 @pytest.mark.parametrize("method", ["off", "navicache", "easycache"])
 @pytest.mark.parametrize("branches", [1, 2, 3])
 def test_one_wait_per_step(method, branches, predictor, monkeypatch):
-    session = session_of(method, predictor=make_predictor(predictor))
+    session = session_of(method, predictor=partial(make_predictor, predictor))
     assert reads_per_step(session, monkeypatch, torch.tensor, branches) == [1] * 12
-    free = session_of(method, predictor=make_predictor(predictor))
+    free = session_of(method, predictor=partial(make_predictor, predictor))
     with attach(ForwardSite(model := Tiny()), free):
         for t in timesteps(12):
             for b in range(branches):
                 model(noise() * (1 + t), torch.tensor(t), context=b)
     for one, other in zip(session.records, free.records, strict=True):
         assert one.computed == other.computed
-        assert one.ratio == other.ratio
+        assert one.decision.ratio == other.decision.ratio
         assert one.timestep == pytest.approx(other.timestep)
 
 

@@ -55,7 +55,15 @@ def facts(steps):
 
 def facts_of(records):
     return [
-        (r.computed, r.forced, r.ratio, r.variance, r.predicted_change, r.accumulated_error, r.innovation)
+        (
+            r.computed,
+            r.decision.forced,
+            r.decision.ratio,
+            r.decision.variance,
+            r.decision.predicted_change,
+            r.decision.accumulated_error,
+            r.innovation,
+        )
         for r in records
     ]
 
@@ -176,7 +184,7 @@ def test_off_without_a_recorder_keeps_and_measures_nothing():
     session = session_of("off")
     attached_run(session, noise())
     assert session.peak_cache_bytes == 0
-    assert {record.features for record in session.records} == {type(session.records[0].features)()}
+    assert {record.measured for record in session.records} == {type(session.records[0].measured)()}
     assert not session.reads_outputs
 
 

@@ -88,7 +88,7 @@ def decisions_of_the_oracle(plan, calls, records):
         previous = x
         assert row.forced or abs(row.error / plan.threshold - 1) > 1e-4, "float32 must not be the judge"
         decisions.append(row.compute)
-        assert record.accumulated_error == pytest.approx(row.error, rel=1e-3)
+        assert record.decision.accumulated_error == pytest.approx(row.error, rel=1e-3)
         if row.compute:
             spans = (distance(x, kept[0]), distance(y, kept[1])) if kept else (None, None)
             gate.measure(index, *spans, y.double().abs().mean().item())

@@ -28,7 +28,7 @@ def main(repository: str, folder: str, count: str) -> None:
     result = run(pipeline, plan)
     rank = read_launch().rank
     torch.save(result.video, Path(folder, f"{count}-{rank}.pt"))
-    records = [[r.computed, r.accumulated_error, r.innovation] for r in result.session.records]
+    records = [[r.computed, r.decision.accumulated_error, r.innovation] for r in result.session.records]
     facts = {"forward": before.__name__, "restored": pipeline.official.model.forward == before}
     Path(folder, f"{count}-{rank}.json").write_text(json.dumps({**facts, "records": records}))
     leave_processes()

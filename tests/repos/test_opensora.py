@@ -18,7 +18,7 @@ import torch
 from torch.overrides import TorchFunctionMode
 
 from backends.opensora import OpenSoraBackend
-from backends.opensora.pipeline import anatomy_of
+from backends.opensora.pipeline import architecture_of
 from navicache_cli.cache import Region, Session, attach, make_policy
 from navicache_cli.commands.generate import build_plan
 from navicache_cli.errors import SiteError
@@ -225,13 +225,13 @@ def test_a_changed_structure_is_found_when_attaching(load, route):
     model.temporal_blocks = blocks[:2]
     try:
         with pytest.raises(SiteError, match="as many spatial_blocks as temporal_blocks, found 3 and 2"):
-            anatomy_of(model)
+            architecture_of(model)
     finally:
         model.temporal_blocks = blocks
     model.spatial_blocks[0].forward = lambda hidden, *args: hidden
     try:
         with pytest.raises(SiteError, match=r"expected a parameter 'x', found \(hidden"):
-            attach(anatomy_of(model).site(Region.OWN), session).__enter__()
+            attach(architecture_of(model).site(Region.OWN), session).__enter__()
     finally:
         del model.spatial_blocks[0].forward
 

@@ -85,7 +85,9 @@ def test_a_method_saves_calls_and_leaves_no_trace(pipelines, model, method):
     if method == "pab":
         assert all(computed)
         assert session.parts.calls_saved > 0
-        assert {kind for record in session.records for kind in record.reused} == set(session.policy.broadcast)
+        assert {kind for record in session.records for kind in record.decision.reuse} == set(
+            session.policy.broadcast
+        )
     else:
         assert session.transformer_calls_saved == branches * computed.count(False) > 0
     assert session.peak_cache_bytes > 0
@@ -99,7 +101,7 @@ def computed_of(done):
 
 def changes_of(done):
     """What a method decided by at each step but the first."""
-    return [record.features.signal for record in done.session.records[1:]]
+    return [record.measured.signal for record in done.session.records[1:]]
 
 
 @pytest.mark.parametrize(("model", "method"), [case for case in CASES if case[1] in ("teacache", "fbcache")])
@@ -134,7 +136,7 @@ def test_wan_teacache_decides_by_the_projected_time_embedding(pipelines):
             e = model.time_embedding(sinusoidal(model.freq_dim, torch.tensor([record.timestep])).float())
             embeddings.append(model.time_projection(e).float())
     changes = [float((b - a).abs().mean() / a.abs().mean()) for a, b in pairwise(embeddings)]
-    assert [r.features.signal for r in done.session.records[1:]] == pytest.approx(changes, rel=1e-3)
+    assert [r.measured.signal for r in done.session.records[1:]] == pytest.approx(changes, rel=1e-3)
 
 
 def test_hunyuan_modulated_input_is_what_the_attention_takes(pipelines):

@@ -61,9 +61,9 @@ def test_a_real_generation_follows_the_equations(pipeline, changes, estimator):
         x, y = (u.double() for u in calls[branches * i])
         row = gate.decide(i, None if previous is None else norm(x - previous))
         assert row.forced or abs(row.error - plan.threshold) > 1e-6, "too near to call; choose another seed"
-        assert (record.computed, record.forced) == (row.compute, row.forced)
-        assert record.accumulated_error == pytest.approx(row.error, rel=1e-4)
-        assert record.ratio == (None if row.k is None else pytest.approx(row.k, rel=1e-4))
+        assert (record.computed, record.decision.forced) == (row.compute, row.forced)
+        assert record.decision.accumulated_error == pytest.approx(row.error, rel=1e-4)
+        assert record.decision.ratio == (None if row.k is None else pytest.approx(row.k, rel=1e-4))
         if row.compute:
             spans = (norm(x - kept[0][0].double()), norm(y - kept[0][1].double())) if kept else (None, None)
             innovation = gate.measure(i, *spans, norm(y))

@@ -45,7 +45,8 @@ class DotsPipeline:
     def site(self, region: Region = Region.OWN) -> Site:
         """Return where the cache attaches: the whole forward, told the step by `t` and what is seen by `x`.
 
-        A model of several blocks offers more methods by `navicache_cli.cache.Anatomy`; see backends/tiny.
+        A model of several blocks offers more methods by `navicache_cli.cache.Architecture`: see
+        backends/tiny.
         """
         from navicache_cli.cache import ForwardSite
 

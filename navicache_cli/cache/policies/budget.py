@@ -6,7 +6,7 @@ import math
 
 from navicache_cli.errors import UsageError
 
-# Weight of the newest step in the running means the rest of the generation is foretold by.
+# Weight of the newest step in the running means the rest of the generation is predicted by.
 _FRESH = 0.1
 # Runs of skips share out Σ (e exp(−E))^(1/3) evenly, see `Budget`.
 _POWER = 1 / 3
@@ -22,13 +22,12 @@ _RAMP = 3
 _CAUTION = 1.2
 
 
-def check_budget(option: str, value: float, source: str = "") -> None:
+def check_budget(name: str, value: float) -> None:
     """Check that a budget is one.
 
     Args:
-        option: "speedup" or "compute".
-        value: of that option.
-        source: where the value is from.
+        name: "speedup" or "compute".
+        value: of that name.
 
     Raises:
         UsageError: the value is out of range.
@@ -36,10 +35,9 @@ def check_budget(option: str, value: float, source: str = "") -> None:
     fits, expected, example = {
         "speedup": (value >= 1, "1 or more", "2"),
         "compute": (0 < value <= 1, "above 0, at most 1", "0.5"),
-    }[option]
+    }[name]
     if not fits:
-        told = f" ({source})" if source else ""
-        raise UsageError(f"{option} expects {expected}, found {value:g}{told}", f"--{option} {example}")
+        raise UsageError(f"{name} expects {expected}, found {value:g}", f"{name}={example}")
 
 
 def least_computed(total_steps: int, align_steps: int) -> int:
@@ -92,7 +90,7 @@ class Budget:
 
     A fixed threshold gives every run of skips the same change: it makes the largest error least. But the
     sampler adds errors up: h steps that are interpolated in hindsight are off by a multiple of e h³ in
-    all. And what is off grows with the outputs' change that is still to come (`outlook.Outlook`), so as
+    all. And what is off grows with the outputs' change that is still to come (`ErrorEstimate`), so as
     exp(−E). These sums are least where runs share out w evenly. Early runs are kept short beyond that, since
     a small error there can still turn the picture into another.
 
@@ -107,7 +105,7 @@ class Budget:
         if not 0 < compute <= 1:
             raise UsageError(
                 f"expected a share of steps above 0 and at most 1, found {compute:g}",
-                hint="--compute 0.5 computes every second step in the mean; --speedup 2 says the same",
+                hint="compute=0.5 computes every second step on average; speedup=2 says the same",
             )
         self.compute = compute
         self.begin(0, 0)
@@ -132,7 +130,7 @@ class Budget:
                 f"{total_steps} steps with {align_steps} to align take a compute share of "
                 f"{least / total_steps:.3g} to 1, a speedup of 1 to {total_steps / least:.3g}; "
                 f"found {self.compute:.3g}, a speedup of {1 / self.compute:.3g}",
-                hint="ask for less, or lower --align-steps",
+                hint="ask for less, or lower align_steps",
             )
         self._tail = max(1, min(_TAIL, (self.planned - max(align_steps, 2)) // 4))
 
@@ -202,4 +200,5 @@ def _log_snr_gaps(steps: int) -> list[float]:
 
 def _weigh(change: float, changed: float) -> float:
     """(e exp(−E))^(1/3)."""
-    return (change * math.exp(-min(changed, _GROWTH))) ** _POWER
+    weight: float = (change * math.exp(-min(changed, _GROWTH))) ** _POWER
+    return weight

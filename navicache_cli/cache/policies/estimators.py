@@ -167,7 +167,7 @@ class DualKalman:
 
     def noise_at(self, index: int) -> float:
         """R, the variance of a measured log z, at step `index`."""
-        progress = (index / self._total_steps) ** self.rise
+        progress: float = (index / self._total_steps) ** self.rise
         return self.early_noise + (self.late_noise - self.early_noise) * progress
 
     def measure(self, z: float, index: int) -> float | None:

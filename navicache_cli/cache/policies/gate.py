@@ -7,6 +7,7 @@ import math
 from navicache_cli.cache.policies.budget import Budget
 from navicache_cli.cache.policies.estimators import Estimator
 from navicache_cli.cache.policies.policy import (
+    RESIDUAL,
     Decision,
     Measure,
     Region,
@@ -42,6 +43,7 @@ class ErrorGate:
     region = Region.OWN
     signal = Signal.INPUT
     measures = Measure.CHANGES
+    predictor = RESIDUAL
 
     def __init__(
         self, threshold: float, align_steps: int, estimator: Estimator, budget: Budget | None = None

@@ -50,19 +50,17 @@ class MagCache(Unmeasured):
     ) -> None:
         self.threshold = check_threshold(threshold)
         self.max_skips = check_count(
-            max_skips, "max_skips", 0, hint="--set max_skips=4; 2 to 6 are the published ones"
+            max_skips, "max_skips", 0, hint="max_skips=4; 2 to 6 are the published ones"
         )
         if not 0 <= retention <= 1:
             raise UsageError(
                 f"expected a retention between 0 and 1, found {retention}",
-                hint="--set retention=0.2 is the published one",
+                hint="retention=0.2 is the published one",
             )
         self.retention = retention
         self.ratios = tuple(ratios)
         if not all(math.isfinite(ratio) and ratio > 0 for ratio in self.ratios):
-            raise UsageError(
-                "expected magnitude ratios above 0, found others", hint="measure them: navicache calibrate"
-            )
+            raise UsageError("expected magnitude ratios above 0, found others", hint="measure them again")
         self.begin(total_steps=0)
 
     def begin(self, total_steps: int) -> None:
@@ -74,7 +72,7 @@ class MagCache(Unmeasured):
         if total_steps and not self.ratios:
             raise UsageError(
                 "magcache expects the model's magnitude ratios, found none",
-                hint="measure them with `navicache calibrate`, then name the file with --set ratios=FILE",
+                hint="measure them in a generation with the policy MeasureRatios, and pass them as ratios",
             )
         self._ratios = nearest(self.ratios, total_steps)
         self._retained = max(1, int(total_steps * self.retention))
@@ -98,10 +96,10 @@ class MagCache(Unmeasured):
         return Decision(not skip, ratio=ratio, predicted_change=change, accumulated_error=error)
 
 
-class Calibration(Unmeasured):
+class MeasureRatios(Unmeasured):
     """Computes every step, while the session measures the ratios that `MagCache` needs."""
 
-    name = "calibration"
+    name = "measure-ratios"
     region = Region.STACK
     signal = Signal.NONE
     measures = Measure.RESIDUAL

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from navicache_cli.cache.policies.policy import Decision, Region, Signal, Unmeasured
+from navicache_cli.cache.policies.policy import RESIDUAL, Decision, Region, Signal, Unmeasured
 
 _COMPUTE = Decision(compute=True)
 
@@ -14,6 +14,7 @@ class Off(Unmeasured):
     caches = False
     region = Region.OWN
     signal = Signal.NONE
+    predictor = RESIDUAL
 
     def decide(self, index: int, signal: float | None) -> Decision:
         """Compute."""

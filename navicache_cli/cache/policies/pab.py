@@ -35,11 +35,11 @@ class PyramidAttentionBroadcast(Unmeasured):
     ) -> None:
         self.broadcast = dict(broadcast or {})
         for kind, count in self.broadcast.items():
-            check_count(count, f"the range of {kind}", 1, hint="--set broadcast='self=2 cross=6'")
+            check_count(count, f"the range of {kind}", 1, hint="broadcast='self=2 cross=6'")
         if not window[0] < window[1]:
             raise UsageError(
                 f"expected a window from a lower to a higher timestep, found {window[0]:g} to {window[1]:g}",
-                hint="--set window='100 800'",
+                hint="window='100 800'",
             )
         self.window = window
 

@@ -1,16 +1,17 @@
 """What every caching method answers: does this step run the model, or is its output predicted?
 
-A policy is arithmetic on a handful of Python floats. It never sees a tensor or a module, so the same
-object decides during a generation, in a replay of recorded features, and in a test against the
-equations. The session measures the floats and does what the decision says.
+A policy is arithmetic on a handful of Python floats. It never sees a tensor or a module, so the same object
+decides during a generation, in a replay of a recorded one, and in a test against the equations. The session
+measures the floats and does what the decision says.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import Enum
-from typing import Protocol
+from typing import Any, Protocol
 
 from navicache_cli.errors import UsageError
 
@@ -37,13 +38,13 @@ class Signal(Enum):
 class Measure(Enum):
     """What is measured on a computed step."""
 
-    CHANGES = "the spans and the norm of `Features`"
+    CHANGES = "the spans and the norm of `Measured`"
     RESIDUAL = "its residual against the one before"
     NOTHING = "nothing"
 
 
 @dataclass(frozen=True)
-class Features:
+class Measured:
     """What was measured at one step, on its first branch. ‖·‖ is the mean absolute value.
 
     Attributes:
@@ -79,9 +80,9 @@ class Decision:
         innovation: z − k of the measurement absorbed last.
         predicted_change: k · ‖x_i − x_{i−1}‖ / ‖y_c‖, relative; None at forced steps.
         accumulated_error: the E that was compared with the threshold, relative; 0 at forced steps.
-            After a computed step the policy goes on from E = 0.
+            A computed step resets E to 0.
         threshold: τ that E was compared with; None where nothing was compared.
-        stopped: computed because the error foretold of the final latents would have passed its bound.
+        stopped: computed because the predicted error of the final latents would have exceeded its bound.
         reuse: at a computed step, the kinds of attention whose kept outputs are used instead of running them.
     """
 
@@ -97,51 +98,52 @@ class Decision:
     reuse: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True)
+class PredictorSpec:
+    """A predictor by its name, and its settings; see `predictors.factory.make_predictor`."""
+
+    name: str
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+
+RESIDUAL = PredictorSpec("residual")
+STORED_RESIDUAL = PredictorSpec("stored-residual")
+
+
 class Policy(Protocol):
     """One caching method. Steps are numbered 0 … total_steps − 1 and decided in that order.
 
-    A policy may also say, by attributes of these names, in which `region` of a model it works
-    (`Region.OWN` if it does not say), by which `signal` it decides (`Signal.INPUT`), and what it
-    `measures` on computed steps (`Measure.CHANGES`).
-
     Attributes:
-        name: as the command line spells it.
+        name: by which users choose it.
         caches: False if no step is ever skipped: the session then keeps no input or output, and measures
             nothing.
+        region: the part of a model it attaches to.
+        signal: the number it decides by.
+        measures: what is measured on computed steps.
+        predictor: rebuilds the outputs of skipped steps, where the user chooses none.
     """
 
     name: str
     caches: bool
+    region: Region
+    signal: Signal
+    measures: Measure
+    predictor: PredictorSpec
 
     def begin(self, total_steps: int) -> None:
         """Forget everything: a generation of `total_steps` steps starts."""
 
     def decide(self, index: int, signal: float | None, /) -> Decision:
-        """Decide step `index` by the `signal` this policy asked for, by default ‖x_i − x_{i−1}‖."""
+        """Decide step `index` by the `signal` this policy asks for."""
 
     def observe(
         self, index: int, input_span: float | None, output_span: float | None, output_norm: float
     ) -> float | None:
-        """Learn what the computed step `index` measured (see `Features`), before the next `decide`.
+        """Learn what the computed step `index` measured (see `Measured`), before the next `decide`.
 
         Returns:
             The innovation z − k, or None if there was no ratio to compare the measurement with.
         """
-
-
-def region_of(policy: Policy) -> Region:
-    """Where the policy attaches."""
-    return getattr(policy, "region", Region.OWN)
-
-
-def signal_of(policy: Policy) -> Signal:
-    """By what the policy decides."""
-    return getattr(policy, "signal", Signal.INPUT)
-
-
-def measure_of(policy: Policy) -> Measure:
-    """What the policy wants measured on computed steps."""
-    return getattr(policy, "measures", Measure.CHANGES)
 
 
 class Unmeasured:
@@ -149,6 +151,7 @@ class Unmeasured:
 
     caches = True
     measures = Measure.NOTHING
+    predictor = STORED_RESIDUAL
 
     def begin(self, total_steps: int) -> None:
         """Nothing to forget."""

@@ -50,7 +50,7 @@ class TeaCache(Unmeasured):
         if not self.coefficients or not all(math.isfinite(c) for c in self.coefficients):
             raise UsageError(
                 f"expected finite coefficients, found {list(self.coefficients)}",
-                hint="write them from the highest power down, such as --set coefficients='1 0'",
+                hint="write them from the highest power down, such as coefficients='1 0'",
             )
         self.begin(total_steps=0)
 

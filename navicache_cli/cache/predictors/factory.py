@@ -1,27 +1,33 @@
-"""Predictors by the names the command line uses."""
+"""Predictors by their names."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from typing import Any
 
 from navicache_cli.cache.policies.factory import PREDICTORS
 from navicache_cli.cache.predictors.calibrated import Calibrated
-from navicache_cli.cache.predictors.predictor import HoldOutput, ResidualReuse
-from navicache_cli.cache.session.memory import AnyPredictor
+from navicache_cli.cache.predictors.hold import HoldOutput
+from navicache_cli.cache.predictors.predictor import Predictor
+from navicache_cli.cache.predictors.residual import ResidualReuse, StoredResidual
+from navicache_cli.cache.predictors.taylor import TaylorSeries
 from navicache_cli.errors import UsageError
 
+_KINDS: dict[str, Any] = {
+    kind.name: kind for kind in (ResidualReuse, HoldOutput, Calibrated, StoredResidual, TaylorSeries)
+}
 
-def make_predictor(name: str) -> AnyPredictor:
-    """Make the predictor called `name`, one of `factory.PREDICTORS`, for one session.
+
+def make_predictor(name: str, **settings: Any) -> Predictor:
+    """Make the predictor called `name` for one branch.
+
+    Args:
+        name: one of `policies.factory.PREDICTORS`, or what another paper's method names as its own.
+        settings: those of its class.
 
     Raises:
         UsageError: an unknown name.
     """
-    makers: dict[str, Callable[[], AnyPredictor]] = {
-        "residual": ResidualReuse,
-        "hold": HoldOutput,
-        "calibrated": Calibrated,
-    }
-    if name not in makers:
+    if name not in _KINDS:
         raise UsageError(f"unknown predictor {name!r}", hint=f"known predictors: {', '.join(PREDICTORS)}")
-    return makers[name]()
+    predictor: Predictor = _KINDS[name](**settings)
+    return predictor

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
 
 import torch
 
-from navicache_cli.cache.policies.policy import Measure, Policy
-from navicache_cli.cache.policies.taylorseer import TaylorSeer, taylor_weights
+from navicache_cli.cache.predictors.trend import Fit
 from navicache_cli.cache.tensors import Tensors
 
 
@@ -24,7 +23,7 @@ class Keep(Enum):
 
 @dataclass
 class Kept:
-    """What one branch keeps of the call it computed at `step`.
+    """One computed call of a branch.
 
     Attributes:
         step: c.
@@ -39,84 +38,77 @@ class Kept:
     timestep: float = 0.0
 
 
-class Predictor(Protocol):
-    """Rebuilds an output from the last computed call.
+@dataclass
+class Skipped:
+    """A call whose output is to be predicted.
 
-    A predictor may say by an attribute `keeps` that the residual is all it needs.
+    Attributes:
+        step: i.
+        inputs: x_i.
+        timestep: t_i.
+        gap: t_i − t_{i−1}.
+    """
+
+    step: int
+    inputs: Tensors
+    timestep: float
+    gap: float
+
+
+class Predictor(Protocol):
+    """Rebuilds the outputs that one branch of a generation skips. Each branch has one of its own.
+
+    `history` is what was kept of the branch's computed calls, the newest first.
+
+    Attributes:
+        name: by which users choose it.
+        keeps: what it needs of a computed call.
     """
 
     name: str
+    keeps: Keep
 
-    def predict(self, inputs: Tensors, cached_inputs: Tensors, cached_outputs: Tensors) -> Tensors:
-        """The output for `inputs` (x_i), given x_c and y_c: new tensors, shaped and typed like y_c."""
+    @property
+    def depth(self) -> int:
+        """How many computed calls it looks back to."""
 
+    @property
+    def observes(self) -> bool:
+        """Whether `observe` needs the history; if not, most of that is freed before the model runs."""
 
-class ResidualReuse:
-    """y_i ≈ x_i + (y_c − x_c), in float32, cast to the type of y_c (arXiv 2507.02860 and 2606.26795)."""
+    @property
+    def fit(self) -> Fit | None:
+        """What it has learned; None if it never learns."""
 
-    name = "residual"
-    keeps = Keep.BOTH
+    @property
+    def tensors(self) -> Sequence[Tensors]:
+        """What it keeps besides the history."""
 
-    @torch.no_grad()
-    def predict(self, inputs: Tensors, cached_inputs: Tensors, cached_outputs: Tensors) -> Tensors:
-        """The output for `inputs` (x_i), given x_c and y_c; the three hold tensors of the same shapes."""
-        return tuple(
-            (x.float() + (y_c.float() - x_c.float())).to(y_c.dtype)
-            for x, x_c, y_c in zip(inputs, cached_inputs, cached_outputs, strict=True)
-        )
+    def predict(self, call: Skipped, history: Sequence[Kept]) -> Tensors:
+        """The output of `call`: new tensors, shaped and typed like y_c."""
 
+    def observe(self, call: Kept, history: Sequence[Kept]) -> Mapping[str, torch.Tensor]:
+        """Compare a computed call with the calls before it; return the numbers, 0-dim, to `learn` from."""
 
-class HoldOutput:
-    """y_i ≈ y_c."""
-
-    name = "hold"
-    keeps = Keep.BOTH  # x_c is measured against
-
-    @torch.no_grad()
-    def predict(self, inputs: Tensors, cached_inputs: Tensors, cached_outputs: Tensors) -> Tensors:
-        """The output held; copies, as a sampler may write into what it is given."""
-        return tuple(y_c.clone() for y_c in cached_outputs)
+    def learn(self, numbers: Mapping[str, float]) -> None:
+        """Absorb the values of what `observe` returned last; not called where that was empty."""
 
 
-class StoredResidual:
-    """The same for methods that measure neither x_c nor y_c: their difference alone is kept, in y's type."""
-
-    name = "residual"
-    keeps = Keep.RESIDUAL
-
-    @torch.no_grad()
-    def predict(self, inputs: Tensors, cached_inputs: Tensors, cached_outputs: Tensors) -> Tensors:
-        """The output for `inputs` (x_i); `cached_outputs` is y_c − x_c, `cached_inputs` is not used."""
-        return tuple((x + r).to(r.dtype) for x, r in zip(inputs, cached_outputs, strict=True))
+# Makes the predictor of a branch: a class, or `functools.partial(make_predictor, name)`.
+MakePredictor = Callable[[], Predictor]
 
 
-class TaylorSeries:
-    """The expansion in the step number, from the last order + 1 computed outputs; see `taylor_weights`.
+class Unlearning:
+    """What predictors share that learn nothing and, by default, look at the last computed call alone."""
 
-    Args:
-        order: of the expansion, less where fewer outputs have been computed.
-    """
+    depth = 1
+    observes = False
+    fit: Fit | None = None
+    tensors: Sequence[Tensors] = ()
 
-    name = "taylor"
-    keeps = Keep.OUTPUTS
+    def observe(self, call: Kept, history: Sequence[Kept]) -> Mapping[str, torch.Tensor]:
+        """Nothing to learn from."""
+        return {}
 
-    def __init__(self, order: int) -> None:
-        self.order = order
-
-    @torch.no_grad()
-    def extrapolate(self, step: int, history: Sequence[Kept]) -> Tensors:
-        """The output at `step`, from what was kept, the newest first; summed in float32."""
-        weights = taylor_weights([kept.step for kept in history], step)
-        return tuple(
-            sum(
-                (w * y.float() for w, y in zip(weights[1:], older, strict=True)), weights[0] * y_c.float()
-            ).to(y_c.dtype)
-            for y_c, *older in zip(*(kept.outputs for kept in history), strict=True)
-        )
-
-
-def predictor_for(policy: Policy, measure: Measure) -> Predictor | TaylorSeries:
-    """The predictor a policy is published with; where changes are measured, x_c and y_c are kept anyway."""
-    if isinstance(policy, TaylorSeer):
-        return TaylorSeries(policy.order)
-    return ResidualReuse() if measure is Measure.CHANGES else StoredResidual()
+    def learn(self, numbers: Mapping[str, float]) -> None:
+        """Learn nothing."""

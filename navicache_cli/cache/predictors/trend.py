@@ -1,6 +1,6 @@
 """What a calibrated predictor learns: one coefficient, by least squares with forgetting, and two records.
 
-Plain arithmetic on inner products measured at computed steps; no tensors. One object a branch.
+Plain arithmetic on inner products measured at computed steps; no tensors. One object per branch.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-# How much of what was learnt is left at the next computed step.
+# How much of what was learned is left at the next computed step.
 FORGETTING = 0.7
 # Pulls the coefficient towards 1, a straight line; in units of the change's own square.
 RIDGE = 3.0
@@ -29,7 +29,7 @@ class Products:
         before: <s, s>, s = y_c − y_p.
         across: <s, t>, t = y_i − y_c.
         change: <t, t>.
-        weight: w = (i − c) / (c − p), so that w s is what a straight line foretells t to be.
+        weight: w = (i − c) / (c − p), so that w s is what a straight line predicts for t.
         place: v = (t_c − t_p) / (t_i − t_p), where in timesteps c lies between p and i, 0 to 1.
     """
 
@@ -49,14 +49,14 @@ class Fit:
         deviation: its standard deviation.
         record: root mean square of what past predictions missed, by what holding missed; None before any.
         used: whether that record is good enough to predict by; otherwise the output is held.
-        settles: whether interpolation has been good enough to settle debts by, see `settlement.Account`.
+        corrects: whether interpolation has been good enough for error feedback to rely on it.
     """
 
     trend: float = 1.0
     deviation: float = math.inf
     record: float | None = None
     used: bool = False
-    settles: bool = False
+    corrects: bool = False
 
 
 class Record:
@@ -85,7 +85,7 @@ class Record:
 
 
 class TrendFilter:
-    """Recursive least squares for t ≈ a w s, with errors in s, and how well it has foretold t so far.
+    """Recursive least squares for t ≈ a w s, with errors in s, and how well it has predicted t so far.
 
     Outputs jitter from step to step, and y_c is on both sides: plain least squares would take the jitter
     for a want of trend, and shrink a. Its size shows in what is left when y_c is interpolated between its
@@ -102,8 +102,8 @@ class TrendFilter:
 
     def __init__(self) -> None:
         self.fit = Fit()
-        self._features = 0.0  # S
-        self._targets = 0.0  # b
+        self._squares = 0.0  # S
+        self._products = 0.0  # b
         self._predicted = Record()
         self._interpolated = Record()
 
@@ -122,17 +122,17 @@ class TrendFilter:
         mean = self._predicted.mean
         assert mean is not None
         self.fit = Fit(
-            min(max((self._targets + RIDGE) / (self._features + RIDGE), 0.0), 1.0),
-            math.sqrt(mean / (self._features + RIDGE)),
+            min(max((self._products + RIDGE) / (self._squares + RIDGE), 0.0), 1.0),
+            math.sqrt(mean / (self._squares + RIDGE)),
             math.sqrt(mean),
             self._predicted.below(TRUSTED),
             self._interpolated.below(SMOOTH),
         )
 
-    def _absorb(self, feature: float, target: float, change: float) -> None:
-        if change > 0 and math.isfinite(feature / change) and math.isfinite(target / change):
-            self._features = FORGETTING * self._features + feature / change
-            self._targets = FORGETTING * self._targets + target / change
+    def _absorb(self, square: float, product: float, change: float) -> None:
+        if change > 0 and math.isfinite(square / change) and math.isfinite(product / change):
+            self._squares = FORGETTING * self._squares + square / change
+            self._products = FORGETTING * self._products + product / change
 
 
 def relative(missed: float, square: float) -> float:

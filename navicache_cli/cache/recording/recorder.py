@@ -59,7 +59,7 @@ class Recorder:
             raise SiteError(
                 "expected inputs of one shape at all steps, to measure each step against the others; "
                 "found another shape",
-                hint="generate without --trajectory",
+                hint="record no trajectory",
             )
         self._input_spans.append([mean_abs_difference(inputs, earlier) for earlier in self._inputs])
         self._inputs.append(snapshot(inputs))

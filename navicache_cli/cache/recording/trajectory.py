@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from navicache_cli.cache.policies.policy import Decision, Policy
+from navicache_cli.cache.policies.policy import Decision, Policy, Signal
 from navicache_cli.errors import OutputError, UsageError
 
 Rows = tuple[tuple[float, ...], ...]
@@ -62,7 +62,7 @@ class Trajectory:
             if [len(row) for row in rows] != list(range(len(norms))):
                 raise OutputError(
                     f"expected {len(norms)} rows of 0, 1, 2, … numbers under trajectory/{key}; found others",
-                    "record it again: navicache generate --mode off --trajectory",
+                    "record it again, with every step computed",
                 )
             triangles[key] = rows
         return cls(**triangles, output_norms=norms)
@@ -112,12 +112,11 @@ def replay(policy: Policy, trajectory: Trajectory) -> list[ReplayedStep]:
 
 
 def _check_held(policy: Policy) -> None:
-    """Refuse a policy that says, by its attribute `signal`, that it decides by something not recorded."""
-    signal = getattr(policy, "signal", None)
-    if signal is not None and signal.name not in ("INPUT", "NONE"):
+    """Refuse a policy that decides by something not recorded."""
+    if policy.signal not in (Signal.INPUT, Signal.NONE):
         raise UsageError(
-            f"{policy.name} decides by more than a trajectory holds: {signal.value}",
-            "run it: navicache generate --method " + policy.name,
+            f"{policy.name} decides by more than a trajectory holds: {policy.signal.value}",
+            f"let {policy.name} decide in a generation of its own",
         )
 
 
@@ -131,5 +130,5 @@ def _numbers(values: Sequence[float | None]) -> tuple[float, ...]:
     except OverflowError:
         raise OutputError(
             "expected numbers under trajectory; found an integer too large for one",
-            "record it again: navicache generate --mode off --trajectory",
+            "record it again, with every step computed",
         ) from None

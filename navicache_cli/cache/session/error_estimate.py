@@ -1,4 +1,4 @@
-"""How far off the final latents will be, foretold from what is measured anyway, and how sure that is.
+"""How far off the final latents will be, predicted from what is measured anyway, and how sure that is.
 
 Plain arithmetic on a handful of floats a step; no tensors. See docs/predictors.md for where it is from and
 how well it does.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
-from navicache_cli.cache.policies.policy import Decision, Features
+from navicache_cli.cache.policies.policy import Decision, Measure, Measured, Policy, Region, Signal
 from navicache_cli.cache.predictors.trend import Fit
 from navicache_cli.errors import UsageError
 
@@ -40,7 +40,7 @@ SCALES = {
 
 @dataclass(frozen=True)
 class ErrorBar:
-    """An error foretold, relative, and the band it lies in with probability CONFIDENCE."""
+    """A predicted error, relative, and the band it lies in with probability CONFIDENCE."""
 
     error: float
     low: float
@@ -56,8 +56,8 @@ class _Computed:
     input_norm: float
 
 
-class Outlook:
-    """Foretells the relative error of one generation's final latents.
+class ErrorEstimate:
+    """Predicts the relative error of one generation's final latents.
 
     The sampler moves the latents from x_j to x_{j+1} as the output of step j tells it. An output that is
     wrong by some share of itself moves them wrong by about that share. Latents that are off their path lead
@@ -72,11 +72,11 @@ class Outlook:
     Until step i has been computed, q times the gate's accumulated error is added in the place of q u.
 
     A sampler that draws fresh noise at every step moves the latents, and changes the outputs, by that noise;
-    neither is an error, and nothing is foretold. Such moves do not add up: with m_j = ‖x_{j+1} − x_j‖ over
+    neither is an error, and none is predicted. Such moves do not add up: with m_j = ‖x_{j+1} − x_j‖ over
     the steps from c to i, Σ (‖x_i − x_c‖² − Σ m_j²) / Σ ((Σ m_j)² − Σ m_j²) is the mean cosine between them.
 
     Args:
-        predictor: name of what rebuilds skipped outputs; "" where nothing can be foretold.
+        predictor: name of what rebuilds skipped outputs; "" where no error can be predicted.
         limit: the error beyond which no further step may be skipped, or None.
 
     Raises:
@@ -99,7 +99,7 @@ class Outlook:
     def begin(self) -> None:
         """Forget everything: a generation starts."""
         self._wrong = 0.0  # w: how far off the latents are by the runs that are over
-        self._open = 0.0  # and by the run under way, as foretold
+        self._open = 0.0  # and by the current run, as predicted
         self._run: list[tuple[float, float]] = []  # t_j and ‖x_{j+1} − x_j‖ of its steps
         self._moves: list[float] = []  # the latter since c, and so with the move that step c made
         self._aligned = self._alignable = 0.0  # the two sums of the mean cosine
@@ -111,14 +111,14 @@ class Outlook:
         self._stopped = False
 
     def lose(self) -> None:
-        """What was measured fits no more: nothing can be foretold of this generation."""
+        """What was measured fits no more: no error can be predicted for this generation."""
         self._lost = True
 
     @property
     def withheld(self) -> str:
-        """Why no error is foretold; "" where one is."""
+        """Why no error is predicted; "" where one is."""
         if self._scale is None:
-            return "no error is foretold of this method and predictor"
+            return "no error is predicted for this method and predictor"
         if not self._skips:
             return ""
         if not self.sees_latents:
@@ -138,7 +138,7 @@ class Outlook:
 
     @property
     def error(self) -> float | None:
-        """The error as it is foretold now; None where it is `withheld`."""
+        """The error as predicted now; None where it is `withheld`."""
         return None if self.withheld else self._estimate
 
     @property
@@ -170,7 +170,7 @@ class Outlook:
             return decision
         before = self._open, self._skips
         self._skips, self._skipped_at = True, timestep
-        self._open = self._foretell(timestep, input_change, decision.accumulated_error)
+        self._open = self._of_run(timestep, input_change, decision.accumulated_error)
         if self.limit is None or self._within_limit():
             return decision
         (self._open, self._skips), self._skipped_at = before, None
@@ -181,31 +181,31 @@ class Outlook:
         error = self.error
         return not self._stopped and self.limit is not None and error is not None and error <= self.limit
 
-    def computed(self, timestep: float, features: Features, fit: Fit | None) -> None:
+    def computed(self, timestep: float, measured: Measured, fit: Fit | None) -> None:
         """A computed step has been measured.
 
         Args:
             timestep: t_i.
-            features: what was measured.
+            measured: what was measured.
             fit: what the predictor knows since, if it learns.
         """
-        if features.output_norm is None:
+        if measured.output_norm is None:
             return
-        self._share = missed_share(self._predictor, features, fit)
-        if self._last is not None and features.output_span is not None:
-            change = features.output_span / self._last.output_norm
+        self._share = missed_share(self._predictor, measured, fit)
+        if self._last is not None and measured.output_span is not None:
+            change = measured.output_span / self._last.output_norm
             self._wrong *= math.exp(min(change, _LARGEST_CHANGE))
             self._wrong += self._share * change * self._moved(timestep) if self._run else 0.0
         elif self._run:
             self._lost = True
-        if features.input_span is not None:
+        if measured.input_span is not None:
             squares, length = sum(move * move for move in self._moves), sum(self._moves)
-            self._aligned += features.input_span * features.input_span - squares
+            self._aligned += measured.input_span * measured.input_span - squares
             self._alignable += length * length - squares
         self._run, self._moves, self._open = [], [], 0.0
-        self._last = _Computed(timestep, features.output_norm or math.nan, features.input_norm or math.nan)
+        self._last = _Computed(timestep, measured.output_norm or math.nan, measured.input_norm or math.nan)
 
-    def _foretell(self, timestep: float, move: float | None, change: float | None) -> float:
+    def _of_run(self, timestep: float, move: float | None, change: float | None) -> float:
         """How far off the run under way puts the latents, if the step at `timestep` is its last.
 
         That step moves them about as far as the one before it, by `move`.
@@ -222,25 +222,38 @@ class Outlook:
         return sum((t - start) / (timestep - start) * move for t, move in self._run)
 
 
-def check_max_error(value: float, source: str = "") -> None:
-    """Check that a bound of the error is one.
+def estimate_for(policy: Policy, predictor: str, limit: float | None) -> ErrorEstimate:
+    """The estimate for a policy and the predictor of this name.
 
-    Args:
-        value: the bound.
-        source: where it is from.
+    Raises:
+        UsageError: the limit is not above 0, or no error is predicted to hold against it.
+    """
+    # Where all is computed there is no error. For other papers' methods too little is measured.
+    by_input = policy.measures is Measure.CHANGES and policy.signal is Signal.INPUT
+    exact = not policy.caches and policy.region is not Region.ATTENTION
+    estimate = ErrorEstimate(predictor if by_input or exact else "", limit)
+    if limit is not None and estimate.withheld:
+        raise UsageError(
+            "max_error expects a method and a predictor whose error is predicted, found "
+            f"{policy.name} with {predictor}",
+            hint="use navicache or easycache with residual, hold or calibrated, or leave max_error out",
+        )
+    return estimate
+
+
+def check_max_error(value: float) -> None:
+    """Check that a bound of the error is one.
 
     Raises:
         UsageError: it is not above 0.
     """
     if not value > 0:
-        told = f" ({source})" if source else ""
         raise UsageError(
-            f"max-error expects more than 0, found {value:g}{told}",
-            "--max-error 0.05; --mode off makes no error",
+            f"max_error expects more than 0, found {value:g}", "max_error=0.05; the method off makes no error"
         )
 
 
-def missed_share(predictor: str, features: Features, fit: Fit | None) -> float:
+def missed_share(predictor: str, measured: Measured, fit: Fit | None) -> float:
     """What a predictor misses of the output's change, as a share of it.
 
     Holding misses all of it. Residual reuse misses (y_i − x_i) − (y_c − x_c); changes of input and output
@@ -248,6 +261,6 @@ def missed_share(predictor: str, features: Features, fit: Fit | None) -> float:
     """
     if predictor == "calibrated":
         return fit.record if fit is not None and fit.used and fit.record is not None else 1.0
-    if predictor == "residual" and features.output_span and features.input_span is not None:
-        return math.hypot(1.0, features.input_span / features.output_span)
+    if predictor == "residual" and measured.output_span and measured.input_span is not None:
+        return math.hypot(1.0, measured.input_span / measured.output_span)
     return 1.0

@@ -1,127 +1,104 @@
-"""What the branches of a generation keep of their last computed calls, and predictions from it."""
+"""What the branches of a generation keep of their last computed calls."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import torch
 
-from navicache_cli.cache.predictors.calibrated import Calibrated, Lesson
-from navicache_cli.cache.predictors.predictor import Keep, Kept, Predictor, TaylorSeries
-from navicache_cli.cache.predictors.trend import Fit
+from navicache_cli.cache.predictors.predictor import Keep, Kept, MakePredictor
 from navicache_cli.cache.tensors import Tensors, same_layout
 
-AnyPredictor = Predictor | TaylorSeries | Calibrated
 
-
-class BranchMemory:
-    """Keeps for each branch as many calls as the predictor looks back to, the newest first.
+class Branch:
+    """One branch of the guidance: its predictor, and as many computed calls as that looks back to.
 
     Args:
+        make_predictor: makes the predictor.
+
+    Attributes:
         predictor: rebuilds the outputs of skipped calls.
+        history: what is kept of computed calls, the newest first.
     """
 
-    def __init__(self, predictor: AnyPredictor) -> None:
-        self.predictor = predictor
-        self._calibrated = predictor if isinstance(predictor, Calibrated) else None
-        self.keep_what: Keep = getattr(predictor, "keeps", Keep.BOTH)
-        self._depth = _depth(predictor)
+    def __init__(self, make_predictor: MakePredictor) -> None:
+        self.predictor = make_predictor()
+        self.history: list[Kept] = []
+
+    @property
+    def stores_residual(self) -> bool:
+        """Whether the residual is kept in the place of the output."""
+        return self.predictor.keeps is Keep.RESIDUAL
+
+    def is_like(self, inputs: Tensors) -> bool:
+        """Whether something is kept, of calls on inputs of this shape."""
+        return bool(self.history) and same_layout(inputs, self.history[0].outputs)
+
+    def release(self) -> Kept | None:
+        """Let go of what a call that is about to be computed makes needless; return what was kept last."""
+        last = self.history[0] if self.history else None
+        if not self.predictor.observes:
+            self.history = _without_inputs(self.history[: self.predictor.depth - 1])
+        return last
+
+    def observe(self, call: Kept) -> Mapping[str, torch.Tensor]:
+        """Let the predictor compare a computed call with those before it, before `keep`."""
+        return self.predictor.observe(call, self._kept_like(call))
+
+    def keep(self, call: Kept) -> None:
+        """Keep a computed call."""
+        older = self._kept_like(call)[: self.predictor.depth - 1]
+        self.history = [call, *_without_inputs(older)]
+
+    def _kept_like(self, call: Kept) -> list[Kept]:
+        return [kept for kept in self.history if same_layout(kept.outputs, call.outputs)]
+
+
+class Branches:
+    """The branches of a generation by their numbers, in the order they are called in at each step.
+
+    Args:
+        make_predictor: makes the predictor of each.
+    """
+
+    def __init__(self, make_predictor: MakePredictor) -> None:
+        self._make_predictor = make_predictor
         self.clear()
 
     def clear(self) -> None:
-        """Drop everything, and what the predictor learnt."""
-        self._branches: dict[int, list[Kept]] = {}
+        """Drop everything, and what the predictors learned."""
+        self._branches: list[Branch] = []
         self._computed_step = -1
-        self._lessons: list[Lesson] = []
-        if self._calibrated:
-            self._calibrated.reset()
 
-    def has(self, branch: int) -> bool:
-        """Whether the branch keeps anything."""
-        return branch in self._branches
-
-    def tensors(self) -> list[Tensors]:
-        """All that is kept."""
-        calls = [kept for history in self._branches.values() for kept in history]
-        groups = [group for kept in calls for group in (kept.inputs, kept.outputs)]
-        return groups + (self._calibrated.tensors if self._calibrated else [])
-
-    def is_other_shape(self, inputs: Tensors) -> bool:
-        """Whether the first branch's inputs have another shape than at its last computed step."""
-        return self.has(0) and not same_layout(inputs, self._branches[0][0].outputs)
-
-    def can_predict(self, branch: int, inputs: Tensors) -> bool:
-        """Whether the branch took part in the last computed step, or was computed since, on such inputs."""
-        if not self.has(branch):
-            return False
-        kept = self._branches[branch][0]
-        return kept.step >= self._computed_step and same_layout(inputs, kept.outputs)
-
-    def predict(self, branch: int, step: int, timestep: float, gap: float, inputs: Tensors) -> Tensors:
-        """The output at `step`; see `can_predict`. `gap` is the timestep less that of the step before."""
-        history = self._branches[branch]
-        if isinstance(self.predictor, TaylorSeries):
-            return self.predictor.extrapolate(step, history)
-        if isinstance(self.predictor, Calibrated):
-            return self.predictor.rebuild(branch, step, timestep, gap, history)
-        return self.predictor.predict(inputs, history[0].inputs, history[0].outputs)
-
-    def release(self, branch: int) -> Kept | None:
-        """Let go of what a computed call of the branch makes needless; return what it kept last."""
-        history = self._branches.pop(branch, [])
-        if self._calibrated and history:
-            # Measured against when the call is over.
-            self._branches[branch] = history
-        elif self._depth and history:
-            self._branches[branch] = _without_inputs(history[: self._depth])
-        return history[0] if history else None
-
-    def study(self, branch: int, step: int, timestep: float, outputs: Tensors) -> None:
-        """Let the predictor measure what it would have predicted for a computed call; before `keep`."""
-        if self._calibrated:
-            history = self._kept_like(branch, outputs)
-            lesson = self._calibrated.study(branch, step, timestep, outputs, history)
-            self._lessons += [lesson] if lesson else []
+    def __getitem__(self, number: int) -> Branch:
+        """The branch of this number, new if it is called for the first time."""
+        while len(self._branches) <= number:
+            self._branches.append(Branch(self._make_predictor))
+        return self._branches[number]
 
     @property
-    def pending(self) -> list[torch.Tensor]:
-        """All that was measured and not learnt yet, 0-dim, still on the device."""
-        return [number for lesson in self._lessons for number in lesson.numbers]
+    def first(self) -> Branch:
+        """The branch that is measured, and by which each step is decided."""
+        return self[0]
 
-    def learn(self, numbers: Sequence[float]) -> None:
-        """Hand the predictor the values of `pending`."""
-        lessons, self._lessons = self._lessons, []
-        start = 0
-        for lesson in lessons:
-            assert self._calibrated is not None
-            end = start + len(lesson.numbers)
-            self._calibrated.learn(lesson, numbers[start:end])
-            start = end
+    @property
+    def tensors(self) -> list[Tensors]:
+        """All that is kept."""
+        groups: list[Tensors] = []
+        for branch in self._branches:
+            groups += branch.predictor.tensors
+            for call in branch.history:
+                groups += call.inputs, call.outputs
+        return groups
 
-    def fit(self) -> Fit | None:
-        """What the predictor knows of the first branch; None of one that does not learn."""
-        return self._calibrated.fit(0) if self._calibrated else None
-
-    def keep(self, branch: int, kept: Kept) -> None:
-        """Keep a computed call."""
-        older = self._kept_like(branch, kept.outputs)
-        self._branches[branch] = [kept, *_without_inputs(older[: self._depth])]
-
-    def _kept_like(self, branch: int, outputs: Tensors) -> list[Kept]:
-        """What the branch keeps of calls whose outputs were laid out like these."""
-        return [kept for kept in self._branches.get(branch, []) if same_layout(kept.outputs, outputs)]
+    def can_predict(self, branch: Branch, inputs: Tensors) -> bool:
+        """Whether the branch took part in the last computed step, or was computed since, on such inputs."""
+        return branch.is_like(inputs) and branch.history[0].step >= self._computed_step
 
     def computed(self, step: int) -> None:
         """The first branch has computed `step`: what was kept before is stale for the others."""
         self._computed_step = step
-
-
-def _depth(predictor: AnyPredictor) -> int:
-    """How many outputs the predictor looks at besides the newest."""
-    if isinstance(predictor, TaylorSeries):
-        return predictor.order
-    return predictor.depth if isinstance(predictor, Calibrated) else 0
 
 
 def _without_inputs(history: Sequence[Kept]) -> list[Kept]:

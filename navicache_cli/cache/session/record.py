@@ -1,11 +1,11 @@
-"""The log of a generation: one record a step, completed when the step is over."""
+"""The log of a generation: one record per step, completed when the step is over."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from navicache_cli.cache.policies.policy import Decision, Features
+from navicache_cli.cache.policies.policy import Decision, Measured
 from navicache_cli.cache.predictors.trend import Fit
 from navicache_cli.cache.session.timing import CallTimer
 
@@ -14,58 +14,33 @@ from navicache_cli.cache.session.timing import CallTimer
 class StepRecord:
     """What happened at one step.
 
-    `innovation` and the spans in `features` are filled in once the step is over, `seconds` then or, on
+    `innovation` and the spans in `measured` are filled in once the step is over, `seconds` then or, on
     a GPU, at the latest by `Session.finish`.
 
     Attributes:
         index: 0 … total_steps − 1.
         timestep: the timestep argument's value, in the model's own units.
-        computed: the model ran; otherwise the output was predicted.
-        forced: computed without asking the gate.
-        seconds: time inside the cached region, all branches together.
-        ratio, variance, predicted_change, accumulated_error, threshold: the reasons; see `Decision`.
-        innovation: z − k as measured at this very step; None if it was skipped.
-        features: what was measured at this step.
-        reused: the kinds of attention whose kept outputs were used.
+        decision: whether the model ran, and why.
+        measured: what was measured at this step.
         fit: what a predictor that learns knew of the first branch before this step.
-        predicted_error: of the final latents, relative, as foretold at this step; see `outlook`.
-        stopped: computed because that error would have passed its bound.
+        predicted_error: of the final latents, relative, as predicted at this step; see `error_estimate`.
+        innovation: z − k as measured at this very step; None if it was skipped.
+        seconds: time inside the cached region, all branches together.
     """
 
     index: int
     timestep: float
-    computed: bool
-    forced: bool
-    seconds: float | None = None
-    ratio: float | None = None
-    variance: float | None = None
-    innovation: float | None = None
-    predicted_change: float | None = None
-    accumulated_error: float | None = None
-    threshold: float | None = None
-    features: Features = field(default_factory=Features)
-    reused: tuple[str, ...] = ()
+    decision: Decision
+    measured: Measured
     fit: Fit | None = None
     predicted_error: float | None = None
-    stopped: bool = False
+    innovation: float | None = None
+    seconds: float | None = None
 
-    @classmethod
-    def start(cls, index: int, timestep: float, decision: Decision, features: Features) -> StepRecord:
-        """The record of a step that has just been decided."""
-        return cls(
-            index=index,
-            timestep=timestep,
-            computed=decision.compute,
-            forced=decision.forced,
-            ratio=decision.ratio,
-            variance=decision.variance,
-            predicted_change=decision.predicted_change,
-            accumulated_error=decision.accumulated_error,
-            threshold=decision.threshold,
-            features=features,
-            reused=decision.reuse,
-            stopped=decision.stopped,
-        )
+    @property
+    def computed(self) -> bool:
+        """The model ran; otherwise the output was predicted."""
+        return self.decision.compute
 
 
 class StepLog:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import torch
 
-from navicache_cli.cache.policies.policy import Policy, Signal, signal_of
+from navicache_cli.cache.policies.policy import Policy, Signal
 from navicache_cli.cache.tensors import Tensors, mean_abs, mean_abs_difference, same_layout, snapshot
 from navicache_cli.errors import SiteError
 
@@ -26,7 +26,7 @@ class SignalWatch:
     """
 
     def __init__(self, policy: Policy) -> None:
-        self.kind = signal_of(policy)
+        self.kind = policy.signal
         self._name = policy.name
         self._of_tensors = policy.caches and self.kind not in (Signal.TIMESTEP, Signal.NONE)
         self.previous: Tensors = ()
@@ -54,12 +54,12 @@ class SignalWatch:
             )
         return source()
 
-    def change(self, current: Tensors) -> list[torch.Tensor]:
-        """The signal, still on the device; nothing where there is nothing to compare with."""
+    def change(self, current: Tensors) -> dict[str, torch.Tensor]:
+        """The number `signal`, still on the device; nothing where there is nothing to compare with."""
         if not current or not same_layout(current, self.previous):
-            return []
+            return {}
         change = mean_abs_difference(current, self.previous)
-        return [change if self.kind is Signal.INPUT else change / mean_abs(self.previous)]
+        return {"signal": change if self.kind is Signal.INPUT else change / mean_abs(self.previous)}
 
     def remember(self, current: Tensors, *, computed: bool) -> None:
         """The step is decided: keep what later ones are compared with, unless that is the input."""

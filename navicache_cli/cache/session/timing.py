@@ -19,7 +19,7 @@ class CallTimer:
         self._events: tuple[torch.cuda.Event, torch.cuda.Event] | None = None
         if device.type == "cuda":
             stream = torch.cuda.current_stream(device)
-            self._events = (torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True))
+            self._events = (_event(), _event())
             self._events[0].record(stream)
         else:
             self._started = time.perf_counter()
@@ -38,7 +38,12 @@ class CallTimer:
             start, end = self._events
             if wait:
                 end.synchronize()
-            if end.query():
+            if end.query():  # type: ignore[no-untyped-call]
                 self._seconds = start.elapsed_time(end) / 1000
                 self._events = None
         return self._seconds
+
+
+def _event() -> torch.cuda.Event:
+    event: torch.cuda.Event = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
+    return event

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from enum import Enum
 
+import torch
+
 # Relative; above the rounding of a float32, and far below what two steps of a sampler differ by.
 _SAME = 1e-6
 
@@ -54,3 +56,25 @@ class StepTracker:
             self._rising = timestep > self._timestep
         self.index += 1
         self._timestep = timestep
+
+
+class SeenTimestep:
+    """The timestep tensor read last: while it is unchanged, no other read is needed to know the step."""
+
+    def __init__(self) -> None:
+        self.clear()
+
+    def clear(self) -> None:
+        """Forget it."""
+        # With its version. Holding the tensor keeps its identity from being reused.
+        self._seen: tuple[torch.Tensor, int] | None = None
+
+    def remember(self, timestep: torch.Tensor) -> None:
+        """`timestep` has been read. Changes of an inference tensor leave no trace: it is read again."""
+        self._seen = None if timestep.is_inference() else (timestep, timestep._version)
+
+    def is_same(self, timestep: float | torch.Tensor) -> bool:
+        """Whether `timestep` is the very tensor read last, unchanged."""
+        return (
+            self._seen is not None and timestep is self._seen[0] and self._seen[0]._version == self._seen[1]
+        )

@@ -15,7 +15,7 @@ from navicache_cli.errors import SiteError
 
 
 @dataclass(frozen=True)
-class Anatomy:
+class Architecture:
     """The parts of a model. Blocks and attentions are looked up only for methods that work on them.
 
     Attributes:
@@ -52,7 +52,7 @@ class Anatomy:
         except AttributeError as error:
             raise SiteError(
                 f"expected {type(self.model).__name__} with {region.value}: {error}",
-                hint="check out the tested commit of the repository, or choose another --method",
+                hint="check out the tested commit of the repository, or choose another method",
             ) from None
 
     def _stack(self, head: int) -> StackSite:
@@ -64,6 +64,6 @@ class Anatomy:
         if self.attentions is None:
             raise SiteError(
                 f"expected {type(self.model).__name__} with attentions that are modules, found none",
-                hint="choose another --method",
+                hint="choose another method",
             )
         return AttentionSite(self.model, self.attentions(), self.timestep, self.inputs)

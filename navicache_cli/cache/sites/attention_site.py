@@ -54,7 +54,7 @@ class AttentionSite:
         if unknown:
             raise SiteError(
                 f"expected attention of the kinds {', '.join(self.attentions)}, found {', '.join(unknown)}",
-                hint=f"--set broadcast='{' '.join(f'{kind}=2' for kind in self.attentions)}'",
+                hint=f"broadcast='{' '.join(f'{kind}=2' for kind in self.attentions)}'",
             )
         bound = [(self.model, self._outer(session))]
         kinds = [(kind, module) for kind in wanted for module in self.attentions[kind]]

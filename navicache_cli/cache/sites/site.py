@@ -27,7 +27,7 @@ class Site(Protocol):
     """A cached region of a model.
 
     A site may say by an attribute `sees_latents` that its x is not what the sampler moves, or its y not what
-    it moves it by; then no error of the final latents is foretold.
+    it moves it by; then no error of the final latents is predicted.
     """
 
     def bindings(self, session: Session) -> list[tuple[nn.Module, Forward]]:
@@ -68,7 +68,7 @@ def attach(site: Site, session: Session) -> Iterator[Session]:
             hint="make a session of its own for each site",
         )
     sees_latents = getattr(site, "sees_latents", True)
-    if session.outlook.limit is not None and session.policy.caches and not sees_latents:
+    if session.error_estimate.limit is not None and session.policy.caches and not sees_latents:
         raise SiteError(
             "expected a site that sees the latents, to hold their error against max_error; "
             f"found {type(site).__name__}",
@@ -77,7 +77,7 @@ def attach(site: Site, session: Session) -> Iterator[Session]:
     before = [(module, module.__dict__.get("forward", _ABSENT)) for module, _ in bindings]
     try:
         session.attached = True
-        session.outlook.sees_latents = sees_latents
+        session.error_estimate.sees_latents = sees_latents
         for module, forward in bindings:
             update_wrapper(forward, module.forward)
             setattr(forward, _MARK, session)
