@@ -159,13 +159,15 @@ def _summary_table(report: Report) -> Table:
     on = f"{threads} thread{'s' if threads > 1 else ''}"
     table.add_row("denoising", f"{denoising} of {times.total:.2f} s in all, {on}")
     if report.baseline:
+        from navicache_cli.media.metrics import METRICS
+
         base = report.baseline
+        told = [METRICS[key].say(value) for key, value in base.fidelity.items() if METRICS[key].brief]
         beyond = beyond_bound(base.speedup, bound)
         table.add_row(
             "uncached",
             f"{_seconds(base.denoise_s, base.denoise_cpu_s, times.clock)}: "
-            f"{show_speedup(base.speedup, beyond)} faster, "
-            f"PSNR {base.psnr:.2f} dB, SSIM {base.ssim:.4f}",
+            f"{show_speedup(base.speedup, beyond)} faster, {', '.join(told)}",
         )
         if beyond:
             table.add_row("", BEYOND)

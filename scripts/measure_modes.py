@@ -16,7 +16,7 @@ from rich.progress import track
 from backends.registry import get_backend
 from backends.tiny.evaluate import held_out_scenes
 from backends.tiny.world import describe
-from navicache_cli.media.fidelity import compare_videos
+from navicache_cli.media.fidelity import compare_videos, means_of
 from navicache_cli.media.video import to_uint8
 from navicache_cli.plan.plan import Layer, resolve
 from navicache_cli.plan.presets import load_presets
@@ -55,14 +55,12 @@ def main() -> None:
         reference, uncached, _ = generate({**common, "mode": "off"})
         for name, changes in settings.items():
             frames, cached, sums = generate({**common, **changes})
-            fidelity = compare_videos(frames, reference)
             rows[name].append(
                 {
                     "skip_ratio": sums.skip_ratio,
                     "speedup": speedup(uncached, cached),
                     "speedup_bound": sums.speedup_bound,
-                    "psnr": fidelity.psnr,
-                    "ssim": fidelity.ssim,
+                    **means_of(compare_videos(frames, reference)),
                 }
             )
     table: dict[str, dict[str, float]] = {}

@@ -12,6 +12,7 @@ import pytest
 from navicache_cli.batch.page import page_text
 from navicache_cli.batch.summary import name_settings, summarise
 from navicache_cli.errors import OutputError
+from navicache_cli.media.metrics import FROM_FRAMES
 from navicache_cli.report.report import read_report
 from navicache_cli.report.speed import BEYOND, OF_CPU
 from tests.batches import SHORT, digests, records, run
@@ -61,8 +62,8 @@ def test_figures_are_those_of_the_reports(batch):
         report = reports[video["name"]]
         assert video["skip_ratio"] == report["totals"]["skip_ratio"]
         assert video["denoise_s"] == report["timings_s"]["denoise"]
-        assert [video[key] for key in ("speedup", "psnr", "ssim")] == [
-            report["baseline"][key] for key in ("speedup", "psnr", "ssim")
+        assert [video[key] for key in ("speedup", *FROM_FRAMES)] == [
+            report["baseline"][key] for key in ("speedup", *FROM_FRAMES)
         ]
         assert video["prompt"] == report["plan"]["prompt"]["value"]
         assert (batch / video["video"]).is_file()
@@ -134,12 +135,28 @@ def test_gaps_are_told(copy):
     summary = summarise(copy)
     assert [video.name for video in summary.videos] == ["folder/hostile.mp4", "plain #1 100%.mp4"]
     assert summary.worst == ["plain #1 100%.mp4"]
-    assert summary.settings[0].psnr.videos == 1
+    assert summary.settings[0].fidelity["psnr"].videos == 1
     assert summary.states == {"done": 4, "failed": 1, "started": 1}
     told = "\n".join(summary.notes)
     assert "2 finished videos are left out: no report that can be read, ../../outside.mp4" in told
     assert "1 of 2 were not" in told
     assert "1 videos were started and are not finished" in told
+
+
+def test_a_report_from_before_a_metric_was_added(copy):
+    path = copy / "reports/folder/hostile.json"
+    report = json.loads(path.read_text())
+    added = set(FROM_FRAMES) - {"psnr", "ssim"}
+    for key in added:
+        del report["baseline"][key]
+    path.write_text(json.dumps(report))
+    summary = summarise(copy)
+    (video,) = [one for one in summary.videos if one.name == "folder/hostile.mp4"]
+    fast = summary.settings[0].fidelity
+    for key in FROM_FRAMES:
+        assert (video.fidelity[key] is None) == (key in added)
+        assert fast[key].videos == (1 if key in added else 2)
+    invoke("batch-report", copy)
 
 
 def test_no_folder_of_a_batch(tmp_path, copy):

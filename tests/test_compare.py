@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from navicache_cli.compare.document import validate
+from navicache_cli.media.metrics import FROM_FRAMES, METRICS
 from navicache_cli.media.video import read_video
 from navicache_cli.report.report import read_report
 from navicache_cli.report.speed import BEYOND, OF_CPU
@@ -55,8 +56,8 @@ def test_cells_are_what_generate_would_write(comparison, cli):
     done = cli("generate", *sampler, "--threshold", "5", "--baseline", "--json")
     assert done.returncode == 0, done.stderr
     alone = json.loads(done.stdout)
-    assert cell["psnr"] == pytest.approx(alone["baseline"]["psnr"], abs=1e-9)
-    assert cell["ssim"] == pytest.approx(alone["baseline"]["ssim"], abs=1e-9)
+    for key in FROM_FRAMES:
+        assert cell[key] == pytest.approx(alone["baseline"][key], abs=1e-9)
     assert [step["computed"] for step in report["steps"]] == [step["computed"] for step in alone["steps"]]
     assert cell["computed_steps"] == alone["totals"]["computed_steps"] < 6
     assert cell["cache_bytes"] == alone["totals"]["cache_bytes"] > 0
@@ -93,10 +94,10 @@ def test_summary_is_of_the_cells(comparison):
     document = comparison.document
     for setting in document["settings"][1:]:
         cells = cells_of(document, setting["name"])
-        for measure in ("psnr", "ssim"):
+        for measure, metric in FROM_FRAMES.items():
             values, spread = [cell[measure] for cell in cells], setting[measure]
             assert spread["mean"] == pytest.approx(statistics.fmean(values))
-            assert spread["worst"] == min(values)
+            assert spread["worst"] == (max(values) if metric.less_is_better else min(values))
             assert min(values) <= spread["low"] <= spread["mean"] <= spread["high"] <= max(values)
         assert setting["denoise_s"] == pytest.approx(statistics.median(cell["denoise_s"] for cell in cells))
         assert setting["speedup"] == pytest.approx(statistics.median(cell["speedup"] for cell in cells))
@@ -110,7 +111,8 @@ def test_csv_has_a_row_a_cell(comparison):
     for row, cell in zip(rows, comparison.document["cells"], strict=True):
         assert row["setting"] == cell["setting"]
         assert row["prompt_text"] == PROMPTS[cell["prompt"]]
-        assert row["psnr"] == ("" if cell["psnr"] is None else str(cell["psnr"]))
+        for key in METRICS:
+            assert row[key] == ("" if cell[key] is None else str(cell[key]))
         assert float(row["speedup"]) == cell["speedup"]
 
 

@@ -190,7 +190,7 @@ def test_another_implementation_is_a_runner(tmp_path):
     assert work.left_out == {"other 200": "too much noise for this model"}
     cell = cells[jobs[1].key]
     assert cell.report["baseline"]["speedup"] == 2
-    assert 20 < statistics.fmean(cell.fidelity.psnr) < 40
+    assert 20 < cell.fidelity["psnr"].mean < 40
     # One short warm-up each, then the cells.
     assert runners["navicache"].steps_asked == [4, 50, 50]
     assert runners["other"].steps_asked[:2] == [4, 50]

@@ -15,7 +15,9 @@ from navicache_cli.errors import NavicacheError, OutputError, UsageError
 from navicache_cli.evaluation import store
 from navicache_cli.evaluation.store import PairLog, pair_key
 from navicache_cli.files import FolderLock, TakenError
-from navicache_cli.media.pairs import Series, compare_files
+from navicache_cli.media.fidelity import Series
+from navicache_cli.media.metrics import METRICS
+from navicache_cli.media.pairs import compare_files
 from navicache_cli.media.video import write_video
 from navicache_cli.report.documents import check_document, read_schema
 from tests.test_metrics_command import pattern
@@ -105,18 +107,26 @@ def test_a_killed_run_goes_on_where_it_was(run, tmp_path, keep):
 def test_a_pair_without_lpips_is_measured_again_where_it_is_asked_for(tmp_path):
     path = tmp_path / "pairs.jsonl"
     key = pair_key(["a", "b"])
-    plain = {"psnr": Series(30.0, [30.0]), "ssim": Series(0.9, [0.9]), "lpips": None}
+    plain = FIDELITY
     PairLog(path).add("x.mp4", key, plain)
-    assert PairLog(path).find(key, with_lpips=False) == plain
-    assert PairLog(path).find(key, with_lpips=True) is None
+    assert PairLog(path).find(key, []) == plain
+    assert PairLog(path).find(key, ["lpips"]) is None
     full = {**plain, "lpips": Series(0.1, [0.1])}
     PairLog(path).add("x.mp4", key, full)
-    assert PairLog(path).find(key, with_lpips=True) == full
-    assert PairLog(path).find(key, with_lpips=False) == plain, "left out where it was not asked for"
-    assert PairLog(path).find(pair_key(["b", "a"]), with_lpips=False) is None
+    assert PairLog(path).find(key, ["lpips"]) == full
+    assert PairLog(path).find(key, []) == plain, "left out where it was not asked for"
+    assert PairLog(path).find(pair_key(["b", "a"]), []) is None
 
 
-FIDELITY = {"psnr": Series(30.0, [30.0]), "ssim": Series(0.9, [0.9]), "lpips": None}
+FIDELITY = {key: Series(30.0, [30.0]) if metric.measure else None for key, metric in METRICS.items()}
+
+
+def test_a_pair_from_before_a_metric_was_added_is_measured_again(tmp_path):
+    path = tmp_path / "pairs.jsonl"
+    PairLog(path).add("x.mp4", "key", {"psnr": FIDELITY["psnr"], "lpips": None})
+    assert PairLog(path).find("key", []) is None
+    PairLog(path).add("x.mp4", "key", FIDELITY)
+    assert PairLog(path).find("key", []) == FIDELITY
 
 
 @pytest.mark.parametrize(
@@ -136,10 +146,10 @@ def test_an_edited_line_counts_for_nothing(tmp_path, old, new):
         PairLog(path).add(name, f"key of {name}", FIDELITY)
     first, second = path.read_text().splitlines()
     path.write_text(f"{first.replace(old, new)}\n[]\nnull\n{second}", "latin-1")
-    assert PairLog(path).find("key of x.mp4", with_lpips=False) is None
-    assert PairLog(path).find("key of y.mp4", with_lpips=False) == FIDELITY
+    assert PairLog(path).find("key of x.mp4", []) is None
+    assert PairLog(path).find("key of y.mp4", []) == FIDELITY
     PairLog(path).add("x.mp4", "key of x.mp4", FIDELITY)
-    assert PairLog(path).find("key of x.mp4", with_lpips=False) == FIDELITY
+    assert PairLog(path).find("key of x.mp4", []) == FIDELITY
 
 
 @pytest.mark.parametrize("name", ["pairs.jsonl", "common_metrics.json", "index.html"])

@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 
 from navicache_cli.evaluation.page import vbench_page
+from navicache_cli.media.metrics import FROM_FRAMES
 from navicache_cli.media.video import write_video
 from tests.browsing import Look
 from tests.program import invoke
@@ -64,7 +65,9 @@ def test_pairs_and_the_least_faithful_first(look, pairs):
     means = {name: entry["psnr"]["mean"] for name, entry in document["files"].items()}
     assert page.locator("#pairs tbody th").all_text_contents() == sorted(means, key=means.get)
     assert page.locator("#pairs tbody td").first.text_content() == f"{means['far.mp4']:.2f} dB"
-    assert page.locator("#figures tbody th").all_text_contents() == ["PSNR", "SSIM"]
+    assert page.locator("#figures tbody th").all_text_contents() == [
+        metric.label for metric in FROM_FRAMES.values()
+    ]
     assert page.locator("#figures tbody button").first.text_content() == "far.mp4"
     assert not page.locator("#seed").is_visible()
     assert_by_itself(found)

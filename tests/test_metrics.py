@@ -7,9 +7,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from jsonschema import Draft202012Validator
 
 from navicache_cli.errors import UsageError
-from navicache_cli.media.fidelity import IDENTICAL_PSNR, compare_videos, psnr, ssim
+from navicache_cli.media.fidelity import compare_frames, compare_videos, psnr, ssim
+from navicache_cli.media.formulas import IDENTICAL_PSNR
+from navicache_cli.media.metrics import FROM_FRAMES, LEADING, METRICS
+from navicache_cli.report.documents import read_schema
 
 
 def textured(seed: int = 0, shape: tuple[int, ...] = (3, 32, 45, 3)) -> np.ndarray:
@@ -45,7 +49,7 @@ def test_same_as_scikit_image(a: np.ndarray, b: np.ndarray) -> None:
     metrics = pytest.importorskip("skimage.metrics", reason="pip install scikit-image")
     ours = compare_videos(a, b)
     for i, (x, y) in enumerate(zip(a, b, strict=True)):
-        assert ours.psnr_per_frame[i] == pytest.approx(
+        assert ours["psnr"].per_frame[i] == pytest.approx(
             metrics.peak_signal_noise_ratio(x, y, data_range=255), abs=1e-9
         )
         reference = metrics.structural_similarity(
@@ -57,18 +61,18 @@ def test_same_as_scikit_image(a: np.ndarray, b: np.ndarray) -> None:
             channel_axis=-1,
             data_range=255,
         )
-        assert ours.ssim_per_frame[i] == pytest.approx(reference, abs=1e-9)
+        assert ours["ssim"].per_frame[i] == pytest.approx(reference, abs=1e-9)
 
 
 def test_means_over_frames() -> None:
     a, b = textured(), changed(textured(), 20)
     b[0] = a[0]
     found = compare_videos(a, b)
-    assert found.psnr_per_frame[0] == IDENTICAL_PSNR == 100.0
-    assert found.ssim_per_frame[0] == pytest.approx(1, abs=1e-12)
-    assert found.psnr == pytest.approx(sum(found.psnr_per_frame) / 3) == psnr(a, b)
-    assert found.ssim == pytest.approx(sum(found.ssim_per_frame) / 3) == ssim(a, b)
-    assert len(found.psnr_per_frame) == len(found.ssim_per_frame) == 3
+    assert found["psnr"].per_frame[0] == IDENTICAL_PSNR == 100.0
+    assert found["ssim"].per_frame[0] == pytest.approx(1, abs=1e-12)
+    assert found["psnr"].mean == pytest.approx(sum(found["psnr"].per_frame) / 3) == psnr(a, b)
+    assert found["ssim"].mean == pytest.approx(sum(found["ssim"].per_frame) / 3) == ssim(a, b)
+    assert len(found["psnr"].per_frame) == len(found["ssim"].per_frame) == 3
 
 
 def test_known_values() -> None:
@@ -101,17 +105,18 @@ def test_symmetric_and_bounded(seed: int, amount: float) -> None:
     a = textured(seed, (1, 16, 16, 3))
     b = changed(a, amount, seed)
     there, back = compare_videos(a, b), compare_videos(b, a)
-    assert there.psnr == pytest.approx(back.psnr)
-    assert there.ssim == pytest.approx(back.ssim, abs=1e-12)
-    assert 0 <= there.psnr <= 100
-    assert -1 <= there.ssim <= 1 + 1e-12
+    assert there["psnr"].mean == pytest.approx(back["psnr"].mean)
+    assert there["ssim"].mean == pytest.approx(back["ssim"].mean, abs=1e-12)
+    assert 0 <= there["psnr"].mean <= 100
+    assert -1 <= there["ssim"].mean <= 1 + 1e-12
 
 
 def test_more_noise_is_worse() -> None:
     a = textured()
     found = [compare_videos(a, changed(a, amount)) for amount in (1, 5, 20, 60)]
-    assert [f.psnr for f in found] == sorted((f.psnr for f in found), reverse=True)
-    assert [f.ssim for f in found] == sorted((f.ssim for f in found), reverse=True)
+    for key, metric in FROM_FRAMES.items():
+        means = [one[key].mean for one in found]
+        assert means == sorted(means, key=metric.rank, reverse=True), key
 
 
 @pytest.mark.parametrize("function", [compare_videos, psnr, ssim])
@@ -134,3 +139,71 @@ def test_frames_smaller_than_the_window() -> None:
     assert psnr(small, small) == 100
     with pytest.raises(UsageError, match="at least 11x11; found 45x10"):
         ssim(small, small)
+
+
+def parts_with_metrics() -> dict[str, tuple[dict, list[str]]]:
+    """Each part of a document that has figures by metric: its schema and the metrics it has."""
+    report, compare, batch, common = (
+        read_schema(f"{name}.schema.json") for name in ("report", "compare", "batch_report", "common_metrics")
+    )
+    parts = {
+        "report": (report, report["properties"]["baseline"], FROM_FRAMES),
+        "setting": (compare, compare["$defs"]["setting"], METRICS),
+        "cell": (compare, compare["$defs"]["cell"], METRICS),
+        "batch": (batch, batch["$defs"]["setting"], FROM_FRAMES),
+        "video": (batch, batch["$defs"]["video"], FROM_FRAMES),
+        "common": (common, common, METRICS),
+        "file": (common, common["properties"]["files"]["additionalProperties"], METRICS),
+        "worst": (common, common["properties"]["worst"], METRICS),
+    }
+    return {
+        name: ({"$defs": whole.get("$defs", {}), **part}, list(keys))
+        for name, (whole, part, keys) in parts.items()
+    }
+
+
+@pytest.mark.parametrize("name", parts_with_metrics())
+def test_schemas_check_every_metric_of_the_table(name: str) -> None:
+    schema, keys = parts_with_metrics()[name]
+    validator = Draft202012Validator(schema)
+    for key in keys:
+        wrong = [error.json_path for error in validator.iter_errors({key: "30"})]
+        assert f"$.{key}" in wrong, "a figure is no text"
+    errors = validator.iter_errors(dict.fromkeys(keys, 30.0 if name == "report" else None))
+    assert {error.validator for error in errors} <= {"required"}, "only other keys are missing"
+
+
+def test_the_leading_metric_needs_no_model() -> None:
+    assert LEADING in FROM_FRAMES.values()
+
+
+@pytest.mark.parametrize("span", [None, 1.0, 2.0])
+def test_flicker_by_its_formula(span: float | None) -> None:
+    a, b = textured(), changed(textured(), 20)
+    # mean |e_{f+1} - e_f| over frames, pixels and channels, e = a - b
+    changes = np.abs(np.diff(a.astype(float) - b.astype(float), axis=0)).mean(axis=(1, 2, 3))
+    if span is not None:
+        a, b = (video / 255 * span for video in (a, b))
+    found = compare_videos(a, b, span)["flicker"]
+    assert found.per_frame == pytest.approx(list(changes), rel=1e-9)
+    assert found.mean == pytest.approx(changes.mean(), rel=1e-9)
+    assert 5 < found.mean < 60
+
+
+def test_flicker_of_errors_that_stay_and_of_a_single_frame() -> None:
+    a, b = textured(), changed(textured(), 20)
+    stays = np.repeat(a[:1], 4, axis=0), np.repeat(b[:1], 4, axis=0)
+    assert compare_videos(*stays)["flicker"].per_frame == [0.0] * 3
+    assert compare_videos(a[:1], b[:1])["flicker"].per_frame == [0.0]
+    black, white = extremes()
+    blinking = np.concatenate([black, white, black])
+    dark = np.zeros_like(blinking)
+    assert compare_videos(dark, blinking)["flicker"].per_frame == [255.0, 255.0]
+    assert compare_frames(zip(dark, blinking, strict=True))["flicker"].mean == 255
+
+
+def test_flicker_of_a_large_frame_in_bands() -> None:
+    rng = np.random.default_rng(0)
+    a, b = (rng.integers(0, 256, (2, 300, 500, 3), np.uint8) for _ in "ab")
+    expected = np.abs(np.diff(a.astype(int) - b.astype(int), axis=0)).mean()
+    assert compare_videos(a, b)["flicker"].mean == pytest.approx(expected, rel=1e-12)

@@ -51,7 +51,7 @@ def test_round_trip(report, tmp_path):
 def test_baseline_is_part_of_it(report):
     import dataclasses
 
-    validate(dataclasses.replace(report, baseline=Baseline(2.0, 1.5, 30.0, 0.9)).to_json())
+    validate(dataclasses.replace(report, baseline=Baseline(2.0, 1.5, {"psnr": 30.0, "ssim": 0.9})).to_json())
 
 
 def test_a_trajectory_is_part_of_it(report):

@@ -10,8 +10,9 @@ from typing import Any
 from navicache_cli.batch.summary import Summary
 from navicache_cli.compare.page import asset, fill_page, strip_steps
 from navicache_cli.files import write_atomically
+from navicache_cli.media.metrics import page_metrics
 
-_PARTS = ("elements.js", "strip.js")
+_PARTS = ("elements.js", "metrics.js", "strip.js")
 
 
 def write_page(summary: Summary, reports: Mapping[str, dict[str, Any]], path: Path) -> None:
@@ -26,7 +27,8 @@ def write_page(summary: Summary, reports: Mapping[str, dict[str, Any]], path: Pa
         OutputError: the page cannot be written.
     """
     steps = {name: strip_steps(report) for name, report in reports.items()}
-    write_atomically(path, page_text({"summary": summary.to_json(), "steps": steps}))
+    data = {"summary": summary.to_json(), "steps": steps, "metrics": page_metrics()}
+    write_atomically(path, page_text(data))
 
 
 def page_text(data: dict[str, Any]) -> str:

@@ -1,7 +1,7 @@
 """What a batch adds up to: skip ratios, times, speedups and fidelity of its finished videos.
 
-`batch-report.json` holds a `Summary`; its schema is `batch_report.schema.json`. Speedup, PSNR and SSIM are
-there for videos made with `--baseline`.
+`batch-report.json` holds a `Summary`; its schema is `batch_report.schema.json`. Speedup and fidelity
+are there for videos made with `--baseline`.
 """
 
 from __future__ import annotations
@@ -19,8 +19,9 @@ from navicache_cli.batch.finished import Options, read_finished
 from navicache_cli.batch.folder import REPORTS, report_name
 from navicache_cli.batch.manifest import DONE, FAILED, Record, read_manifests
 from navicache_cli.errors import OutputError
+from navicache_cli.media.metrics import FROM_FRAMES, LEADING
 from navicache_cli.plan.presets import OFF
-from navicache_cli.report.documents import check_document, read_schema, write_document
+from navicache_cli.report.documents import check_document, flat, read_schema, write_document
 from navicache_cli.report.report import read_report
 from navicache_cli.report.speed import speed_notes
 
@@ -40,7 +41,8 @@ class Video:
         skipped: see above.
         skip_ratio: skipped / steps.
         denoise_s, total_s: seconds of denoising; of everything, without loading the model.
-        speedup, psnr, ssim: against the uncached one; None without `--baseline`.
+        speedup: against the uncached one; None without `--baseline`.
+        fidelity: to the uncached one, by metric; None likewise.
         beyond_bound: whether the speedup is above what the skipped steps allow; see `speed.beyond_bound`.
         clock: which one the speedup is from; see `speed`.
         video, report: paths in the batch's folder.
@@ -56,8 +58,7 @@ class Video:
     denoise_s: float
     total_s: float
     speedup: float | None
-    psnr: float | None
-    ssim: float | None
+    fidelity: dict[str, float | None]
     beyond_bound: bool
     clock: str
     video: str
@@ -84,7 +85,8 @@ class SettingSummary:
     Attributes:
         name: method and mode, and what else sets it apart.
         videos: how many are finished.
-        skip_ratio, denoise_s, speedup, psnr, ssim: None where no video has it.
+        skip_ratio, denoise_s, speedup: None where no video has it.
+        fidelity: by metric; None likewise.
         beyond_bound: in how many of them the speedup is above what the skipped steps allow.
         skip_frequency: at each step, the part of the videos that skipped it.
     """
@@ -94,8 +96,7 @@ class SettingSummary:
     skip_ratio: Distribution | None
     denoise_s: Distribution | None
     speedup: Distribution | None
-    psnr: Distribution | None
-    ssim: Distribution | None
+    fidelity: dict[str, Distribution | None]
     beyond_bound: int
     skip_frequency: list[float]
 
@@ -111,7 +112,7 @@ class Summary:
         videos: the finished ones, by name.
         slowest: names, those with the longest denoising first.
         most_skipped: names, the highest skip ratio first.
-        worst: names, the lowest PSNR first; empty without baselines.
+        worst: names, the worst by the leading metric (PSNR) first; empty without baselines.
         failed: name and error of each that failed last.
         notes: what a reader should know.
     """
@@ -130,7 +131,10 @@ class Summary:
     def to_json(self) -> dict[str, Any]:
         """Return the document as plain JSON values."""
         # First, so that the file is known as ours when it is to be replaced.
-        return {"navicache_version": __version__, **asdict(self)}
+        document = {"navicache_version": __version__, **asdict(self)}
+        for part in ("settings", "videos"):
+            document[part] = [flat(one) for one in document[part]]
+        return document
 
 
 def summarise(root: Path) -> Summary:
@@ -163,7 +167,7 @@ def summarise(root: Path) -> Summary:
         videos=videos,
         slowest=_first(videos, lambda video: -video.denoise_s),
         most_skipped=_first(videos, lambda video: -video.skip_ratio if video.skipped else None),
-        worst=_first(videos, lambda video: video.psnr),
+        worst=_first(videos, _closeness),
         failed=_failures(records),
         notes=_notes(videos, unread, states),
     )
@@ -213,8 +217,7 @@ def _setting(name: str, videos: Sequence[Video], computed: Sequence[Sequence[boo
         skip_ratio=_distribution([video.skip_ratio for video in videos]),
         denoise_s=_distribution([video.denoise_s for video in videos]),
         speedup=_distribution([video.speedup for video in videos]),
-        psnr=_distribution([video.psnr for video in videos]),
-        ssim=_distribution([video.ssim for video in videos]),
+        fidelity={key: _distribution([video.fidelity[key] for video in videos]) for key in FROM_FRAMES},
         beyond_bound=sum(video.beyond_bound for video in videos),
         skip_frequency=[round(float(value), 6) for value in frequency],
     )
@@ -234,6 +237,11 @@ def _first(videos: Sequence[Video], rank: Callable[[Video], float | None]) -> li
     return [name for _, name in sorted(ranked)[:MOST_LISTED]]
 
 
+def _closeness(video: Video) -> float | None:
+    value = video.fidelity[LEADING.key]
+    return None if value is None else LEADING.rank(value)
+
+
 def _failures(records: dict[str, Record]) -> list[dict[str, str]]:
     return [
         {"name": name, "error": str(record.get("error", ""))}
@@ -246,10 +254,10 @@ def _notes(videos: Sequence[Video], unread: Sequence[str], states: Counter[str])
     notes = []
     if unread:
         notes.append(f"{len(unread)} finished videos are left out: no report that can be read, {unread[0]}")
-    without = sum(video.psnr is None for video in videos)
+    without = sum(video.fidelity[LEADING.key] is None for video in videos)
     if without:
         notes.append(
-            f"speedup, PSNR and SSIM are of videos made with --baseline; {without} of {len(videos)} were not"
+            f"speedup and fidelity are of videos made with --baseline; {without} of {len(videos)} were not"
         )
     clocks = {video.clock for video in videos if video.speedup is not None}
     notes += speed_notes(clocks, any(video.beyond_bound for video in videos))

@@ -18,6 +18,7 @@ from navicache_cli.batch.summary import (
     write_summary,
 )
 from navicache_cli.files import check_replaceable
+from navicache_cli.media.metrics import FROM_FRAMES, LEADING, Metric
 from navicache_cli.report.speed import show_speedup
 
 SHOWN = 3  # of the slowest, and so on; the page has more
@@ -58,12 +59,15 @@ def _show(summary: Summary) -> None:
     terminal.stdout.print(_settings_table(summary))
     by_name = {video.name: video for video in summary.videos}
     for title, names in (
-        ("slowest", summary.slowest), ("lowest PSNR", summary.worst), ("most skipped", summary.most_skipped),
-    ):  # fmt: skip
+        ("slowest", summary.slowest),
+        (f"{'highest' if LEADING.less_is_better else 'lowest'} {LEADING.label}", summary.worst),
+        ("most skipped", summary.most_skipped),
+    ):
         for name in names[:SHOWN]:
             video = by_name[name]
-            psnr = "" if video.psnr is None else f", PSNR {video.psnr:.2f} dB"
-            facts = f"{video.denoise_s:.2f} s, {video.skip_ratio:.0%} skipped{psnr}"
+            value = video.fidelity[LEADING.key]
+            told = "" if value is None else f", {LEADING.say(value)}"
+            facts = f"{video.denoise_s:.2f} s, {video.skip_ratio:.0%} skipped{told}"
             terminal.stdout.say(f"{title}: {video.video} ({facts})")
     for one in summary.failed[:SHOWN]:
         terminal.stdout.say(f"failed: {one['name']}: {one['error']}")
@@ -75,8 +79,9 @@ def _settings_table(summary: Summary) -> Table:
     # Narrow gaps and a floor for the names: the table fits into 80 columns.
     table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False, header_style="bold")
     table.add_column("setting", overflow="fold", min_width=16)
-    measures = ("seconds", "speedup", "PSNR", "worst", "SSIM")
-    for heading in ("videos", "skipped", "least-most", *measures):
+    metrics = [metric for metric in FROM_FRAMES.values() if metric.brief]
+    labels = [label for one in metrics for label in (one.label, *(["worst"] if one is LEADING else []))]
+    for heading in ("videos", "skipped", "least-most", "seconds", "speedup", *labels):
         table.add_column(heading, justify="right", no_wrap=True)
     for setting in summary.settings:
         skipped = setting.skip_ratio
@@ -88,9 +93,7 @@ def _settings_table(summary: Summary) -> Table:
             span,
             _median(setting.denoise_s),
             _speedup(setting),
-            _mean(setting.psnr, 2),
-            "-" if setting.psnr is None else f"{setting.psnr.least:.2f}",
-            _mean(setting.ssim, 4),
+            *(text for metric in metrics for text in _figures(metric, setting.fidelity[metric.key])),
         )
     return table
 
@@ -104,5 +107,7 @@ def _median(found: Distribution | None) -> str:
     return "-" if found is None else f"{found.median:.2f}"
 
 
-def _mean(found: Distribution | None, digits: int) -> str:
-    return "-" if found is None else f"{found.mean:.{digits}f}"
+def _figures(metric: Metric, found: Distribution | None) -> list[str]:
+    """A metric's mean, and the worst of the leading one."""
+    values = (found.mean, metric.worst([found.least, found.most])) if found else (None, None)
+    return [metric.show(value) for value in (values if metric is LEADING else values[:1])]

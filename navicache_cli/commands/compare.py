@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from navicache_cli.compare.document import Comparison
     from navicache_cli.compare.store import Store
     from navicache_cli.compare.summary import CellResult
-    from navicache_cli.media.lpips import Lpips
+    from navicache_cli.media.fidelity import Models
 
 # What a comparison decides itself; a configuration shared with `generate` may say otherwise.
 _DECIDED_HERE = ("mode", "method", "threshold", "speedup", "compute")
@@ -87,13 +87,13 @@ def compare(
     notes += _check(backend, task)
     folder = expand_user(task.base.output_dir)
     paths = result_paths(folder, request.page)
-    measure_lpips, lpips_notes = pick_lpips(request.lpips)
+    models, lpips_notes = pick_lpips(request.lpips)
     notes += lpips_notes
     for note in notes:
         terminal.show_note(note)
     with Store(folder) as store:
         try:
-            comparison, reports = _run(task, backend, store, measure_lpips, notes)
+            comparison, reports = _run(task, backend, store, models, notes)
             store.check()
             write_results(paths, comparison, reports)
         except KeyboardInterrupt:
@@ -237,7 +237,7 @@ def _left_out(name: str, reason: str) -> str:
 
 
 def _run(
-    task: _Task, backend: Backend, store: Store, measure_lpips: Lpips | None, notes: list[str]
+    task: _Task, backend: Backend, store: Store, models: Models, notes: list[str]
 ) -> tuple[Comparison, dict[str, dict[str, Any]]]:
     """Load the model, find or run every cell, and sum up; the reports come by their cells' keys."""
     from navicache_cli.compare.code import code_digest
@@ -258,7 +258,7 @@ def _run(
         runners[package] = RefereeRunner(pipeline, package)
     identities = {name: runner.identity for name, runner in runners.items()}
     jobs = list_jobs(task.layers, task.settings, task.prompts, task.seeds, identities, code_digest(backend))
-    work = Work(runners, store, uuid.uuid4().hex, measure_lpips)
+    work = Work(runners, store, uuid.uuid4().hex, models)
     with CellProgress(len(jobs)) as progress:
         cells = work.run(jobs, progress)
     kept = len(jobs) - progress.run

@@ -1,10 +1,10 @@
-"""`navicache eval common`: PSNR, SSIM and LPIPS of two folders; stopped, it goes on where it was."""
+"""`navicache eval common`: every metric of two folders; stopped, it resumes where it was."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from navicache_cli import terminal
 from navicache_cli.commands.metrics import metrics_table, pick_lpips
@@ -13,10 +13,8 @@ from navicache_cli.evaluation.documents import checked_text, common_document
 from navicache_cli.evaluation.page import pairs_page
 from navicache_cli.evaluation.store import MEND_FOLDER, PairLog, pair_key
 from navicache_cli.files import FolderLock, check_replaceable, prepare_folder, sha256_of, write_together
-from navicache_cli.media.pairs import Fidelity, compare_files, means_of, over_files, pairs_of
-
-if TYPE_CHECKING:
-    from navicache_cli.media.lpips import Lpips
+from navicache_cli.media.fidelity import Fidelity, Models, means_of
+from navicache_cli.media.pairs import compare_files, over_files, pairs_of
 
 
 def eval_common(
@@ -54,14 +52,14 @@ def eval_common(
     written = [path, *([page_path] if page else [])]
     for one in written:
         check_replaceable(one)
-    measure_lpips, notes = pick_lpips(use_lpips)
+    models, notes = pick_lpips(use_lpips)
     for note in notes:
         terminal.show_note(note)
     prepare_folder(folder, MEND_FOLDER)
     with FolderLock(folder, "evaluation") as lock:
         log = PairLog(log_path)
         try:
-            found = _measure(pairs, log, measure_lpips, lock)
+            found = _measure(pairs, log, models, lock)
             document = common_document(a, b, found, notes)
             texts = {path: checked_text(document, path.name)}
             if page:
@@ -86,7 +84,7 @@ def eval_common(
 
 
 def _measure(
-    pairs: dict[str, tuple[Path, Path]], log: PairLog, measure_lpips: Lpips | None, lock: FolderLock
+    pairs: dict[str, tuple[Path, Path]], log: PairLog, models: Models, lock: FolderLock
 ) -> dict[str, Fidelity]:
     """Find or measure every pair."""
     found: dict[str, Fidelity] = {}
@@ -94,8 +92,8 @@ def _measure(
     for name, (first, second) in pairs.items():
         with terminal.stderr.status(f"comparing {len(found) + 1} of {len(pairs)}"):
             key = pair_key([sha256_of(first), sha256_of(second)])
-            known = log.find(key, measure_lpips is not None)
-            found[name] = known or compare_files(first, second, measure_lpips)
+            known = log.find(key, models)
+            found[name] = known or compare_files(first, second, models)
             if known is None:
                 lock.check()
                 log.add(name, key, found[name])

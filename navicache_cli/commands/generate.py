@@ -240,7 +240,7 @@ def write_result(
 
 
 def _compare(cached: Run, uncached: Run) -> Baseline:
-    from navicache_cli.media.fidelity import compare_videos
+    from navicache_cli.media.fidelity import compare_videos, means_of
     from navicache_cli.media.video import to_uint8
     from navicache_cli.report.report import Baseline
     from navicache_cli.report.speed import speedup
@@ -252,8 +252,7 @@ def _compare(cached: Run, uncached: Run) -> Baseline:
         denoise_cpu_s=timings.cpu["denoise"],
         total_s=timings.total,
         speedup=speedup(timings, cached.timings),
-        psnr=fidelity.psnr,
-        ssim=fidelity.ssim,
+        fidelity=means_of(fidelity),
     )
 
 

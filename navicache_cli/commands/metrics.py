@@ -8,22 +8,12 @@ from typing import TYPE_CHECKING
 
 from navicache_cli import terminal
 from navicache_cli.errors import BackendError, WeightsError
-from navicache_cli.media.pairs import (
-    CONVENTION,
-    FORMATS,
-    HEADINGS,
-    Fidelity,
-    compare_files,
-    means_of,
-    over_files,
-    pairs_of,
-    plain,
-)
+from navicache_cli.media.fidelity import Fidelity, Models, means_of
+from navicache_cli.media.metrics import METRICS
+from navicache_cli.media.pairs import CONVENTION, compare_files, over_files, pairs_of, plain
 
 if TYPE_CHECKING:
     from rich.table import Table
-
-    from navicache_cli.media.lpips import Lpips
 
 
 def metrics(a: Path, b: Path, use_lpips: bool | None = None, as_json: bool = False) -> None:
@@ -41,13 +31,13 @@ def metrics(a: Path, b: Path, use_lpips: bool | None = None, as_json: bool = Fal
         BackendError, WeightsError: LPIPS was insisted on and cannot be computed.
     """
     pairs = pairs_of(a, b)
-    measure_lpips, notes = pick_lpips(use_lpips)
+    models, notes = pick_lpips(use_lpips)
     for note in notes:
         terminal.show_note(note)
     found: dict[str, Fidelity] = {}
     for name, (first, second) in pairs.items():
         with terminal.stderr.status(f"comparing {name} ({len(found) + 1} of {len(pairs)})"):
-            found[name] = compare_files(first, second, measure_lpips)
+            found[name] = compare_files(first, second, models)
     if a.is_dir():
         total = over_files(list(found.values()))
         extra = {"files": {name: plain(fidelity) for name, fidelity in found.items()}}
@@ -64,8 +54,8 @@ def metrics(a: Path, b: Path, use_lpips: bool | None = None, as_json: bool = Fal
         terminal.stdout.print(table)
 
 
-def pick_lpips(wanted: bool | None) -> tuple[Lpips | None, list[str]]:
-    """Return the function to measure LPIPS with, or None and a note that says why.
+def pick_lpips(wanted: bool | None) -> tuple[Models, list[str]]:
+    """Return the model that measures LPIPS, by its metric's key, or nothing and a note that says why.
 
     Args:
         wanted: True insists and may download its weights, False leaves it out, None takes it if it is there.
@@ -74,20 +64,23 @@ def pick_lpips(wanted: bool | None) -> tuple[Lpips | None, list[str]]:
         BackendError, WeightsError: LPIPS was insisted on and cannot be computed.
     """
     if wanted is False:
-        return None, []
+        return {}, []
     from navicache_cli.media.lpips import load_lpips
 
     try:
-        return load_lpips(download=wanted is True), []
+        return {"lpips": load_lpips(download=wanted is True)}, []
     except (BackendError, WeightsError) as error:
         if wanted:
             raise
-        return None, [f"LPIPS is left out: {error.message}. To have it: {error.hint}"]
+        return {}, [f"LPIPS is left out: {error.message}. To have it: {error.hint}"]
 
 
 def _by_frame(fidelity: Fidelity) -> dict[str, dict[str, float]]:
     series = {key: one.per_frame for key, one in fidelity.items() if one is not None}
-    return {str(i): {key: series[key][i] for key in series} for i in range(len(series["psnr"]))}
+    frames = max(len(values) for values in series.values())
+    return {
+        str(i): {key: values[i] for key, values in series.items() if i < len(values)} for i in range(frames)
+    }
 
 
 def metrics_table(kind: str, rows: dict[str, dict[str, float]], total: dict[str, float]) -> Table:
@@ -98,8 +91,8 @@ def metrics_table(kind: str, rows: dict[str, dict[str, float]], total: dict[str,
     table = Table(box=None, pad_edge=False, header_style="bold", show_footer=True)
     table.add_column(kind, "mean", overflow="fold", footer_style="bold")
     for key in total:
-        footer = FORMATS[key].format(total[key])
-        table.add_column(HEADINGS[key], footer, justify="right", no_wrap=True, footer_style="bold")
+        metric, footer = METRICS[key], METRICS[key].show(total[key])
+        table.add_column(metric.heading, footer, justify="right", no_wrap=True, footer_style="bold")
     for name, row in rows.items():
-        table.add_row(Text(name), *(FORMATS[key].format(row[key]) for key in total))
+        table.add_row(Text(name), *(METRICS[key].show(row.get(key)) for key in total))
     return table

@@ -13,14 +13,14 @@ from typing import Any
 
 from navicache_cli import __version__
 from navicache_cli.compare.summary import CellResult, SettingResult
-from navicache_cli.report.documents import SOURCE, check_document, document_text, read_schema
+from navicache_cli.media.metrics import METRICS
+from navicache_cli.report.documents import SOURCE, check_document, document_text, flat, read_schema
 from navicache_cli.report.report import ModelIdentity
 
 COMPARISON_VERSION = 1
 _COLUMNS = (
     "setting", "method", "prompt", "seed", "compute_ratio", "computed_steps", "denoise_s", "speedup",
-    "psnr", "ssim", "lpips", "cache_bytes", "key", "video", "report", "prompt_text",
-    "navicache_version",
+    *METRICS, "cache_bytes", "key", "video", "report", "prompt_text", "navicache_version",
 )  # fmt: skip
 
 
@@ -50,7 +50,10 @@ class Comparison:
 
     def to_json(self) -> dict[str, Any]:
         """Return the document as plain JSON values."""
-        return {**SOURCE, **asdict(self)}
+        document = {**SOURCE, **asdict(self)}
+        for part in ("settings", "cells"):
+            document[part] = [flat(one) for one in document[part]]
+        return document
 
 
 def validate(document: Any) -> None:
@@ -86,5 +89,5 @@ def csv_text(comparison: Comparison) -> str:
             "prompt_text": comparison.prompts[cell.prompt],
             "navicache_version": __version__,
         }
-        writer.writerow({**asdict(cell), **further})
+        writer.writerow({**flat(asdict(cell)), **further})
     return table.getvalue()

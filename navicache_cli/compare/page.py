@@ -12,16 +12,18 @@ from importlib.resources import files
 from typing import Any
 
 from navicache_cli.compare.document import Comparison
+from navicache_cli.media.metrics import page_metrics
 
 _SCRIPTS = (
-    "elements.js", "common.js", "frontier.js", "table.js", "player.js", "strip.js", "videos.js", "page.js",
+    "elements.js", "metrics.js", "common.js", "frontier.js", "table.js", "player.js", "strip.js", "videos.js",
+    "page.js",
 )  # fmt: skip
 
 
 def page_data(comparison: Comparison, reports: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
     """Return what the page shows of a comparison and the reports of its cells, by their keys."""
     steps = {cell.key: strip_steps(reports[cell.key]) for cell in comparison.cells}
-    return {"comparison": comparison.to_json(), "steps": steps}
+    return {"comparison": comparison.to_json(), "steps": steps, "metrics": page_metrics()}
 
 
 def page_text(data: dict[str, Any]) -> str:

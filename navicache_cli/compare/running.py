@@ -4,24 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from navicache_cli.commands.generate import plan_document, video_tags
 from navicache_cli.compare.jobs import Job
 from navicache_cli.compare.runners import Outcome, Runner
-from navicache_cli.compare.store import Cell, Fidelity, Store
+from navicache_cli.compare.store import Cell, Store
 from navicache_cli.errors import BackendError, SiteError, UsageError
-from navicache_cli.media.fidelity import compare_videos
+from navicache_cli.media.fidelity import Fidelity, Models, compare_videos, means_of
+from navicache_cli.media.metrics import FROM_FRAMES
 from navicache_cli.media.video import VideoInfo
 from navicache_cli.report.report import Baseline, Output, Report, machine_facts
 from navicache_cli.report.speed import Timings, make_timings, speedup
 from navicache_cli.run.produce import publish_result
 from navicache_cli.run.runner import Clock, warm_up_plan
-
-if TYPE_CHECKING:
-    from navicache_cli.media.lpips import Lpips
 
 
 @dataclass
@@ -32,14 +29,14 @@ class Work:
         runners: by the names settings have for them.
         store: where finished cells are kept.
         sitting: a name for this call of the program.
-        lpips: measures LPIPS of each frame, or None.
+        models: see `fidelity.compare_videos`.
         left_out: settings that do not fit the model, by name, with the reason; see `Setting.optional`.
     """
 
     runners: Mapping[str, Runner]
     store: Store
     sitting: str
-    lpips: Lpips | None = None
+    models: Models = field(default_factory=dict)
     left_out: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -90,7 +87,7 @@ class Work:
             self._reference = (job.key, outcome.frames)
             fidelity = None
         else:
-            fidelity = self._measure(outcome.frames, self._frames_of(baseline.key))
+            fidelity = compare_videos(outcome.frames, self._frames_of(baseline.key), models=self.models)
         report = _write(job, outcome, runner, self.store, _compared(outcome, fidelity, baseline))
         cell = Cell(job.key, self.sitting, fidelity, report.to_json())
         self.store.finish(cell)
@@ -100,11 +97,6 @@ class Work:
         if self._reference is None or self._reference[0] != key:
             self._reference = (key, self.store.frames(key))
         return self._reference[1]
-
-    def _measure(self, frames: np.ndarray, reference: np.ndarray) -> Fidelity:
-        found = compare_videos(frames, reference)
-        lpips = None if self.lpips is None else list(self.lpips(frames, reference))
-        return Fidelity(list(found.psnr_per_frame), list(found.ssim_per_frame), lpips)
 
 
 def _compared(outcome: Outcome, fidelity: Fidelity | None, baseline: Cell | None) -> Baseline | None:
@@ -116,8 +108,7 @@ def _compared(outcome: Outcome, fidelity: Fidelity | None, baseline: Cell | None
         denoise_cpu_s=timings.cpu.get("denoise", 0.0),
         total_s=timings.total,
         speedup=speedup(timings, make_timings(outcome.seconds, outcome.cpu_seconds)),
-        psnr=float(np.mean(fidelity.psnr)),
-        ssim=float(np.mean(fidelity.ssim)),
+        fidelity={key: mean for key, mean in means_of(fidelity).items() if key in FROM_FRAMES},
     )
 
 

@@ -10,27 +10,20 @@ from __future__ import annotations
 import io
 import json
 import zlib
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from navicache_cli.compare.jobs import Job
 from navicache_cli.errors import OutputError, one_line
 from navicache_cli.files import FolderLock, prepare_folder, sha256_of, write_atomically
+from navicache_cli.media.fidelity import Fidelity, Series
+from navicache_cli.media.metrics import METRICS
 from navicache_cli.reading import read_bytes
 from navicache_cli.report.records import read_record, record_text
 
 if TYPE_CHECKING:
     import numpy as np
-
-
-@dataclass(frozen=True)
-class Fidelity:
-    """How close a video is to the baseline's, frame by frame; `lpips` is None where it was not measured."""
-
-    psnr: list[float]
-    ssim: list[float]
-    lpips: list[float] | None
 
 
 @dataclass(frozen=True)
@@ -40,7 +33,7 @@ class Cell:
     Attributes:
         key: of its job.
         sitting: which call of the program ran it; times of one sitting were taken in turns.
-        fidelity: None for a baseline.
+        fidelity: to the baseline's video; None for a baseline.
         report: the document of its generation.
     """
 
@@ -97,8 +90,7 @@ class Store:
             report = json.loads(read_bytes(self.report(job.key)))
         except (OSError, LookupError):
             return None
-        fidelity = None if record["fidelity"] is None else Fidelity(**record["fidelity"])
-        return Cell(job.key, record["sitting"], fidelity, report)
+        return Cell(job.key, record["sitting"], _with_means(record["fidelity"]), report)
 
     def _as_written(self, digests: dict[str, str]) -> bool:
         return all(digest and sha256_of(self.folder / name) == digest for name, digest in digests.items())
@@ -113,7 +105,7 @@ class Store:
         record = {
             "key": cell.key,
             "sitting": cell.sitting,
-            "fidelity": None if cell.fidelity is None else asdict(cell.fidelity),
+            "fidelity": _per_frame(cell.fidelity),
             "files": {
                 self.video(cell.key).name: cell.report["output"]["sha256"],
                 **{file.name: sha256_of(file) for file in files},
@@ -163,3 +155,17 @@ class Store:
 
     def _frames(self, key: str) -> Path:
         return self.folder / f"{key}.npz"
+
+
+def _per_frame(fidelity: Fidelity | None) -> dict[str, list[float] | None] | None:
+    """Return what is kept of a cell's figures: each frame's."""
+    if fidelity is None:
+        return None
+    return {key: None if one is None else one.per_frame for key, one in fidelity.items()}
+
+
+def _with_means(kept: dict[str, list[float] | None] | None) -> Fidelity | None:
+    """Return the figures of a cell from what is kept of them; a metric that it has not is left out."""
+    if kept is None:
+        return None
+    return {key: Series.of(values) if (values := kept.get(key)) else None for key in METRICS}

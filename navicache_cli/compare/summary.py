@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +13,7 @@ import numpy as np
 from navicache_cli.compare.jobs import Job
 from navicache_cli.compare.settings import Setting
 from navicache_cli.compare.store import Cell
+from navicache_cli.media.metrics import METRICS, Metric
 from navicache_cli.report.speed import Timings, beyond_bound, speedup
 
 CONFIDENCE = 0.95
@@ -35,7 +36,7 @@ class Spread:
 
 @dataclass(frozen=True)
 class CellResult:
-    """One cell against its baseline, whose `psnr`, `ssim` and `lpips` (means over frames) are None.
+    """One cell against its baseline.
 
     Attributes:
         setting: its name.
@@ -46,6 +47,8 @@ class CellResult:
         denoise_s: seconds of denoising.
         speedup: the baseline's seconds over these, by the clock of their reports.
         beyond_bound: whether it is above what the skipped work allows; see `speed.beyond_bound`.
+        fidelity: to the baseline, by metric: the mean over frames; None for a baseline, and where it was not
+            measured.
         cache_bytes: the most the cache held at once.
         key: digest of what the cell depends on.
         sitting: which call of the program ran it.
@@ -59,9 +62,7 @@ class CellResult:
     computed_steps: int
     denoise_s: float
     speedup: float
-    psnr: float | None
-    ssim: float | None
-    lpips: float | None
+    fidelity: dict[str, float | None]
     cache_bytes: int
     key: str
     sitting: str
@@ -81,7 +82,7 @@ class SettingResult:
         compute_ratio: mean.
         denoise_s, speedup: medians.
         beyond_bound: whether this speedup is above the median of what the cells' skipped work allows.
-        psnr, ssim, lpips: against the baseline; None for the baseline, and for LPIPS where a cell has none.
+        fidelity: to the baseline, by metric; None for the baseline, and where a cell has none.
         cache_bytes: the most of any cell.
     """
 
@@ -93,16 +94,14 @@ class SettingResult:
     compute_ratio: float
     denoise_s: float
     speedup: float
-    psnr: Spread | None
-    ssim: Spread | None
-    lpips: Spread | None
+    fidelity: dict[str, Spread | None]
     cache_bytes: int
     beyond_bound: bool = False
 
 
 def cell_result(job: Job, cell: Cell, baseline: Cell) -> CellResult:
     """Sum up one cell; a baseline is its own."""
-    totals, found = cell.report["totals"], cell.fidelity
+    totals, found = cell.report["totals"], cell.fidelity or dict.fromkeys(METRICS)
     timings, uncached = (Timings(**one.report["timings_s"]) for one in (cell, baseline))
     # Of a setting with fewer steps the ratio is to the steps of the baseline, not to its own.
     work = totals["compute_ratio"] * totals["steps"] / baseline.report["totals"]["steps"]
@@ -116,9 +115,9 @@ def cell_result(job: Job, cell: Cell, baseline: Cell) -> CellResult:
         denoise_s=timings.denoise,
         speedup=measured,
         beyond_bound=beyond_bound(measured, _bound(work)),
-        psnr=None if found is None else statistics.fmean(found.psnr),
-        ssim=None if found is None else statistics.fmean(found.ssim),
-        lpips=None if found is None or found.lpips is None else statistics.fmean(found.lpips),
+        fidelity={
+            key: None if one is None else statistics.fmean(one.per_frame) for key, one in found.items()
+        },
         cache_bytes=totals["cache_bytes"],
         key=job.key,
         sitting=cell.sitting,
@@ -141,9 +140,7 @@ def setting_result(setting: Setting, cells: Sequence[CellResult]) -> SettingResu
         denoise_s=statistics.median(cell.denoise_s for cell in cells),
         speedup=measured,
         beyond_bound=beyond_bound(measured, statistics.median(bounds)),
-        psnr=_spread(cells, lambda cell: cell.psnr, min),
-        ssim=_spread(cells, lambda cell: cell.ssim, min),
-        lpips=_spread(cells, lambda cell: cell.lpips, max),
+        fidelity={key: _spread(cells, metric) for key, metric in METRICS.items()},
         cache_bytes=max(cell.cache_bytes for cell in cells),
     )
 
@@ -152,20 +149,16 @@ def _bound(work: float) -> float:
     return 1 / work if work else math.inf
 
 
-def _spread(
-    cells: Sequence[CellResult],
-    measure: Callable[[CellResult], float | None],
-    worst: Callable[[list[float]], float],
-) -> Spread | None:
+def _spread(cells: Sequence[CellResult], metric: Metric) -> Spread | None:
     by_prompt: dict[int, list[float]] = {}
     for cell in cells:
-        value = measure(cell)
+        value = cell.fidelity[metric.key]
         if value is None:
             return None
         by_prompt.setdefault(cell.prompt, []).append(value)
     values = [value for group in by_prompt.values() for value in group]
     low, high = confidence_interval(by_prompt)
-    return Spread(statistics.fmean(values), low, high, worst(values))
+    return Spread(statistics.fmean(values), low, high, metric.worst(values))
 
 
 def confidence_interval(by_prompt: Mapping[int, Sequence[float]]) -> tuple[float | None, float | None]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from statistics import fmean
 from types import TracebackType
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -14,6 +13,7 @@ from navicache_cli.compare.document import Comparison
 from navicache_cli.compare.jobs import Job
 from navicache_cli.compare.store import Cell
 from navicache_cli.compare.summary import Spread
+from navicache_cli.media.metrics import LEADING, METRICS, Metric
 from navicache_cli.report.speed import show_speedup
 from navicache_cli.streams import visible
 
@@ -52,44 +52,43 @@ class CellProgress:
             self._bar.update(self._task, completed=self._done, description=visible(name))
         elif was_run:
             seconds = cell.report["timings_s"]["denoise"]
-            psnr = "" if cell.fidelity is None else f", PSNR {fmean(cell.fidelity.psnr):.2f} dB"
-            terminal.stderr.say(f"cell {self._done}/{self._cells}: {name}: {seconds:.2f} s{psnr}")
+            found = cell.fidelity and cell.fidelity[LEADING.key]
+            told = f", {LEADING.say(found.mean)}" if found else ""
+            terminal.stderr.say(f"cell {self._done}/{self._cells}: {name}: {seconds:.2f} s{told}")
 
 
 def settings_table(comparison: Comparison) -> Table:
     """Tabulate the settings: the baseline first, then by the work they take, most first."""
-    with_lpips = any(setting.lpips for setting in comparison.settings)
+    metrics = [
+        metric
+        for key, metric in METRICS.items()
+        if metric.brief and (metric.measure or any(setting.fidelity[key] for setting in comparison.settings))
+    ]
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("setting", no_wrap=True)
-    headings = ["compute", "seconds", "speedup", "PSNR", "95 % CI", "worst", "SSIM", "worst"]
-    for heading in [*headings, *(["LPIPS", "worst"] if with_lpips else []), "cache"]:
+    headings = [heading for metric in metrics for heading in _headings(metric)]
+    for heading in ["compute", "seconds", "speedup", *headings, "cache"]:
         table.add_column(heading, justify="right", no_wrap=True)
     baseline, *others = comparison.settings
     for setting in [baseline, *sorted(others, key=lambda one: -one.compute_ratio)]:
-        lpips = [_mean(setting.lpips, 4), _worst(setting.lpips, 4)] if with_lpips else []
         table.add_row(
             Text(setting.name),
             f"{setting.compute_ratio:.0%}",
             f"{setting.denoise_s:.2f}",
             show_speedup(setting.speedup, setting.beyond_bound),
-            _mean(setting.psnr, 2),
-            _interval(setting.psnr),
-            _worst(setting.psnr, 2),
-            _mean(setting.ssim, 4),
-            _worst(setting.ssim, 4),
-            *lpips,
+            *(text for metric in metrics for text in _figures(metric, setting.fidelity[metric.key])),
             f"{setting.cache_bytes / 2**20:.2f} MiB" if setting.cache_bytes else "-",
         )
     return table
 
 
-def _mean(spread: Spread | None, digits: int) -> str:
-    return "-" if spread is None else f"{spread.mean:.{digits}f}"
+def _headings(metric: Metric) -> list[str]:
+    return [metric.label, *(["95 % CI"] if metric is LEADING else []), "worst"]
 
 
-def _worst(spread: Spread | None, digits: int) -> str:
-    return "-" if spread is None else f"{spread.worst:.{digits}f}"
-
-
-def _interval(spread: Spread | None) -> str:
-    return "-" if spread is None or spread.low is None else f"{spread.low:.2f}-{spread.high:.2f}"
+def _figures(metric: Metric, spread: Spread | None) -> list[str]:
+    """What stands below a metric's headings."""
+    if spread is None:
+        return ["-"] * len(_headings(metric))
+    interval = "-" if spread.low is None else f"{metric.show(spread.low)}-{metric.show(spread.high)}"
+    return [metric.show(spread.mean), *([interval] if metric is LEADING else []), metric.show(spread.worst)]

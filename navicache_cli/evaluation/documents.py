@@ -6,20 +6,21 @@ document's version changes when a key changes its meaning.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from navicache_cli.evaluation.dimensions import DIMENSIONS, add_up
 from navicache_cli.evaluation.package import Verdict
-from navicache_cli.media.pairs import CONVENTION, METRICS, Fidelity, over_files, plain
+from navicache_cli.media.fidelity import Fidelity
+from navicache_cli.media.metrics import METRICS
+from navicache_cli.media.pairs import CONVENTION, over_files, plain
 from navicache_cli.report.documents import SOURCE, check_document, document_text, read_schema
 
 VBENCH_VERSION = 1
 COMMON_VERSION = 1
 VBENCH_CONVENTION = "VBench scripts/cal_final_score.py at 7975661"
-_WORST: dict[str, Callable[..., str]] = {"psnr": min, "ssim": min, "lpips": max}
 
 
 def vbench_document(
@@ -88,10 +89,10 @@ def _dimension(name: str, verdict: Verdict | None, error: str | None) -> dict[st
 def common_document(a: Path, b: Path, found: Mapping[str, Fidelity], notes: Sequence[str]) -> dict[str, Any]:
     """Sum up the figures of all pairs, by the names of their files; `a` has the references."""
     worst: dict[str, dict[str, Any] | None] = {}
-    for metric in METRICS:
-        means = {name: one.mean for name, fidelity in found.items() if (one := fidelity[metric]) is not None}
-        name = _WORST[metric](means, key=lambda key: means[key]) if means else None
-        worst[metric] = None if name is None else {"name": name, "mean": means[name]}
+    for key, metric in METRICS.items():
+        means = {name: one.mean for name, fidelity in found.items() if (one := fidelity[key]) is not None}
+        name = min(means, key=lambda name: metric.rank(means[name]), default="")
+        worst[key] = {"name": name, "mean": means[name]} if means else None
     return {
         **SOURCE,
         "version": COMMON_VERSION,

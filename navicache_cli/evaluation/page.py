@@ -10,9 +10,9 @@ from urllib.parse import quote
 
 from navicache_cli.compare.page import asset, fill_page
 from navicache_cli.errors import NavicacheError
-from navicache_cli.media.pairs import METRICS
+from navicache_cli.media.metrics import METRICS, page_metrics
 
-_PAIRS = ("elements.js", "common.js", "player.js", "videos.js")
+_PAIRS = ("elements.js", "metrics.js", "common.js", "player.js", "videos.js")
 _VBENCH = ("elements.js", "player.js")
 
 
@@ -40,7 +40,7 @@ def pairs_page(document: dict[str, Any], folder: Path) -> str:
         "cells": cells,
         "plan": {"fps": {"value": _fps(a / names[0])}},
     }
-    data = {"document": document, "comparison": comparison}
+    data = {"document": document, "comparison": comparison, "metrics": page_metrics()}
     return _page("common", "common_metrics.json.", "pairs", _PAIRS, data)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,9 @@ from navicache_cli.errors import OutputError
 from navicache_cli.evaluation.package import Verdict
 from navicache_cli.evaluation.prompts import Entry
 from navicache_cli.files import cannot_write, check_replaceable, write_atomically
-from navicache_cli.media.pairs import METRICS, Fidelity, Series, plain
+from navicache_cli.media.fidelity import Fidelity, Series, measures_with
+from navicache_cli.media.metrics import METRICS
+from navicache_cli.media.pairs import plain
 from navicache_cli.reading import read_bytes
 from navicache_cli.report.records import read_record, record_text
 from navicache_cli.sources import digest_of, own_sources
@@ -71,7 +73,7 @@ def keep_verdict(path: Path, key: str, dimension: str, verdict: Verdict) -> None
 
 
 def pair_key(digests: Sequence[str]) -> str:
-    """Digest what the figures of a pair depend on, but for whether LPIPS was asked for."""
+    """Digest what the figures of a pair depend on, but for which metrics were asked for."""
     return _digest([RECORD_VERSION, _measuring_code(), list(digests)])
 
 
@@ -111,12 +113,11 @@ class PairLog:
     def __len__(self) -> int:
         return len(self._known)
 
-    def find(self, key: str, with_lpips: bool) -> Fidelity | None:
-        """Return the figures of a pair, or None: not measured, or not with LPIPS."""
-        found = self._known.get(key)
-        if found is None or (with_lpips and found["lpips"] is None):
+    def find(self, key: str, models: Collection[str]) -> Fidelity | None:
+        """Return the figures of a pair, or None: not measured, or not by all that these models can."""
+        found, wanted = self._known.get(key, {}), measures_with(models)
+        if any(found.get(name) is None for name in wanted):
             return None
-        wanted = METRICS if with_lpips else ("psnr", "ssim")
         return {**dict.fromkeys(METRICS), **{name: Series(**found[name]) for name in wanted}}
 
     def add(self, name: str, key: str, fidelity: Fidelity) -> None:

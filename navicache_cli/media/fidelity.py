@@ -1,42 +1,50 @@
-"""How close one video is to another of the same prompt and seed: PSNR and SSIM, averaged over frames.
+"""How close one video is to another of the same prompt and seed, by every metric of the table.
 
-The convention is that of VideoSys (eval/pab/common_metrics), which the papers on caching report: values in
-[0, 1]; PSNR over all pixels and channels of a frame, at most 100 dB; SSIM by channel over the whole 11 x 11
-Gaussian windows; a figure a frame, then the mean over frames. `navicache metrics` and `generate --baseline`
-both use this.
+The convention is that of VideoSys (eval/pab/common_metrics), which the papers on caching report: a figure per
+frame, then the mean over frames. `navicache metrics` and `generate --baseline` both use this.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from navicache_cli.errors import UsageError
+from navicache_cli.media.formulas import RADIUS, frame_psnr, frame_ssim
+from navicache_cli.media.metrics import METRICS, Measure
 
-IDENTICAL_PSNR = 100.0  # dB, for frames without a difference (VideoSys, calculate_psnr.py)
-
-_RADIUS, _SIGMA = 5, 1.5  # an 11 x 11 Gaussian window, Wang et al. 2004, Section III-B
-_K1, _K2 = 0.01, 0.03  # same place
-# Pixels worked on at a time, so that a large frame needs little memory. Windows are taken over few, which the
-# processor's cache holds. A sum over up to 1080p is in one piece, as its rounding depends on the pieces.
-_AT_ONCE, _SUMMED_AT_ONCE = 1 << 16, 1 << 21
 _FROM_FILES = "read videos by navicache_cli.media.video_in, or see `navicache metrics --help`"
+Models = Mapping[str, Measure]  # of the metrics that need a model of their own, by their keys
 
 
 @dataclass(frozen=True)
-class VideoFidelity:
-    """PSNR in dB and SSIM in [-1, 1]: means over frames, and each frame's."""
+class Series:
+    """One metric: its mean, and each frame's; where a figure is of n frames, the last n - 1 have none."""
 
-    psnr: float
-    ssim: float
-    psnr_per_frame: tuple[float, ...]
-    ssim_per_frame: tuple[float, ...]
+    mean: float
+    per_frame: list[float]
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> Series:
+        """Return values with their mean."""
+        return cls(float(np.mean(values)), list(values))
 
 
-def compare_videos(a: np.ndarray, b: np.ndarray, data_range: float | None = None) -> VideoFidelity:
+Fidelity = dict[str, Series | None]  # by the keys of METRICS; None: left out
+
+
+def measures_with(models: Collection[str]) -> list[str]:
+    """Return the keys of the metrics that are computed where the models of these are there."""
+    return [key for key, metric in METRICS.items() if metric.measure or key in models]
+
+
+def compare_videos(
+    a: np.ndarray, b: np.ndarray, data_range: float | None = None, models: Models | None = None
+) -> Fidelity:
     """Compare two videos frame by frame.
 
     Args:
@@ -44,15 +52,50 @@ def compare_videos(a: np.ndarray, b: np.ndarray, data_range: float | None = None
         b: the same shape.
         data_range: distance from the least to the greatest possible value; 255 for uint8 if not given, and
             to be given for floats: 1 for [0, 1], 2 for [-1, 1].
+        models: what measures metrics with a model of their own; those without are left out.
 
     Raises:
         UsageError: shapes differ or are not as above, frames are smaller than SSIM's 11 x 11 window, or the
             range of floats is not given.
     """
-    span = _check(a, b, data_range)
-    psnrs = tuple(_frame_psnr(x, y, span) for x, y in zip(a, b, strict=True))
-    ssims = tuple(_frame_ssim(x, y, span) for x, y in zip(a, b, strict=True))
-    return VideoFidelity(float(np.mean(psnrs)), float(np.mean(ssims)), psnrs, ssims)
+    _check(a, b, data_range)
+    return compare_frames(zip(a, b, strict=True), data_range, models)
+
+
+def compare_frames(
+    pairs: Iterable[tuple[np.ndarray, np.ndarray]],
+    data_range: float | None = None,
+    models: Models | None = None,
+) -> Fidelity:
+    """Compare two videos given as pairs of frames [H, W, 3], holding no more of them than a metric looks at.
+
+    Args and errors: as `compare_videos`.
+    """
+    models = models or {}
+    metrics = [METRICS[key] for key in measures_with(models)]
+    found: dict[str, list[float]] = {metric.key: [] for metric in metrics}
+    recent: deque[tuple[np.ndarray, np.ndarray]] = deque(maxlen=max(metric.frames for metric in metrics))
+    span = 0.0
+
+    def measure(key: str, frames: int) -> None:
+        a, b = (np.stack(one) for one in zip(*list(recent)[-frames:], strict=True))
+        found[key].append((METRICS[key].measure or models[key])(a, b, span))
+
+    for x, y in pairs:
+        span = _check(x[None], y[None], data_range)
+        recent.append((x, y))
+        for metric in metrics:
+            if len(recent) >= metric.frames:
+                measure(metric.key, metric.frames)
+    for metric in metrics:
+        if recent and not found[metric.key]:  # a video shorter than what the metric looks at
+            measure(metric.key, len(recent))
+    return {key: Series.of(found[key]) if found.get(key) else None for key in METRICS}
+
+
+def means_of(fidelity: Fidelity) -> dict[str, float]:
+    """Return the mean of each metric that was not left out."""
+    return {key: series.mean for key, series in fidelity.items() if series is not None}
 
 
 def psnr(a: np.ndarray, b: np.ndarray, data_range: float | None = None) -> float:
@@ -62,8 +105,7 @@ def psnr(a: np.ndarray, b: np.ndarray, data_range: float | None = None) -> float
 
     Args and errors: as `compare_videos`, but frames may be of any size.
     """
-    span = _check(a, b, data_range, smallest=1)
-    return float(np.mean([_frame_psnr(x, y, span) for x, y in zip(a, b, strict=True)]))
+    return _mean(frame_psnr, a, b, _check(a, b, data_range, smallest=1))
 
 
 def ssim(a: np.ndarray, b: np.ndarray, data_range: float | None = None) -> float:
@@ -75,11 +117,14 @@ def ssim(a: np.ndarray, b: np.ndarray, data_range: float | None = None) -> float
 
     Args and errors: as `compare_videos`.
     """
-    span = _check(a, b, data_range)
-    return float(np.mean([_frame_ssim(x, y, span) for x, y in zip(a, b, strict=True)]))
+    return _mean(frame_ssim, a, b, _check(a, b, data_range))
 
 
-def _check(a: np.ndarray, b: np.ndarray, data_range: float | None, smallest: int = 2 * _RADIUS + 1) -> float:
+def _mean(measure: Measure, a: np.ndarray, b: np.ndarray, span: float) -> float:
+    return float(np.mean([measure(x[None], y[None], span) for x, y in zip(a, b, strict=True)]))
+
+
+def _check(a: np.ndarray, b: np.ndarray, data_range: float | None, smallest: int = 2 * RADIUS + 1) -> float:
     if a.shape != b.shape:
         raise UsageError(
             f"expected two videos of one shape; found {list(a.shape)} and {list(b.shape)}",
@@ -105,51 +150,3 @@ def _check(a: np.ndarray, b: np.ndarray, data_range: float | None, smallest: int
             f"expected a positive data_range; found {data_range}", "data_range=1.0 for values in [0, 1]"
         )
     return span
-
-
-def _bands(height: int, width: int, pixels: int) -> Iterator[slice]:
-    """Cut a frame into bands of rows of at most so many pixels, or of one row."""
-    rows = max(1, pixels // width)
-    return (slice(top, min(top + rows, height)) for top in range(0, height, rows))
-
-
-def _frame_psnr(a: np.ndarray, b: np.ndarray, span: float) -> float:
-    total = 0.0
-    for rows in _bands(a.shape[0], a.shape[1], _SUMMED_AT_ONCE):
-        difference = (a[rows].astype(np.float64) - b[rows]) / span
-        total += float(np.sum(difference * difference))
-    mse = total / a.size
-    return IDENTICAL_PSNR if mse < 1e-10 else -10 * math.log10(mse)
-
-
-def _frame_ssim(a: np.ndarray, b: np.ndarray, span: float) -> float:
-    """Mean SSIM of two [H, W, 3] frames, by Eq. 13 of the paper with values divided by the range."""
-    height, width = a.shape[0] - 2 * _RADIUS, a.shape[1] - 2 * _RADIUS
-    ssim_map = np.empty((height, width))
-    means = []
-    for channel in range(3):
-        for rows in _bands(height, width, _AT_ONCE):
-            reach = slice(rows.start, rows.stop + 2 * _RADIUS)  # of the windows of these rows
-            ssim_map[rows] = _ssim_map(a[reach, :, channel] / span, b[reach, :, channel] / span)
-        means.append(float(np.mean(ssim_map)))
-    return float(np.mean(means))
-
-
-def _ssim_map(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """SSIM of two [H, W] planes in float64: variances come as small differences of large numbers."""
-    x, y = x.astype(np.float64, copy=False), y.astype(np.float64, copy=False)
-    mean_x, mean_y = _blur(x), _blur(y)
-    both, power = mean_x * mean_y, mean_x * mean_x + mean_y * mean_y
-    covariance = _blur(x * y) - both
-    variances = _blur(x * x + y * y) - power
-    c1, c2 = _K1**2, _K2**2
-    return (2 * both + c1) * (2 * covariance + c2) / ((power + c1) * (variances + c2))
-
-
-def _blur(plane: np.ndarray) -> np.ndarray:
-    """Gaussian means of [H, W] over the windows inside, [H - 10, W - 10]: down the rows, then along them."""
-    weights = np.exp(-0.5 * (np.arange(-_RADIUS, _RADIUS + 1) / _SIGMA) ** 2)
-    weights /= weights.sum()
-    height, width = plane.shape[0] - 2 * _RADIUS, plane.shape[1] - 2 * _RADIUS
-    plane = sum(w * plane[i : i + height] for i, w in enumerate(weights))
-    return sum(w * plane[:, i : i + width] for i, w in enumerate(weights))

@@ -14,13 +14,12 @@ from pathlib import Path
 import numpy as np
 
 from navicache_cli.errors import BackendError, UsageError, WeightsError, one_line
+from navicache_cli.media.metrics import Measure
 
 SMALLEST_SIDE = 31  # pixels: below, AlexNet's second pooling has nothing left to pool
 # The AlexNet of torchvision's AlexNet_Weights.IMAGENET1K_V1, under which `lpips` was calibrated.
 WEIGHTS_FILE = "alexnet-owt-7be5be79.pth"
 WEIGHTS_URL = f"https://download.pytorch.org/models/{WEIGHTS_FILE}"
-
-Lpips = Callable[[np.ndarray, np.ndarray], tuple[float, ...]]
 
 
 def weights_path() -> Path:
@@ -30,8 +29,8 @@ def weights_path() -> Path:
     return Path(torch.hub.get_dir()) / "checkpoints" / WEIGHTS_FILE
 
 
-def load_lpips(download: bool = False) -> Lpips:
-    """Load the network and return a function of two videos [F, H, W, 3] uint8: LPIPS of each frame.
+def load_lpips(download: bool = False) -> Measure:
+    """Load the network and return what measures LPIPS of a frame.
 
     Args:
         download: fetch AlexNet's weights (233 MiB) if they are not there.
@@ -66,33 +65,31 @@ def load_lpips(download: bool = False) -> Lpips:
             f"expected AlexNet's weights for LPIPS; loading {path} failed: {one_line(error, 160)}",
             f"put {WEIGHTS_URL} there",
         ) from None
-    return _per_frame(network)
+    return _measure_with(network)
 
 
-def _per_frame(network: Callable) -> Lpips:
+def _measure_with(network: Callable) -> Measure:
     import torch
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     network = network.to(device)  # type: ignore[attr-defined]
 
-    def measure(a: np.ndarray, b: np.ndarray) -> tuple[float, ...]:
-        """LPIPS of each frame of two videos [F, H, W, 3] uint8."""
+    def measure(a: np.ndarray, b: np.ndarray, span: float) -> float:
+        """LPIPS of a frame [1, H, W, 3] beside another, values from 0 to `span`."""
         if min(a.shape[1:3]) < SMALLEST_SIDE:
             raise UsageError(
                 f"expected frames of at least {SMALLEST_SIDE}x{SMALLEST_SIDE} for LPIPS; "
                 f"found {a.shape[2]}x{a.shape[1]}",
                 "--no-lpips leaves it out",
             )
-        with torch.inference_mode():  # frame by frame: a long video need not fit in memory as features
-            return tuple(
-                float(network(_image(x, device), _image(y, device)).mean()) for x, y in zip(a, b, strict=True)
-            )
+        with torch.inference_mode():
+            return float(network(*(_image(one, span, device) for one in (a, b))).mean())
 
     return measure
 
 
-def _image(frame: np.ndarray, device: object) -> object:
-    """One frame [H, W, 3] uint8 as the network takes it: [1, 3, H, W] float32 in [-1, 1]."""
+def _image(frame: np.ndarray, span: float, device: object) -> object:
+    """A frame [1, H, W, 3] as the network takes it: [1, 3, H, W] float32 in [-1, 1]."""
     import torch
 
-    return torch.from_numpy(frame).to(device).permute(2, 0, 1)[None].float() / 255 * 2 - 1  # type: ignore
+    return torch.from_numpy(frame[0]).to(device).permute(2, 0, 1)[None].float() / span * 2 - 1  # type: ignore

@@ -5,7 +5,7 @@ from __future__ import annotations
 import stat
 from collections.abc import Collection
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import asdict
 from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,28 +13,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from navicache_cli.errors import OutputError, UsageError, one_line
-from navicache_cli.media.fidelity import compare_videos
+from navicache_cli.media.fidelity import Fidelity, Models, Series, compare_frames
+from navicache_cli.media.metrics import METRICS
 
 if TYPE_CHECKING:
-    from navicache_cli.media.lpips import Lpips
     from navicache_cli.media.video_in import VideoFacts
 
 CONVENTION = "VideoSys eval/pab/common_metrics"
 VIDEO_SUFFIXES = (".mp4", ".mkv", ".webm", ".avi", ".gif")
-METRICS = ("psnr", "ssim", "lpips")
-HEADINGS = {"psnr": "PSNR (dB)", "ssim": "SSIM", "lpips": "LPIPS"}
-FORMATS = {"psnr": "{:.2f}", "ssim": "{:.4f}", "lpips": "{:.4f}"}
-
-
-@dataclass(frozen=True)
-class Series:
-    """One metric: its mean, and each frame's."""
-
-    mean: float
-    per_frame: list[float]
-
-
-Fidelity = dict[str, Series | None]  # by the names in METRICS; None: left out
 
 
 def pairs_of(a: Path, b: Path) -> dict[str, tuple[Path, Path]]:
@@ -92,8 +78,12 @@ def _videos(folder: Path) -> set[str]:
         ) from None
 
 
-def compare_files(first: Path, second: Path, measure_lpips: Lpips | None) -> Fidelity:
-    """Compare two files, the first of them the reference, frame by frame, and hold only one of each.
+def compare_files(first: Path, second: Path, models: Models | None = None) -> Fidelity:
+    """Compare two files, the first of them the reference, frame by frame, and hold only a few of each.
+
+    Args:
+        first, second: videos.
+        models: see `fidelity.compare_videos`.
 
     Raises:
         UsageError: their sizes or lengths differ.
@@ -107,19 +97,11 @@ def compare_files(first: Path, second: Path, measure_lpips: Lpips | None) -> Fid
             f"expected {second} to have {_extent(a)} like {first}; found {_extent(b)}",
             "generate both with the same --size and --frames",
         )
-    found: dict[str, list[float]] = {key: [] for key in METRICS}
     with closing(frames_of(a)) as frames_a, closing(frames_of(b)) as frames_b:
-        for pair in zip(frames_a, frames_b, strict=True):
-            x, y = (frame[None] for frame in pair)  # videos of one frame
-            try:
-                fidelity = compare_videos(x, y)
-                perceptual = () if measure_lpips is None else measure_lpips(x, y)
-            except UsageError as error:
-                raise UsageError(f"{second}: {error.message}", error.hint) from None
-            found["psnr"].append(fidelity.psnr)
-            found["ssim"].append(fidelity.ssim)
-            found["lpips"].extend(perceptual)
-    return {key: Series(float(np.mean(values)), values) if values else None for key, values in found.items()}
+        try:
+            return compare_frames(zip(frames_a, frames_b, strict=True), models=models)
+        except UsageError as error:
+            raise UsageError(f"{second}: {error.message}", error.hint) from None
 
 
 def _extent(video: VideoFacts) -> str:
@@ -138,14 +120,6 @@ def over_files(found: Collection[Fidelity]) -> Fidelity:
     return total
 
 
-def means_of(fidelity: Fidelity) -> dict[str, float]:
-    """Return the mean of each metric that was not left out."""
-    return {key: series.mean for key, series in fidelity.items() if series is not None}
-
-
 def plain(fidelity: Fidelity) -> dict[str, Any]:
     """Return JSON values: by metric its mean and each frame's, or null."""
-    return {
-        key: None if series is None else {"mean": series.mean, "per_frame": series.per_frame}
-        for key, series in fidelity.items()
-    }
+    return {key: series and asdict(series) for key, series in fidelity.items()}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -41,6 +42,14 @@ def check_document(document: Any, schema: dict[str, Any], kind: str, mend: str) 
     if error is not None:
         place = "/".join(str(part) for part in error.absolute_path) or "the document"
         raise OutputError(f"not a {kind}: {place}: {error.message[:160]}", mend)
+
+
+def flat(document: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a part of a document, with its figures by metric in the place of the key `fidelity`."""
+    found: dict[str, Any] = {}
+    for key, value in document.items():
+        found.update(value if key == "fidelity" else {key: value})
+    return found
 
 
 def document_text(document: dict[str, Any]) -> str:

@@ -15,7 +15,7 @@ from typing import Any
 
 from navicache_cli.errors import OutputError
 from navicache_cli.reading import read_json
-from navicache_cli.report.documents import check_document, read_schema, write_document
+from navicache_cli.report.documents import check_document, flat, read_schema, write_document
 from navicache_cli.report.speed import Timings
 from navicache_cli.run.peak_memory import PROCESS
 
@@ -137,13 +137,12 @@ class Baseline:
     Attributes:
         denoise_s, denoise_cpu_s, total_s: its seconds, as `speed.Timings` has them.
         speedup: its seconds of denoising over the cached one's, by `Timings.clock`.
-        psnr, ssim: of the cached video against its own.
+        fidelity: of the cached video against its own, by metric (means over frames).
     """
 
     denoise_s: float
     speedup: float
-    psnr: float
-    ssim: float
+    fidelity: dict[str, float]
     denoise_cpu_s: float = 0.0
     total_s: float = 0.0
 
@@ -189,6 +188,8 @@ class Report:
         for optional in ("baseline", "trajectory"):
             if document[optional] is None:
                 del document[optional]
+        if self.baseline:
+            document["baseline"] = flat(document["baseline"])
         return document
 
 

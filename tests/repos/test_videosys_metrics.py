@@ -49,7 +49,7 @@ def test_same_psnr_and_ssim() -> None:
     ours = compare_videos(a, b)
     psnr = official("calculate_psnr").calculate_psnr(loaded(a), loaded(b))["value"]
     ssim = official("calculate_ssim").calculate_ssim(loaded(a), loaded(b))["value"]
-    assert list(ours.psnr_per_frame) == pytest.approx([psnr[i] for i in range(4)], abs=1e-4)
-    assert list(ours.ssim_per_frame) == pytest.approx([ssim[i] for i in range(4)], abs=1e-6)
-    assert ours.psnr == pytest.approx(sum(psnr.values()) / 4, abs=1e-4)
-    assert ours.psnr_per_frame[2] == 100
+    assert ours["psnr"].per_frame == pytest.approx([psnr[i] for i in range(4)], abs=1e-4)
+    assert ours["ssim"].per_frame == pytest.approx([ssim[i] for i in range(4)], abs=1e-6)
+    assert ours["psnr"].mean == pytest.approx(sum(psnr.values()) / 4, abs=1e-4)
+    assert ours["psnr"].per_frame[2] == 100

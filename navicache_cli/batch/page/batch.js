@@ -5,10 +5,10 @@ const MEASURES = {
   skip_ratio: { title: "Skipped steps", write: percent },
   denoise_s: { title: "Denoising", write: (value) => `${value.toFixed(2)} s` },
   speedup: { title: "Speedup", write: times },
-  psnr: { title: "PSNR", write: (value) => `${value.toFixed(2)} dB` },
-  ssim: { title: "SSIM", write: (value) => value.toFixed(4) },
 };
-const LISTS = { slowest: "Slowest", worst: "Lowest PSNR", most_skipped: "Most skipped" };
+for (const [name, { label }] of Object.entries(METRICS)) MEASURES[name] = { title: label, write: (value) => show(name, value) };
+const WORST = `${METRICS[LEADING].less_is_better ? "Highest" : "Lowest"} ${METRICS[LEADING].label}`;
+const LISTS = { slowest: "Slowest", worst: WORST, most_skipped: "Most skipped" };
 const BY_NAME = new Map(SUMMARY.videos.map((video) => [video.name, video]));
 
 const colourOf = (setting) => `var(--line-${SUMMARY.settings.findIndex((one) => one.name === setting) % 8})`;

@@ -2,14 +2,6 @@
 const COMPARISON = DATA.comparison;
 const BASELINE = COMPARISON.settings[0];
 const METHODS = [...new Set(COMPARISON.settings.slice(1).map((setting) => setting.method))];
-// The metrics: title, how a value is written, and whether less is better.
-const MEASURES = {
-  psnr: { title: "PSNR", unit: " dB", digits: 2 },
-  ssim: { title: "SSIM", unit: "", digits: 4 },
-  lpips: { title: "LPIPS", unit: "", digits: 4, lessIsBetter: true },
-};
-
-const show = (measure, value) => value.toFixed(MEASURES[measure].digits) + MEASURES[measure].unit;
 
 /** The colour of a method; past eight methods colours come again, with other marks. */
 const colour = (method) => `var(--line-${METHODS.indexOf(method) % 8})`;

@@ -19,7 +19,7 @@ function drawFrontier(place, measure, cost) {
   const values = spreads.flatMap((one) => [one.mean, one.worst, one.low ?? one.mean, one.high ?? one.mean]);
   const x = scale(costs, box.left, box.right, 0.06);
   const y = scale(values, box.bottom, box.top, 0.06);
-  const picture = svg("svg", { width, height, viewBox: `0 0 ${width} ${height}`, role: "group", "aria-label": `${MEASURES[measure].title} over ${cost.title.toLowerCase()}, a point a setting` });
+  const picture = svg("svg", { width, height, viewBox: `0 0 ${width} ${height}`, role: "group", "aria-label": `${METRICS[measure].label} over ${cost.title.toLowerCase()}, a point a setting` });
   picture.append(...axes(box, x, y, measure, cost));
   const tip = make("div", { class: "tip", hidden: true });
   for (const method of METHODS) {
@@ -57,9 +57,7 @@ function axes(box, x, y, measure, cost) {
     parts.push(svg("line", { class: "axis", x1: x.at(tick), x2: x.at(tick), y1: box.bottom, y2: box.bottom + 5 }));
     parts.push(svg("text", { x: x.at(tick), y: box.bottom + 19, "text-anchor": "middle" }, tick.toFixed(x.digits) + cost.unit));
   }
-  const about = MEASURES[measure];
-  const better = about.lessIsBetter ? "less is better" : "more is better";
-  const label = `${about.title}${about.unit && ` (${about.unit.trim()})`}, ${better}`;
+  const label = `${heading(measure)}, ${METRICS[measure].less_is_better ? "less" : "more"} is better`;
   parts.push(svg("text", { x: (box.left + box.right) / 2, y: box.bottom + 38, "text-anchor": "middle" }, box.right < 500 ? cost.short : cost.label));
   const middle = (box.top + box.bottom) / 2;
   parts.push(svg("text", { x: 12, y: middle, transform: `rotate(-90 12 ${middle})`, "text-anchor": "middle" }, label));
@@ -75,7 +73,7 @@ function drawPoint(setting, left, y, measure, place, tip) {
   if (spread.low !== null) parts.push(svg("line", { x1: left, x2: left, y1: y.at(spread.low), y2: y.at(spread.high), ...stroke }));
   parts.push(svg("line", { x1: left - 4, x2: left + 4, y1: y.at(spread.worst), y2: y.at(spread.worst), ...stroke }));
   const interval = spread.low === null ? "" : ` (${show(measure, spread.low)} to ${show(measure, spread.high)})`;
-  const text = `${setting.name}\n${MEASURES[measure].title} ${show(measure, spread.mean)}${interval}\nworst ${show(measure, spread.worst)}\n${percent(setting.compute_ratio)} of the work, ${times(setting.speedup, setting.beyond_bound)} faster`;
+  const text = `${setting.name}\n${METRICS[measure].label} ${show(measure, spread.mean)}${interval}\nworst ${show(measure, spread.worst)}\n${percent(setting.compute_ratio)} of the work, ${times(setting.speedup, setting.beyond_bound)} faster`;
   if (setting.beyond_bound) parts.push(svg("text", { x: left + 7, y: top - 4 }, "*"));
   const point = mark(setting.method, left, top, { class: "point", tabindex: 0, role: "img", "aria-label": text.replaceAll("\n", ", ") });
   const hide = () => (tip.hidden = true);
@@ -95,12 +93,12 @@ function drawPoint(setting, left, y, measure, place, tip) {
 /** The buttons that choose the measure, and the legend. */
 function setUpFrontier() {
   const place = byId("frontier");
-  const measures = Object.keys(MEASURES).filter((name) => COMPARISON.settings.some((setting) => setting[name]));
+  const measures = Object.keys(METRICS).filter((name) => COMPARISON.settings.some((setting) => setting[name]));
   if (!measures.length) return place.append("Nothing was compared with the baseline.");
   const shown = { measure: measures[0], cost: "work" };
   const draw = () => drawFrontier(place, shown.measure, COSTS[shown.cost]);
-  const choose = (what, names, titles) => {
-    const buttons = names.map((name) => make("button", { type: "button", "aria-pressed": String(name === shown[what]) }, titles[name].title));
+  const choose = (what, names, titleOf) => {
+    const buttons = names.map((name) => make("button", { type: "button", "aria-pressed": String(name === shown[what]) }, titleOf(name)));
     buttons.forEach((button, i) => {
       button.addEventListener("click", () => {
         shown[what] = names[i];
@@ -110,7 +108,7 @@ function setUpFrontier() {
     });
     return make("div", { class: "choice", role: "group", "aria-label": what === "cost" ? "Over" : "Measure" }, ...buttons);
   };
-  byId("measures").append(choose("measure", measures, MEASURES), "over", choose("cost", Object.keys(COSTS), COSTS));
+  byId("measures").append(choose("measure", measures, (name) => METRICS[name].label), "over", choose("cost", Object.keys(COSTS), (name) => COSTS[name].title));
   byId("legend").append(...METHODS.map((method) => make("li", {}, swatch(method), method)));
   draw();
   let drawn = place.clientWidth;

@@ -1,9 +1,9 @@
 // The table of settings: the baseline first, then by the work they take, most first.
 
 function setUpTable() {
-  const measures = Object.keys(MEASURES).filter((name) => COMPARISON.settings.some((setting) => setting[name]));
+  const measures = Object.keys(METRICS).filter((name) => COMPARISON.settings.some((setting) => setting[name]));
   const titles = ["Setting", "Compute", "Seconds", "Speedup"];
-  for (const name of measures) titles.push(MEASURES[name].title + (MEASURES[name].unit && " (dB)"), "95 % CI", "Worst");
+  for (const name of measures) titles.push(heading(name), "95 % CI", "Worst");
   titles.push("Cache");
   const head = make("thead", {}, make("tr", {}, ...titles.map((title) => make("th", { scope: "col" }, title))));
   const others = COMPARISON.settings.slice(1).sort((a, b) => b.compute_ratio - a.compute_ratio);
@@ -14,7 +14,7 @@ function setUpTable() {
 function tableRow(setting, measures) {
   const cells = [percent(setting.compute_ratio), setting.denoise_s.toFixed(2), times(setting.speedup, setting.beyond_bound)];
   for (const name of measures) {
-    const spread = setting[name], digits = MEASURES[name].digits;
+    const spread = setting[name], digits = METRICS[name].digits;
     if (!spread) {
       cells.push("–", "–", "–");
       continue;

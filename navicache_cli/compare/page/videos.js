@@ -101,8 +101,9 @@ class Videos {
     const steps = DATA.steps?.[cell.key]; // Videos of another program come without.
     const strip = steps ? makeStrip(cell.setting, steps, (place) => this.shots.forEach((shot) => shot.strip.mark(place))) : NO_STRIP;
     const numbers = steps ? [percent(cell.compute_ratio), times(cell.speedup, cell.beyond_bound)] : [];
-    if (cell.psnr !== null) numbers.push(`${cell.psnr.toFixed(2)} dB`, `SSIM ${cell.ssim.toFixed(3)}`);
-    if (cell.lpips !== null) numbers.push(`LPIPS ${cell.lpips.toFixed(3)}`);
+    for (const metric of Object.keys(METRICS)) {
+      if (cell[metric] !== null) numbers.push(`${METRICS[metric].label} ${cell[metric].toFixed(METRICS[metric].digits)}`);
+    }
     const method = COMPARISON.settings.find((setting) => setting.name === cell.setting).method;
     const title = [...(METHODS.includes(method) ? [swatch(method)] : []), cell.setting];
     const caption = make("figcaption", {}, ...title, make("span", { class: "figures" }, numbers.join(" · ")));

@@ -1,7 +1,7 @@
 // The page of common metrics: figures over all videos, and the pairs in a table, the least faithful first.
 
 const FOUND = DATA.document;
-const TAKEN = Object.keys(MEASURES).filter((measure) => FOUND[measure]);
+const TAKEN = Object.keys(METRICS).filter((measure) => FOUND[measure]);
 const NAMES = COMPARISON.prompts; // of the videos
 
 /** A button that shows a pair. */
@@ -22,7 +22,7 @@ function setUpFigures() {
   const rows = TAKEN.map((measure) => {
     const worst = FOUND.worst[measure];
     const cells = [show(measure, FOUND[measure].mean), show(measure, worst.mean), nameButton(worst.name)];
-    const name = make("th", { scope: "row" }, MEASURES[measure].title);
+    const name = make("th", { scope: "row" }, METRICS[measure].label);
     return make("tr", {}, name, ...cells.map((cell) => make("td", {}, cell)));
   });
   byId("figures").append(headRow("Metric", "Mean", "Worst", "of"), make("tbody", {}, ...rows));
@@ -30,17 +30,17 @@ function setUpFigures() {
 
 /** Fill the table of pairs, by one measure. */
 function listPairs(by) {
-  const sign = MEASURES[by].lessIsBetter ? -1 : 1;
+  const sign = METRICS[by].less_is_better ? -1 : 1;
   const names = [...NAMES].sort((a, b) => sign * (FOUND.files[a][by].mean - FOUND.files[b][by].mean));
   const rows = names.map((name) => {
     const cells = TAKEN.map((measure) => make("td", {}, show(measure, FOUND.files[name][measure].mean)));
     return make("tr", {}, make("th", { scope: "row" }, nameButton(name)), ...cells);
   });
-  byId("pairs").replaceChildren(headRow("Video", ...TAKEN.map((measure) => MEASURES[measure].title)), make("tbody", {}, ...rows));
+  byId("pairs").replaceChildren(headRow("Video", ...TAKEN.map((measure) => METRICS[measure].label)), make("tbody", {}, ...rows));
 }
 
 function setUpPairs() {
-  const buttons = TAKEN.map((measure) => make("button", { type: "button", "aria-pressed": String(measure === TAKEN[0]) }, MEASURES[measure].title));
+  const buttons = TAKEN.map((measure) => make("button", { type: "button", "aria-pressed": String(measure === TAKEN[0]) }, METRICS[measure].label));
   buttons.forEach((button, i) => {
     button.addEventListener("click", () => {
       buttons.forEach((one) => one.setAttribute("aria-pressed", String(one === button)));
