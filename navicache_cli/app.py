@@ -576,7 +576,7 @@ def _fail(error: NavicacheError) -> int:
         import traceback
 
         sys.stderr.write(streams.visible(traceback.format_exc(), keep="\n"))
-    from navicache_cli.run.distributed import process_name
+    from navicache_cli.launch import process_name
     from navicache_cli.terminal import show_error
 
     error.message = process_name() + error.message

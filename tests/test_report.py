@@ -107,16 +107,15 @@ def test_the_summary_marks_a_speedup_beyond_its_bound(report, measured, saved_at
     """Its one step was computed: nothing allows more than 1.00, unless attentions were saved too."""
     import dataclasses
 
-    from navicache_cli import terminal
+    from navicache_cli.commands.summary import show_summary
     from navicache_cli.report import speed
 
     totals = dataclasses.replace(report.totals, attention_calls_saved=saved_attentions)
     cpu = Timings(1, 1, 9.5, 1, 1, 13.5, {"text": 1.0, "denoise": 2.5, "decode": 1.0}, speed.CPU)
     for timings, seconds in ((report.timings_s, "1.00 s of"), (cpu, "9.50 s (CPU 2.50 s) of 13.50 s in all")):
-        baseline = Baseline(30.0, measured, 30.0, 0.9, 25.0, 31.0)
-        terminal.show_summary(
-            dataclasses.replace(report, totals=totals, baseline=baseline, timings_s=timings)
-        )
+        fidelity = {"psnr": 30.0, "ssim": 0.9}
+        baseline = Baseline(30.0, measured, fidelity, denoise_cpu_s=25.0, total_s=31.0)
+        show_summary(dataclasses.replace(report, totals=totals, baseline=baseline, timings_s=timings))
         told = " ".join(capsys.readouterr().out.split())
         assert shown in told
         assert seconds in told

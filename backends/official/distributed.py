@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from navicache_cli.errors import BackendError, UsageError
-from navicache_cli.run.distributed import join_processes, read_launch
+from navicache_cli.launch import join_processes, read_launch
 
 if TYPE_CHECKING:
     import torch

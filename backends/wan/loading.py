@@ -27,9 +27,9 @@ from backends.wan.pipeline import LESS_MEMORY, WanPipeline
 from backends.wan.tasks import TASKS, WAN
 from backends.wan.weights import digest_weights, locate_weights
 from navicache_cli.errors import BackendError
+from navicache_cli.launch import read_launch
 from navicache_cli.plan.plan import Plan
 from navicache_cli.report.report import ModelIdentity
-from navicache_cli.run.distributed import read_launch
 
 # Modules of the official code that call torch.load.
 LOADERS = ("wan.modules.t5", "wan.modules.vae", "wan.modules.clip")

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from navicache_cli.batch.folder import Folder
 from navicache_cli.batch.items import Item
-from navicache_cli.commands.generate import check_with_backend, run_plan, write_result
 from navicache_cli.errors import NavicacheError, UsageError
+from navicache_cli.run.generation import check_with_backend, run_plan, write_result
 
 if TYPE_CHECKING:
     from backends.protocol import Backend, Pipeline
-    from navicache_cli.commands.generate import Watch
+    from navicache_cli.run.generation import Watch
 
 
 @dataclass(frozen=True)

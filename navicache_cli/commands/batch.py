@@ -130,7 +130,7 @@ def batch(
 
 def _check_one_process(item: Item) -> None:
     """Check that the model runs in this process alone."""
-    from navicache_cli.run.distributed import read_launch
+    from navicache_cli.launch import read_launch
 
     plan, processes = item.settings, read_launch().world_size
     if processes > 1 or plan.ulysses * plan.ring > 1 or plan.fsdp:

@@ -29,7 +29,8 @@ def calibrate(plan: Plan, output: Path, quiet: bool = False) -> None:
     from backends.registry import get_backend
     from navicache_cli import terminal
     from navicache_cli.cache import MeasureRatios
-    from navicache_cli.run.distributed import check_processes, leave_processes, read_launch
+    from navicache_cli.launch import leave_processes, read_launch
+    from navicache_cli.plan.parallel import check_processes
     from navicache_cli.run.runner import run
 
     if plan.steps < 2:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from navicache_cli import terminal
-from navicache_cli.commands.generate import option_layers, plan_document
+from navicache_cli.commands.generate import option_layers
 from navicache_cli.commands.metrics import pick_lpips
 from navicache_cli.compare.peers.peers import check_installed, check_offered
 from navicache_cli.compare.settings import (
@@ -25,7 +25,7 @@ from navicache_cli.compare.settings import (
 from navicache_cli.compare.settings_file import read_settings
 from navicache_cli.errors import InterruptedRunError, UsageError
 from navicache_cli.plan.method import about_steps
-from navicache_cli.plan.plan import Layer, Plan, resolve
+from navicache_cli.plan.plan import Layer, Plan, plan_document, resolve
 from navicache_cli.plan.presets import Preset, preset_for
 from navicache_cli.reading import expand_user, read_utf8
 
@@ -186,7 +186,8 @@ def read_prompts(path: Path) -> list[str]:
 
 def _check_launch(plan: Plan) -> None:
     """Cells are written by one process; several on one video would need to agree on which are finished."""
-    from navicache_cli.run.distributed import check_processes, read_launch
+    from navicache_cli.launch import read_launch
+    from navicache_cli.plan.parallel import check_processes
 
     launch = read_launch()
     if launch.world_size > 1:

@@ -15,7 +15,7 @@ from typing import Any
 from navicache_cli import terminal
 from navicache_cli.batch.folder import Folder
 from navicache_cli.commands.batch import Choices, batch
-from navicache_cli.commands.generate import option_layers, plan_document
+from navicache_cli.commands.generate import option_layers
 from navicache_cli.errors import BackendError, InterruptedRunError, UsageError
 from navicache_cli.evaluation.dimensions import choose_dimensions
 from navicache_cli.evaluation.documents import checked_text, vbench_document
@@ -40,7 +40,7 @@ from navicache_cli.files import (
     write_atomically,
     write_together,
 )
-from navicache_cli.plan.plan import Layer, Plan, resolve
+from navicache_cli.plan.plan import Layer, Plan, plan_document, resolve
 from navicache_cli.reading import expand_user
 
 DEFAULT_FOLDER = "vbench"

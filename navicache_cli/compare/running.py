@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from navicache_cli.commands.generate import plan_document, video_tags
 from navicache_cli.compare.jobs import Job
 from navicache_cli.compare.runners import Outcome, Runner
 from navicache_cli.compare.store import Cell, Store
@@ -15,8 +14,10 @@ from navicache_cli.errors import BackendError, SiteError, UsageError
 from navicache_cli.media.fidelity import Fidelity, Models, compare_videos, means_of
 from navicache_cli.media.metrics import FROM_FRAMES
 from navicache_cli.media.video import VideoInfo
+from navicache_cli.plan.plan import plan_document
 from navicache_cli.report.report import Baseline, Output, Report, machine_facts
 from navicache_cli.report.speed import Timings, make_timings, speedup
+from navicache_cli.run.generation import video_tags
 from navicache_cli.run.produce import publish_result
 from navicache_cli.run.runner import Clock, warm_up_plan
 

@@ -144,6 +144,11 @@ class Plan:
         return {key: value for key, value in asdict(self).items() if key != "provenance"}
 
 
+def plan_document(plan: Plan) -> dict[str, dict[str, Any]]:
+    """Return each option with its value and its source, as reports hold them."""
+    return {key: {"value": value, "source": plan.provenance[key]} for key, value in plan.values().items()}
+
+
 @dataclass(frozen=True)
 class Layer:
     """Option values from one place. `label` names the place; `{name}` in it becomes the option's name."""

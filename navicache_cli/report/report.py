@@ -16,8 +16,8 @@ from typing import Any
 from navicache_cli.errors import OutputError
 from navicache_cli.reading import read_json
 from navicache_cli.report.documents import check_document, flat, read_schema, write_document
+from navicache_cli.report.peak_memory import PROCESS
 from navicache_cli.report.speed import Timings
-from navicache_cli.run.peak_memory import PROCESS
 
 REPORT_VERSION = 1
 

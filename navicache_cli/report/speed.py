@@ -61,7 +61,7 @@ def make_timings(
 def _clock() -> str:
     import torch
 
-    from navicache_cli.run.distributed import read_launch
+    from navicache_cli.launch import read_launch
 
     # A GPU works while this process waits, and several processes share one generation.
     return WALL if torch.cuda.is_available() or read_launch().world_size > 1 else CPU

@@ -12,9 +12,9 @@ from navicache_cli.cache.policies.factory import PREDICTED_METHODS
 from navicache_cli.cache.session.error_estimate import CONFIDENCE
 from navicache_cli.errors import OutOfMemoryError, one_line
 from navicache_cli.plan.method import policy_for
+from navicache_cli.report.peak_memory import Peak, PeakMemory
 from navicache_cli.report.report import FitReport, ModelIdentity, PredictedError, StepReport, Totals, finite
 from navicache_cli.report.speed import Timings, make_timings
-from navicache_cli.run.peak_memory import Peak, PeakMemory
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -79,7 +79,7 @@ def run(
     from backends.protocol import Stages
     from navicache_cli.cache import Recorder, Session, attach
     from navicache_cli.cache.predictors.factory import make_predictor
-    from navicache_cli.run.distributed import agreement
+    from navicache_cli.launch import agreement
 
     if predictor is None and policy is None and plan.method in PREDICTED_METHODS:
         predictor = partial(make_predictor, plan.predictor)

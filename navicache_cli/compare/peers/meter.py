@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from backends.tiny.twin import Twin
-    from navicache_cli.run.peak_memory import Peak
+    from navicache_cli.report.peak_memory import Peak
 
 _HALF = 0.5
 _LIBRARIES = ("diffusers", "cache_dit")

@@ -13,8 +13,8 @@ from navicache_cli.compare.settings import Setting
 from navicache_cli.compare.work import count_operations
 from navicache_cli.errors import UsageError
 from navicache_cli.plan.presets import OFF
+from navicache_cli.report.peak_memory import PeakMemory
 from navicache_cli.report.report import ModelIdentity
-from navicache_cli.run.peak_memory import PeakMemory
 
 if TYPE_CHECKING:
     from backends.protocol import Pipeline

@@ -7,18 +7,15 @@ process; torchrun then stops the rest, which would wait for it for ever.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from navicache_cli.errors import UsageError
-from navicache_cli.plan.presets import preset_for
 
 if TYPE_CHECKING:
     import torch
 
-    from navicache_cli.cache.tensors import Agree
-    from navicache_cli.plan.plan import Plan
 
 VARIABLES = ("RANK", "LOCAL_RANK", "WORLD_SIZE")
 
@@ -75,39 +72,6 @@ def process_name() -> str:
     return f"process {rank[:20]}: " if several else ""
 
 
-def check_processes(plan: Plan, launch: Launch) -> None:
-    """Check that as many processes run as the plan shares its work among.
-
-    Raises:
-        UsageError: naming the command to type.
-    """
-    needed = plan.ulysses * plan.ring
-    found = f"{launch.world_size} process{'es' if launch.world_size > 1 else ''}"
-    if "ulysses" not in preset_for(plan.model).takes and launch.world_size > 1:
-        raise UsageError(
-            f"{plan.model} expects one process, found {found}: they would all make the same video",
-            "run navicache without torchrun",
-        )
-    if needed != launch.world_size:
-        raise UsageError(
-            f"ulysses {plan.ulysses} times ring {plan.ring} expects {needed} process"
-            f"{'es' if needed > 1 else ''}, found {found}",
-            torchrun(plan) if needed > 1 else f"--ulysses {launch.world_size}",
-        )
-    if plan.fsdp and needed == 1:
-        raise UsageError(
-            f"fsdp expects several processes to share the weights among, found {found}",
-            "torchrun --nproc-per-node 2 --no-python navicache generate --fsdp --ulysses 2 …",
-        )
-
-
-def torchrun(plan: Plan) -> str:
-    """Return the command that starts the processes a plan needs on one machine."""
-    shared = [f"--{name} {value}" for name, value in (("ulysses", plan.ulysses), ("ring", plan.ring))]
-    count = plan.ulysses * plan.ring
-    return f"torchrun --nproc-per-node {count} --no-python navicache generate {' '.join(shared)} …"
-
-
 def join_processes(launch: Launch, device: torch.device) -> None:
     """Connect with the other processes, unless there are none or the official code has done it.
 
@@ -131,7 +95,7 @@ def leave_processes() -> None:
         dist.destroy_process_group()
 
 
-def agreement() -> Agree | None:
+def agreement() -> Callable[[torch.Tensor], None] | None:
     """Return what gives every process the first one's measurements; None where there is one process.
 
     Policies are arithmetic on these numbers alone, so with the same numbers all processes hold the same
