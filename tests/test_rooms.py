@@ -7,7 +7,7 @@ from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-# Lowest first. A module belongs to the longest name it begins with; those of one floor may import one another.
+# Lowest first. A module belongs to the longest name it begins with; those of one floor may import each other.
 FLOORS = (
     # the ground
     ("errors", "interruption", "reading", "yaml_core", "files", "processes", "launch", "streams", "threads",
