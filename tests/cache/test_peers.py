@@ -14,12 +14,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from navicache_cli.cache import (
+    METHODS,
     FirstBlockCache,
     MagCache,
+    Measure,
     PyramidAttentionBroadcast,
+    Region,
+    Signal,
     TaylorSeer,
     TeaCache,
     make_policy,
+    make_predictor,
 )
 from navicache_cli.cache.policies.magcache import MeasureRatios, nearest
 from navicache_cli.cache.predictors.taylor import taylor_weights
@@ -213,3 +218,11 @@ def test_bad_settings_are_named(name, settings, said):
     with pytest.raises(UsageError, match=said) as caught:
         make_policy(name, threshold=0.1, align_steps=1, **settings)
     assert caught.value.hint
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_states_where_it_works_and_what_predicts(method):
+    settings = {"ratios": [1.0]} if method == "magcache" else {}
+    policy = make_policy(method, threshold=0.1, align_steps=1, **settings)
+    assert (type(policy.region), type(policy.signal), type(policy.measures)) == (Region, Signal, Measure)
+    assert make_predictor(policy.predictor.name, **policy.predictor.settings).name == policy.predictor.name

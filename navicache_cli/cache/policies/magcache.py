@@ -29,7 +29,7 @@ class MagCache(Unmeasured):
 
     Args:
         threshold: τ; at least 0. A larger one skips more.
-        ratios: γ, one a step, of a generation of any number of steps: the nearest are taken for another.
+        ratios: γ, one per step, of a generation of any length; for another one the nearest are taken.
         max_skips: K, the most steps skipped in a row.
         retention: ρ, the share of first steps that are always computed; the very first is in any case.
 

@@ -34,7 +34,7 @@ class ComputedCall:
     def __init__(self, branch: Branch, inputs: Tensors, measure: Measure) -> None:
         self._branch = branch
         self._measure = measure
-        self._shapes = [tuple(a.shape) for a in inputs]
+        self._shapes = [a.shape for a in inputs]
         self._inputs: Tensors = ()
         self._outputs_before: Tensors = ()  # y_c, or its residual
         self._numbers: dict[str, torch.Tensor] = {}
@@ -68,11 +68,12 @@ class ComputedCall:
         Raises:
             SiteError: the outputs' shapes are not those of the inputs.
         """
-        shapes = [tuple(a.shape) for a in outputs]
+        shapes = [a.shape for a in outputs]
         if shapes != self._shapes:
+            expected, found = ([tuple(shape) for shape in each] for each in (self._shapes, shapes))
             raise SiteError(
-                f"expected outputs of the inputs' shapes, {self._shapes}, to reuse their difference; "
-                f"found {shapes}",
+                f"expected outputs of the inputs' shapes, {expected}, to reuse their difference; "
+                f"found {found}",
                 hint="attach to the stack of blocks inside this model, or use the method 'off'",
             )
         by_residual = self._branch.stores_residual and bool(self._inputs)

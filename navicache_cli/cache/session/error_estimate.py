@@ -1,6 +1,6 @@
 """How far off the final latents will be, predicted from what is measured anyway, and how sure that is.
 
-Plain arithmetic on a handful of floats a step; no tensors. See docs/predictors.md for where it is from and
+Plain arithmetic on a handful of floats per step; no tensors. See docs/predictors.md for where it is from and
 how well it does.
 """
 
@@ -206,7 +206,7 @@ class ErrorEstimate:
         self._last = _Computed(timestep, measured.output_norm or math.nan, measured.input_norm or math.nan)
 
     def _of_run(self, timestep: float, move: float | None, change: float | None) -> float:
-        """How far off the run under way puts the latents, if the step at `timestep` is its last.
+        """How far off the current run puts the latents, if the step at `timestep` is its last.
 
         That step moves them about as far as the one before it, by `move`.
         """

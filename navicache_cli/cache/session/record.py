@@ -53,7 +53,7 @@ class StepLog:
     def __init__(self, on_step: Callable[[StepRecord], None] | None) -> None:
         self.records: list[StepRecord] = []
         self._on_step = on_step
-        # Timers of the step that is under way, or None; then those of past steps still unknown.
+        # Timers of the current step, or None; then those of past steps still unknown.
         self._timers: list[CallTimer] | None = None
         self._untimed: list[tuple[StepRecord, list[CallTimer]]] = []
 
@@ -63,12 +63,12 @@ class StepLog:
         self._timers = []
 
     def add(self, timer: CallTimer) -> None:
-        """A call of the step under way is over."""
+        """A call of the current step is over."""
         if self._timers is not None:
             self._timers.append(timer)
 
     def close(self, *, wait: bool = False) -> None:
-        """The step under way, if any, is over. Fill in what times are known; `wait` for all of them."""
+        """The current step, if any, is over. Fill in what times are known; `wait` for all of them."""
         closing = self._timers is not None
         if self._timers is not None:
             self._untimed.append((self.records[-1], self._timers))

@@ -22,7 +22,7 @@ class SignalWatch:
 
     Attributes:
         previous: what the signal is compared with: x_{i−1}, m_{i−1} or r_c of the first branch. x_{i−1} is
-            set from outside, as it may be a copy kept anyway.
+            set by the session, as it may be a copy kept anyway.
     """
 
     def __init__(self, policy: Policy) -> None:

@@ -36,6 +36,9 @@ class Call:
     signal: float | None = None
 
 
+_SAME_STEP = Call(Arrival.SAME_STEP)
+
+
 class Steps:
     """The steps of one generation after another.
 
@@ -97,10 +100,10 @@ class Steps:
     def locate(self, timestep: float | torch.Tensor, inputs: Tensors, source: SignalSource | None) -> Call:
         """Find the step of a call; changes nothing but what it learns from the device."""
         if self._seen.is_same(timestep):
-            return Call(Arrival.SAME_STEP)
+            return _SAME_STEP
         value = timestep_number(timestep)
         if isinstance(value, float) and self._tracker.classify(value) is Arrival.SAME_STEP:
-            return Call(Arrival.SAME_STEP)
+            return _SAME_STEP
         # If reading the timestep means waiting, measure first and wait once, even if it then turns out
         # that the step is still the same.
         current = self.signal.current(inputs, source)
@@ -148,7 +151,7 @@ class Steps:
     def measured(self, found: dict[str, float]) -> None:
         """The numbers that the last computed step measured have been read."""
         record = self.record
-        record.measured = measured = replace(record.measured, **found)
+        record.measured = measured = Measured(**{**vars(record.measured), **found})
         if measured.output_norm is None:
             return
         self._error_estimate.computed(record.timestep, measured, self._branches.first.predictor.fit)
