@@ -352,7 +352,7 @@ def _doctor(
     task: Annotated[str, typer.Option(help="Task of the model.  [default: the preset's]")] = "",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Show what is there, what is missing, and the command that mends it.
+    """Show what is there, what is missing, and the command that fixes it.
 
     Exit code 0 when `generate` would start for the model (without --model: for tiny), 4 when only its weights
     are missing, else 3.

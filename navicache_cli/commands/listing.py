@@ -71,9 +71,18 @@ def show_models(as_json: bool) -> None:
         table.add_column(column, overflow="fold")
     for row in rows:
         tasks = "\n".join(f"{task}: {', '.join(sizes)}" for task, sizes in row["tasks"].items())
-        words = (row["model"], row["title"], tasks, row["problem"] or "ready")
+        words = (row["model"], row["title"], tasks, _state(row))
         table.add_row(*map(Text, words))
     terminal.stdout.print(table)
+
+
+def _state(row: dict[str, Any]) -> str:
+    """Say whether a family can run here or what installs it; `doctor` and --json say what is missing."""
+    from backends.official.installation import MODULES
+
+    if row["problem"] and row["model"] in MODULES:
+        return f"not installed: navicache setup {row['model']}"
+    return row["problem"] or "ready"
 
 
 def _row(name: str, preset: Preset | None, family: Family | None, problem: str) -> dict[str, Any]:
