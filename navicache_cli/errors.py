@@ -5,7 +5,9 @@ Every message says what was expected and what was found; `hint` says what to typ
 
 from __future__ import annotations
 
+import errno
 import re
+from pathlib import Path
 
 
 class NavicacheError(Exception):
@@ -88,6 +90,19 @@ class InterruptedRunError(NavicacheError):
 def one_line(error: BaseException, limit: int = 200) -> str:
     """Return what an error of another library says, in one line of at most `limit` characters."""
     return " ".join(str(error).split())[:limit] or type(error).__name__
+
+
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_WRITABLE = "choose a folder you may write to"
+
+
+def cannot_write(path: Path, error: OSError | ValueError, hint: str = _WRITABLE) -> OutputError:
+    """Return the error for a file or folder that the system does not let us write."""
+    if isinstance(error, OSError) and error.errno in DISK_FULL:
+        reason, hint = "the disk is full, or a quota or size limit was reached", "free some space, or " + hint
+    else:
+        reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
+    return OutputError(f"cannot write {path}: {reason}", hint)
 
 
 class InternalError(NavicacheError):

@@ -19,14 +19,10 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
-from navicache_cli.errors import OutputError
+from navicache_cli.errors import DISK_FULL, OutputError, cannot_write
 from navicache_cli.interruption import uninterrupted
+from navicache_cli.locks import is_at, try_lock
 from navicache_cli.reading import open_regular
-
-try:
-    import fcntl
-except ImportError:  # Windows: parts of killed runs stay, and folders are not locked there.
-    fcntl = None  # type: ignore[assignment]
 
 # What this process has published, oldest first: what is said when it is stopped must be true.
 published: list[Path] = []
@@ -34,8 +30,6 @@ published: list[Path] = []
 MARK = b"navicache"  # stands near the start of every picture, page and document that is made again
 _PART = re.compile(r"\..*\.navicache-[0-9a-f]{16}\.part(\.[a-z0-9]+)?", re.DOTALL)
 _NAME_BYTES = 160  # of a name in that of its part; file systems limit names to 255
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-_MEND = "choose a folder you may write to"
 
 
 class TakenError(OutputError):
@@ -43,15 +37,6 @@ class TakenError(OutputError):
 
     def __init__(self, path: Path, hint: str = "--overwrite, or another --output") -> None:
         super().__init__(f"expected a new file; {path} exists already", hint)
-
-
-def cannot_write(path: Path, error: OSError | ValueError, hint: str = _MEND) -> OutputError:
-    """Return the error for a file or folder that the system does not let us write."""
-    if isinstance(error, OSError) and error.errno in _FULL:
-        reason, hint = "the disk is full, or a quota or size limit was reached", "free some space, or " + hint
-    else:
-        reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
-    return OutputError(f"cannot write {path}: {reason}", hint)
 
 
 def check_new(path: Path, overwrite: bool, inputs: Collection[Path] = ()) -> None:
@@ -204,8 +189,6 @@ def sync(path: Path) -> None:
 
 def sweep(folder: Path) -> None:
     """Remove the parts in a folder whose owner is gone."""
-    if fcntl is None:
-        return
     with suppress(OSError), os.scandir(folder) as entries:
         for part in [Path(entry.path) for entry in entries if _PART.fullmatch(entry.name)]:
             with suppress(OSError):
@@ -243,90 +226,6 @@ def prepare_folder(folder: Path, mend: str) -> None:
         raise OutputError(f"cannot write in {folder}: {reason}", mend) from None
 
 
-class FolderLock:
-    """Keeps a second run out of a folder of results, for as long as this process lives or until `release`.
-
-    The lock is on a hidden file in the folder, which is removed with it.
-
-    Args:
-        folder: there already.
-        work: what is done there, for the error, such as "comparison".
-        mend: what to do while another run has it.
-
-    Raises:
-        OutputError: another run has it, or the folder cannot be written.
-    """
-
-    def __init__(
-        self, folder: Path, work: str, mend: str = "wait for it, or choose another --output-dir"
-    ) -> None:
-        self._path, self._work = folder / ".navicache.lock", work
-        try:
-            with uninterrupted():
-                self._handle = open_locked(self._path)
-        except OSError as error:
-            raise cannot_write(self._path, error, "choose another --output-dir") from None
-        if self._handle is None:
-            raise OutputError(f"another run works on this {work}: {self._path} is locked", mend)
-
-    def check(self) -> None:
-        """Notice that the folder, or the lock in it, was removed or replaced while we worked.
-
-        Raises:
-            OutputError: it was.
-        """
-        if self._handle is not None:
-            check_stays(self._handle, self._path, self._work)
-
-    def release(self) -> None:
-        """Let other runs in."""
-        if self._handle is not None:
-            with uninterrupted():
-                if is_at(self._handle, self._path):
-                    _remove(self._path)
-                os.close(self._handle)
-                self._handle = None
-
-    def __enter__(self) -> FolderLock:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.release()
-
-
-def open_locked(path: Path, flags: int = 0) -> int | None:
-    """Open a file to read and write, made if need be, and lock it for as long as it is open.
-
-    Returns:
-        Its handle, or None if another has the lock.
-
-    Raises:
-        OSError: it cannot be opened, or is a link.
-    """
-    while True:
-        handle = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | flags, 0o666)
-        if try_lock(handle) is False:
-            os.close(handle)
-            return None
-        if is_at(handle, path):
-            return handle
-        os.close(handle)  # The run before removed it as we opened it.
-
-
-def check_stays(handle: int, path: Path, work: str) -> None:
-    """Notice that a file we have open, or its folder, was removed or replaced, and our lock with it.
-
-    Raises:
-        OutputError: it was; `work` says what is done in the folder.
-    """
-    if not is_at(handle, path):
-        raise OutputError(
-            f"expected {path.parent} to stay as it was; the {work} in it was removed or replaced while this "
-            "run worked",
-            "run the same command again, and leave the folder until it ends",
-        )
-
-
 def sha256_of(path: Path) -> str:
     """Return a file's digest in hex, or "" where there is no regular file that can be read."""
     digest = hashlib.sha256()
@@ -356,27 +255,6 @@ def _hidden(path: Path) -> Path:
     return path.with_name(f".{name}.navicache-{secrets.token_hex(8)}.part{suffix}")
 
 
-def try_lock(handle: int, shared: bool = False) -> bool | None:
-    """Lock an open file without waiting; False if another has it, None where the disk knows no locks."""
-    if fcntl is None:
-        return None
-    try:
-        fcntl.flock(handle, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError:
-        return None
-    return True
-
-
-def is_at(handle: int, path: Path) -> bool:
-    """Whether an open file is still the one of that name."""
-    try:
-        return os.path.samestat(os.fstat(handle), path.lstat())
-    except OSError:
-        return False
-
-
 def _give_name(part: Path, path: Path, overwrite: bool) -> None:
     if overwrite:
         os.replace(part, path)
@@ -386,7 +264,7 @@ def _give_name(part: Path, path: Path, overwrite: bool) -> None:
     except OSError as error:
         if os.path.lexists(path):
             raise TakenError(path) from None
-        if error.errno in (*_FULL, errno.ENAMETOOLONG, errno.ENOENT, errno.EROFS):
+        if error.errno in (*DISK_FULL, errno.ENAMETOOLONG, errno.ENOENT, errno.EROFS):
             raise
         os.replace(part, path)  # A disk without hard links: FAT, some network shares.
 

@@ -14,7 +14,8 @@ from navicache_cli.commands import eval_common
 from navicache_cli.errors import NavicacheError, OutputError, UsageError
 from navicache_cli.evaluation import store
 from navicache_cli.evaluation.store import PairLog, pair_key
-from navicache_cli.files import FolderLock, TakenError
+from navicache_cli.files import TakenError
+from navicache_cli.locks import FolderLock
 from navicache_cli.media.fidelity import Series
 from navicache_cli.media.metrics import METRICS
 from navicache_cli.media.pairs import compare_files

@@ -15,7 +15,8 @@ import pytest
 
 from navicache_cli.errors import BackendError, OutputError, UsageError
 from navicache_cli.evaluation.dimensions import DIMENSIONS, add_up
-from navicache_cli.files import FolderLock, TakenError
+from navicache_cli.files import TakenError
+from navicache_cli.locks import FolderLock
 from navicache_cli.report.documents import check_document, read_schema
 from tests.conftest import clean_environment
 from tests.doubles.vbench_package.vbench import score_of

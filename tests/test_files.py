@@ -14,7 +14,6 @@ import pytest
 from navicache_cli import files
 from navicache_cli.errors import OutputError
 from navicache_cli.files import (
-    FolderLock,
     TakenError,
     check_new,
     check_replaceable,
@@ -25,6 +24,7 @@ from navicache_cli.files import (
     write_part,
     write_together,
 )
+from navicache_cli.locks import FolderLock
 from tests.conftest import clean_environment
 
 

@@ -15,8 +15,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from navicache_cli.errors import OutputError
-from navicache_cli.files import cannot_write, check_stays, open_locked, sync, try_lock
+from navicache_cli.errors import OutputError, cannot_write
+from navicache_cli.files import sync
+from navicache_cli.locks import check_stays, open_locked, try_lock
 from navicache_cli.reading import open_regular
 
 VERSION = 2

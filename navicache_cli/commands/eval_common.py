@@ -12,7 +12,8 @@ from navicache_cli.errors import InterruptedRunError, UsageError
 from navicache_cli.evaluation.documents import checked_text, common_document
 from navicache_cli.evaluation.page import pairs_page
 from navicache_cli.evaluation.store import MEND_FOLDER, PairLog, pair_key
-from navicache_cli.files import FolderLock, check_replaceable, prepare_folder, sha256_of, write_together
+from navicache_cli.files import check_replaceable, prepare_folder, sha256_of, write_together
+from navicache_cli.locks import FolderLock
 from navicache_cli.media.fidelity import Fidelity, Models, means_of
 from navicache_cli.media.pairs import compare_files, over_files, pairs_of
 

@@ -32,7 +32,6 @@ from navicache_cli.evaluation.prompts import (
 from navicache_cli.evaluation.store import MEND_FOLDER, dimension_key, find_verdict, keep_verdict
 from navicache_cli.evaluation.table import scores_table
 from navicache_cli.files import (
-    FolderLock,
     check_new,
     check_replaceable,
     prepare_folder,
@@ -40,6 +39,7 @@ from navicache_cli.files import (
     write_atomically,
     write_together,
 )
+from navicache_cli.locks import FolderLock
 from navicache_cli.plan.plan import Layer, Plan, plan_document, resolve
 from navicache_cli.reading import expand_user
 

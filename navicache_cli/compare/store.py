@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 from navicache_cli.compare.jobs import Job
 from navicache_cli.errors import OutputError, one_line
-from navicache_cli.files import FolderLock, prepare_folder, sha256_of, write_atomically
+from navicache_cli.files import prepare_folder, sha256_of, write_atomically
+from navicache_cli.locks import FolderLock
 from navicache_cli.media.fidelity import Fidelity, Series
 from navicache_cli.media.metrics import METRICS
 from navicache_cli.reading import read_bytes

@@ -14,10 +14,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from navicache_cli.errors import OutputError
+from navicache_cli.errors import OutputError, cannot_write
 from navicache_cli.evaluation.package import Verdict
 from navicache_cli.evaluation.prompts import Entry
-from navicache_cli.files import cannot_write, check_replaceable, write_atomically
+from navicache_cli.files import check_replaceable, write_atomically
 from navicache_cli.media.fidelity import Fidelity, Series, measures_with
 from navicache_cli.media.metrics import METRICS
 from navicache_cli.media.pairs import plain

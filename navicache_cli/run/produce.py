@@ -8,7 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from navicache_cli.files import TakenError, cannot_write, part_of, publish, write_part
+from navicache_cli.errors import cannot_write
+from navicache_cli.files import TakenError, part_of, publish, write_part
 from navicache_cli.media.video import VideoInfo, encode_video
 from navicache_cli.report.report import Report, validate
 
