@@ -131,6 +131,15 @@ def choose_repository(officials: Sequence[Official], flag: str = "") -> tuple[Of
     )
 
 
+def missing_repository(officials: Sequence[Official]) -> str:
+    """Say in one line why none of these repositories can be used; "" when one can."""
+    try:
+        choose_repository(officials)
+    except BackendError as error:
+        return error.message
+    return ""
+
+
 def _places(officials: Sequence[Official], flag: str) -> Iterator[tuple[Path, str, bool]]:
     """All places to look at: path, description, and whether it must fit."""
     variable, managed = officials[0].variable, managed_path(officials[0].name)
