@@ -52,7 +52,7 @@ class BatchProgress(ProgressBar):
 
     @contextmanager
     def watch(self, title: str, steps: int) -> Iterator[Callable[[StepRecord], None]]:
-        """Yield what takes the record of each finished step; see `generate.run_plan`."""
+        """Yield what takes the record of each finished step; see `generation.run_plan`."""
 
         def show(record: StepRecord) -> None:
             if not self._bar.disable:
