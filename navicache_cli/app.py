@@ -45,12 +45,10 @@ class Commands(TyperGroup):
     """The commands, which are told when they are stopped: while options are read, and while they run."""
 
     def make_context(self, *arguments: Any, **options: Any) -> Any:
-        """Read the options."""
         with _told():
             return super().make_context(*arguments, **options)
 
     def invoke(self, ctx: Any) -> Any:
-        """Run a command."""
         with _told():
             return super().invoke(ctx)
 

@@ -70,12 +70,11 @@ def check_new(path: Path, overwrite: bool, inputs: Collection[Path] = ()) -> Non
         raise cannot_write(path, error, "choose a folder you may write to with --output") from error
 
 
-def check_replaceable(path: Path, overwrite: bool = False) -> None:
+def check_replaceable(path: Path) -> None:
     """Check, before any work, that a picture, page or document that is made again would replace one of ours.
 
     Args:
         path: of a file to come, in a folder that may not be there yet.
-        overwrite: whether any file may be replaced.
 
     Raises:
         TakenError: there is a file of that name without the word navicache in its first 64 KiB.
@@ -88,7 +87,7 @@ def check_replaceable(path: Path, overwrite: bool = False) -> None:
                 raise OutputError(f"expected a file name; {path} is a folder", "rename or remove it")
             with open_regular(path) as file:
                 ours = MARK in file.read(1 << 16)
-            if not ours and not overwrite:
+            if not ours:
                 raise TakenError(path, f"rename or remove {path.name}: it was not written by navicache")
     except (OSError, ValueError) as error:
         raise cannot_write(path, error) from error

@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from rich.console import Console, ConsoleOptions, RenderableType
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
 from rich.segment import Segment
 from rich.status import Status
 from rich.text import Text
@@ -21,6 +21,8 @@ from navicache_cli.streams import visible
 
 if TYPE_CHECKING:
     from navicache_cli.cache import StepRecord
+
+_Bar = TypeVar("_Bar", bound="ProgressBar")
 
 
 class SafeConsole(Console):
@@ -74,7 +76,23 @@ def strip(computed: list[bool], console: Console) -> Text:
     return text
 
 
-class StepProgress:
+class ProgressBar:
+    """A bar that a terminal shows inside a `with` block; elsewhere, or if quiet, it is disabled."""
+
+    def __init__(self, *columns: ProgressColumn, quiet: bool = False) -> None:
+        self._bar = Progress(
+            *columns, console=stderr, disable=quiet or not stderr.is_terminal, transient=True
+        )
+
+    def __enter__(self: _Bar) -> _Bar:
+        self._bar.start()
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._bar.stop()
+
+
+class StepProgress(ProgressBar):
     """A progress bar of one generation: step, skips, time left, and the strip of steps so far.
 
     Without a terminal it prints a line at each tenth of the way instead.
@@ -88,17 +106,8 @@ class StepProgress:
             TextColumn("step {task.completed}/{task.total}  {task.fields[skips]} skipped"),
             TimeRemainingColumn(), TextColumn("{task.fields[strip]}"),
         )  # fmt: skip
-        self._bar = Progress(
-            *columns, console=stderr, disable=quiet or not stderr.is_terminal, transient=True
-        )
+        super().__init__(*columns, quiet=quiet)
         self._task = self._bar.add_task(title, total=steps, skips=0, strip=Text())
-
-    def __enter__(self) -> StepProgress:
-        self._bar.start()
-        return self
-
-    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self._bar.stop()
 
     def __call__(self, record: StepRecord) -> None:
         """Show one more finished step."""

@@ -42,7 +42,6 @@ class Remembering:
         self.latents = torch.empty(0)
 
     def decode(self, latents: torch.Tensor) -> torch.Tensor:
-        """Decode."""
         self.latents = latents.clone()
         video: torch.Tensor = self._codec.decode(latents)
         return video

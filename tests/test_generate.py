@@ -13,10 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from navicache_cli.media.video import read_metadata, read_video
+from navicache_cli.media.video import read_video
 from navicache_cli.report.report import read_report
 from tests.conftest import clean_environment
 from tests.program import on_a_terminal
+from tests.tags import read_tags
 
 PROMPT = "a red circle moving right on a dark striped background"
 QUICK = ("--steps", "14")
@@ -117,7 +118,7 @@ def test_metadata_says_it_is_generated(cli, tmp_path):
     nasty = 'a red circle; rm -rf "$HOME"\n=title= moving right'
     done = cli("generate", *QUICK, "--prompt", nasty, "-o", "deep/er/v.mp4", "--seed", "5")
     assert done.returncode == 0, done.stderr
-    tags = read_metadata(tmp_path / "deep/er/v.mp4")
+    tags = read_tags(tmp_path / "deep/er/v.mp4")
     assert "AI-generated" in tags["comment"]
     assert "tiny" in tags["comment"]
     assert "Seed: 5" in tags["comment"]

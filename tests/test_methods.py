@@ -10,12 +10,13 @@ import pytest
 from navicache_cli.cache.policies.factory import GENERAL_METHODS, METHOD_SETTINGS, METHODS
 from navicache_cli.commands.generate import build_plan
 from navicache_cli.errors import UsageError
-from navicache_cli.media.video import read_metadata, read_video
+from navicache_cli.media.video import read_video
 from navicache_cli.plan.method import about_options, about_steps, policy_for, read_ratios
 from navicache_cli.plan.plan import Layer, resolve
 from navicache_cli.plan.presets import OFF, load_presets
 from navicache_cli.report.report import read_report
 from tests.program import invoke
+from tests.tags import read_tags
 
 PROMPT = "a red circle moving right on a dark striped background"
 STEPS = 20
@@ -180,7 +181,7 @@ def generated(cli, folder, method, *arguments):
     assert done.returncode == 0, done.stderr
     frames, _ = read_video(folder / f"{method}.mp4")
     assert frames.shape == (17, 64, 64, 3)
-    assert f"Cache: {method}" in read_metadata(folder / f"{method}.mp4")["comment"]
+    assert f"Cache: {method}" in read_tags(folder / f"{method}.mp4")["comment"]
     report = read_report(folder / f"{method}.json")
     assert report["plan"]["method"]["value"] == method
     assert report["baseline"]["psnr"] > 12

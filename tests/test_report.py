@@ -7,6 +7,7 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from navicache_cli.errors import OutputError
+from navicache_cli.files import write_atomically
 from navicache_cli.report.report import (
     Baseline,
     ModelIdentity,
@@ -16,9 +17,9 @@ from navicache_cli.report.report import (
     Totals,
     machine_facts,
     read_report,
+    report_text,
     schema,
     validate,
-    write_report,
 )
 from navicache_cli.report.speed import Timings
 
@@ -41,7 +42,7 @@ def test_schema_is_a_schema():
 
 
 def test_round_trip(report, tmp_path):
-    write_report(report, tmp_path / "r.json")
+    write_atomically(tmp_path / "r.json", report_text(report))
     document = read_report(tmp_path / "r.json")
     assert document == report.to_json()
     assert "baseline" not in document
@@ -95,7 +96,7 @@ def test_unreadable(tmp_path):
 def test_unwritable_leaves_nothing(report, tmp_path):
     (tmp_path / "r.json").mkdir()
     with pytest.raises(OutputError, match="cannot write"):
-        write_report(report, tmp_path / "r.json")
+        write_atomically(tmp_path / "r.json", report_text(report))
     assert [p.name for p in tmp_path.iterdir()] == ["r.json"]
 
 

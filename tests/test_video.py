@@ -21,7 +21,8 @@ from hypothesis import strategies as st
 from navicache_cli.errors import OutputError
 from navicache_cli.files import check_new
 from navicache_cli.media import video
-from navicache_cli.media.video import MAX_TAG_CHARS, read_metadata, read_video, to_uint8, write_video
+from navicache_cli.media.video import MAX_TAG_CHARS, read_video, to_uint8, write_video
+from tests.tags import read_tags
 
 ROOT = Path(__file__).parent.parent
 
@@ -100,13 +101,13 @@ NASTY = {
 
 def test_metadata_round_trip(tmp_path: Path) -> None:
     path = write_video(moving_square(2), tmp_path / "out.mp4", 16, NASTY).path
-    assert read_metadata(path) == NASTY
-    assert read_metadata(write_video(moving_square(2), tmp_path / "no.mp4", 16, {"title": ""}).path) == {}
+    assert read_tags(path) == NASTY
+    assert read_tags(write_video(moving_square(2), tmp_path / "no.mp4", 16, {"title": ""}).path) == {}
 
 
 def test_metadata_is_cleaned(tmp_path: Path) -> None:
     tags = {"two words=x": "line\nline\r\nNUL\0 tab\t\x1b[31m \ud800", "long": "x" * 5000}
-    back = read_metadata(write_video(moving_square(2), tmp_path / "out.mp4", 16, tags).path)
+    back = read_tags(write_video(moving_square(2), tmp_path / "out.mp4", 16, tags).path)
     assert back["two_words_x"] == "line line  NUL  tab  [31m  "
     assert back["long"] == "x" * (MAX_TAG_CHARS - 1) + "…"
 
@@ -115,7 +116,7 @@ def test_metadata_is_cleaned(tmp_path: Path) -> None:
 @given(prompt=st.text(min_size=1, max_size=200))
 def test_any_prompt_is_accepted(tmp_path_factory: pytest.TempPathFactory, prompt: str) -> None:
     path = tmp_path_factory.mktemp("prompt") / "out.mp4"
-    tags = read_metadata(write_video(moving_square(1), path, 16, {"title": prompt, "seed": "3"}).path)
+    tags = read_tags(write_video(moving_square(1), path, 16, {"title": prompt, "seed": "3"}).path)
     assert tags["seed"] == "3"
     assert len(tags["title"]) == len(prompt)
     assert all(a in (b, " ") for a, b in zip(tags["title"], prompt, strict=True))
@@ -124,7 +125,7 @@ def test_any_prompt_is_accepted(tmp_path_factory: pytest.TempPathFactory, prompt
 def test_metadata_does_not_depend_on_the_locale(tmp_path: Path) -> None:
     script = "write_video(np.zeros((1, 16, 16, 3), np.uint8), Path('out.mp4'), 16, {'title': '\\u732b'})"
     run_script(script, tmp_path, LC_ALL="C", PYTHONCOERCECLOCALE="0", PYTHONUTF8="0")
-    assert read_metadata(tmp_path / "out.mp4") == {"title": "猫"}
+    assert read_tags(tmp_path / "out.mp4") == {"title": "猫"}
 
 
 @pytest.mark.parametrize(
@@ -349,9 +350,8 @@ def test_reading_what_is_no_video(tmp_path: Path) -> None:
     (tmp_path / "cut.mp4").write_bytes(real.read_bytes()[:500])
     (tmp_path / "empty.mp4").write_bytes(b"")
     for name in ("notes.txt", "list.mp4", "cut.mp4", "empty.mp4", "nowhere.mp4", ""):
-        for read in (read_video, read_metadata):
-            with pytest.raises(OutputError, match="expected a video"):
-                read(tmp_path / name)
+        with pytest.raises(OutputError, match="expected a video"):
+            read_video(tmp_path / name)
 
 
 def test_to_uint8() -> None:

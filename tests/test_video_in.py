@@ -15,7 +15,7 @@ import pytest
 from navicache_cli.errors import OutputError
 from navicache_cli.media import fidelity as metrics
 from navicache_cli.media.pairs import compare_files
-from navicache_cli.media.video import read_metadata, read_video, write_video
+from navicache_cli.media.video import read_video, write_video
 from navicache_cli.media.video_in import MOST_PIXELS, frames_of, probe_video
 
 SIZE = "64x48"
@@ -189,10 +189,9 @@ def refusal(path: Path) -> OutputError:
     """The one refusal of a file by all that read it."""
     with pytest.raises(OutputError) as caught:
         probe_video(path)
-    for read in (read_video, read_metadata):
-        with pytest.raises(OutputError) as other:
-            read(path)
-        assert other.value.hint
+    with pytest.raises(OutputError) as other:
+        read_video(path)
+    assert other.value.hint
     return caught.value
 
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from backends.hunyuan.processes import check_sharing
 from backends.hunyuan.tasks import HUNYUAN, TASKS, repeated_timesteps
 from backends.official.official import RANDOM, SMALL, find_device, noise_notes
-from backends.official.repositories import describe_checkout, resolve_repository
-from navicache_cli.errors import BackendError, UsageError
+from backends.official.repositories import describe_checkout, missing_repository, resolve_repository
+from navicache_cli.errors import UsageError
 
 if TYPE_CHECKING:
     import torch
@@ -23,12 +23,7 @@ class HunyuanBackend:
     name = "hunyuan"
 
     def problem(self) -> str:
-        """See `Backend.problem`."""
-        try:
-            resolve_repository(HUNYUAN)
-        except BackendError as error:
-            return error.message
-        return ""
+        return missing_repository([HUNYUAN])
 
     def check(self, plan: Plan) -> list[str]:
         """See `Backend.check`; the notes say which official code was taken.
@@ -47,7 +42,6 @@ class HunyuanBackend:
         return [*noise_notes(plan.weights, HUNYUAN.title, "both text encoders and the VAE"), *notes]
 
     def load(self, plan: Plan) -> HunyuanPipeline:
-        """See `Backend.load` and `loading.load_pipeline`."""
         from backends.hunyuan.loading import load_pipeline
 
         return load_pipeline(plan, choose_device(plan))

@@ -63,7 +63,6 @@ class RandomTextEncoder(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        """Where the vectors are."""
         return self.embedding.weight.device
 
     def text2tokens(self, texts: list[str], data_type: str = "image") -> dict[str, Tensor]:
@@ -105,12 +104,10 @@ class RandomVAE(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        """Where the map is."""
         return self.to_pixels.weight.device
 
     @property
     def dtype(self) -> torch.dtype:
-        """The map's type."""
         return self.to_pixels.weight.dtype
 
     def enable_tiling(self) -> None:

@@ -44,7 +44,6 @@ class Package:
 
     @property
     def name(self) -> str:
-        """The distribution's name."""
         return Requirement(self.requirement).name
 
     def found(self) -> str:

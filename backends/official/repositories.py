@@ -131,6 +131,15 @@ def choose_repository(officials: Sequence[Official], flag: str = "") -> tuple[Of
     )
 
 
+def missing_repository(officials: Sequence[Official]) -> str:
+    """Say in one line why none of these repositories can be used; "" when one can."""
+    try:
+        choose_repository(officials)
+    except BackendError as error:
+        return error.message
+    return ""
+
+
 def _places(officials: Sequence[Official], flag: str) -> Iterator[tuple[Path, str, bool]]:
     """All places to look at: path, description, and whether it must fit."""
     variable, managed = officials[0].variable, managed_path(officials[0].name)
@@ -167,11 +176,10 @@ def _describe(place: Path) -> str:
 
 def read_commit(path: Path) -> str:
     """Return the commit checked out at `path`, or "unknown" if `path` is not the root of a git checkout."""
-    environment = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")}
     command = ["git", "-C", str(path), "rev-parse", "--show-toplevel", "HEAD"]
     try:
         done = subprocess.run(
-            command, env=environment, capture_output=True, text=True, timeout=20, check=False
+            command, env=git_environment(), capture_output=True, text=True, timeout=20, check=False
         )
     except (OSError, subprocess.TimeoutExpired):
         return UNKNOWN
@@ -179,6 +187,11 @@ def read_commit(path: Path) -> str:
     lines = done.stdout.splitlines()
     inside = done.returncode == 0 and len(lines) == 2 and Path(lines[0]).resolve() == path.resolve()
     return lines[1] if inside else UNKNOWN
+
+
+def git_environment() -> dict[str, str]:
+    """Return the environment for git, without a GIT_DIR of somebody else's repository."""
+    return {key: value for key, value in os.environ.items() if not key.startswith("GIT_")}
 
 
 def describe_checkout(official: Official, checkout: Checkout) -> list[str]:

@@ -54,7 +54,7 @@ class _Finder(MetaPathFinder, Loader):
         return _Placeholder(spec.name)
 
     def exec_module(self, module: ModuleType) -> None:
-        """Leave it empty."""
+        pass
 
 
 class _Placeholder(ModuleType):

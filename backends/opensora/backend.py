@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from backends.official.official import find_device, noise_notes
-from backends.official.repositories import choose_repository, describe_checkout
+from backends.official.repositories import choose_repository, describe_checkout, missing_repository
 from backends.opensora.facts import MICRO_FRAMES, OPENSORA, REPOSITORIES
-from navicache_cli.errors import BackendError, UsageError
+from navicache_cli.errors import UsageError
 
 if TYPE_CHECKING:
     import torch
@@ -24,12 +24,7 @@ class OpenSoraBackend:
     name = "opensora"
 
     def problem(self) -> str:
-        """See `Backend.problem`."""
-        try:
-            choose_repository(REPOSITORIES)
-        except BackendError as error:
-            return error.message
-        return ""
+        return missing_repository(REPOSITORIES)
 
     def check(self, plan: Plan) -> list[str]:
         """See `Backend.check`; the notes say which official code was taken.
@@ -45,7 +40,6 @@ class OpenSoraBackend:
         return [*noise, *describe_checkout(official, checkout)]
 
     def load(self, plan: Plan) -> OpenSoraPipeline:
-        """See `Backend.load` and `loading.load_pipeline`."""
         from backends.opensora.loading import load_pipeline
 
         return load_pipeline(plan, choose_device(plan))

@@ -57,12 +57,10 @@ class _Part(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        """Where it is."""
         return self.get_buffer("table").device
 
     @property
     def dtype(self) -> torch.dtype:
-        """What it computes in."""
         return self.get_buffer("table").dtype
 
 

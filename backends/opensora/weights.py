@@ -41,7 +41,6 @@ class Folder:
 
     @property
     def name(self) -> str:
-        """The folder's own name."""
         return self.hub_name.partition("/")[2]
 
     def download(self, folder: Path) -> str:

@@ -136,7 +136,6 @@ class TinyBackend:
     name = "tiny"
 
     def problem(self) -> str:
-        """See `Backend.problem`."""
         folder = shipped_weights()
         needed = [*(f"{part}.safetensors" for part in PARTS), "config.json"]
         missing = [name for name in needed if not (folder / name).is_file()]

@@ -135,7 +135,7 @@ def unit_area(shape: str) -> float:
     return float((shape_distance(shape, x, y, np.ones(())) < 0).mean() * 2.6**2)
 
 
-def observed_background(frames: np.ndarray, classes: np.ndarray) -> tuple[str, str]:
+def observed_background(frames: np.ndarray) -> tuple[str, str]:
     """Name tone and texture of the background from a few frames."""
     tones, features = [], []
     for index in (0, len(frames) // 2, len(frames) - 1):
@@ -186,6 +186,6 @@ def judge(frames: np.ndarray, wanted: Wanted) -> Verdict:
     return Verdict(
         colour=set(dominant_colours(classes, len(colours))) == set(colours),
         motion=all(observed_motion(classes, colour) == motion for colour, motion, _ in wanted.objects),
-        background=observed_background(frames, classes) == (wanted.tone, wanted.texture),
+        background=observed_background(frames) == (wanted.tone, wanted.texture),
         shape=all(observed_shape(classes, colour) == shape for colour, _, shape in wanted.objects),
     )

@@ -46,7 +46,6 @@ class Twin:
         self._pipeline.transformer = _Denoiser(self, pipeline.transformer)  # type: ignore[assignment]
 
     def generate(self, plan: Plan, stages: Stages) -> Tensor:
-        """See `TinyPipeline.generate`."""
         return self._pipeline.generate(plan, stages)
 
 

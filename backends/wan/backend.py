@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from backends.official.distributed import check_sequence_parallel
 from backends.official.official import find_device, noise_notes
-from backends.official.repositories import describe_checkout, resolve_repository
+from backends.official.repositories import describe_checkout, missing_repository, resolve_repository
 from backends.wan.pictures import check_video, reference_paths
 from backends.wan.tasks import TASKS, VACE, WAN, repeated_timesteps
 from navicache_cli.errors import BackendError, UsageError
@@ -27,12 +27,7 @@ class WanBackend:
     name = "wan"
 
     def problem(self) -> str:
-        """See `Backend.problem`."""
-        try:
-            resolve_repository(WAN)
-        except BackendError as error:
-            return error.message
-        return ""
+        return missing_repository([WAN])
 
     def check(self, plan: Plan) -> list[str]:
         """See `Backend.check`; the notes say which official code was taken.
@@ -52,7 +47,6 @@ class WanBackend:
         return [*noise_notes(plan.weights, WAN.title, "text encoder, VAE and CLIP"), *notes]
 
     def load(self, plan: Plan) -> WanPipeline:
-        """See `Backend.load` and `loading.load_pipeline`."""
         from backends.wan.loading import load_pipeline
 
         return load_pipeline(plan, choose_device(plan))

@@ -8,12 +8,13 @@ from pathlib import Path
 from navicache_cli.errors import OutputError, UsageError
 from navicache_cli.media.picture_in import read_picture
 from navicache_cli.media.video_in import probe_video
+from navicache_cli.plan.options import split_commas
 from navicache_cli.reading import expand_user
 
 
 def reference_paths(references: str) -> list[str]:
     """Return the paths in the option `reference_images`, which have commas between."""
-    return [path.strip() for path in references.split(",")] if references else []
+    return split_commas(references) if references else []
 
 
 def picture_file(path: str) -> BytesIO:

@@ -108,7 +108,6 @@ class Agenda:
         self._progress.start(task.item.name)
 
     def made(self, task: Task, made: Made) -> None:
-        """Record a finished video."""
         self._append(task, DONE, **done_facts(task.item, made, self._folder))
         self._outcome.made.append(task.item.name)
         self._progress.done(task.item.name, made.steps, made.skipped)

@@ -38,15 +38,12 @@ class Folder:
 
     @property
     def videos(self) -> Path:
-        """Folder of videos."""
         return self.root / VIDEOS
 
     def video(self, item: Item) -> Path:
-        """Where an item's video goes."""
         return self.videos / item.name
 
     def report(self, item: Item) -> Path:
-        """Where its report goes."""
         return self.root / REPORTS / report_name(item.name)
 
     def standing(self, item: Item, record: Record | None, overwrite: bool) -> Standing:

@@ -13,7 +13,7 @@ from typing import Any
 from navicache_cli.batch.names import check_path, check_template, make_name, same_file
 from navicache_cli.batch.rows import Row
 from navicache_cli.errors import UsageError
-from navicache_cli.plan.options import WHOLE_LIMIT, read_integer
+from navicache_cli.plan.options import WHOLE_LIMIT, read_integer, split_commas
 from navicache_cli.plan.plan import MOST_VIDEOS, Layer, Plan, resolve
 from navicache_cli.plan.presets import OFF
 from navicache_cli.plan.setting import MEASURED, in_video
@@ -137,7 +137,7 @@ def make_settings(methods: str | None, modes: str | None, rows: Sequence[Row]) -
     """
     listed: dict[str, list[str]] = {}
     for option, text in (("mode", modes), ("method", methods)):
-        values = [] if text is None else [value.strip() for value in text.split(",")]
+        values = [] if text is None else split_commas(text)
         if text is not None and (not all(values) or len(set(values)) < len(values)):
             raise UsageError(
                 f"--{option}s expects different names with commas between, found {text[:60]!r}", _MEND

@@ -70,7 +70,7 @@ def make(
         item: what to make.
         replace: whether there may be a video of its name.
         notes: for the report.
-        watch: see `generate.run_plan`.
+        watch: see `generation.run_plan`.
 
     Raises:
         Exception: whatever goes wrong, in the model or on the disk.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from importlib.resources import files
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from navicache_cli.files import write_atomically
 from navicache_cli.media.metrics import page_metrics
 
 _PARTS = ("elements.js", "metrics.js", "strip.js")
+_own = partial(asset, room="batch")
 
 
 def write_page(summary: Summary, reports: Mapping[str, dict[str, Any]], path: Path) -> None:
@@ -37,7 +38,3 @@ def page_text(data: dict[str, Any]) -> str:
     scripts = [*map(asset, _PARTS), _own("charts.js"), _own("batch.js")]
     style = asset("page.css") + _own("batch.css")
     return fill_page("navicache batch", figures, _own("batch.html"), style, scripts, data)
-
-
-def _own(name: str) -> str:
-    return files("navicache_cli.batch").joinpath("page").joinpath(name).read_text("utf-8")

@@ -6,19 +6,18 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from types import TracebackType
 from typing import TYPE_CHECKING
 
-from rich.progress import BarColumn, Progress, TextColumn
+from rich.progress import BarColumn, TextColumn
 
 from navicache_cli.streams import visible
-from navicache_cli.terminal import stderr
+from navicache_cli.terminal import ProgressBar, stderr
 
 if TYPE_CHECKING:
     from navicache_cli.cache import StepRecord
 
 
-class BatchProgress:
+class BatchProgress(ProgressBar):
     """A bar over the videos. Without a terminal it prints a line for each finished one instead."""
 
     def __init__(self, total: int, finished: int, steps: int, skipped: int, quiet: bool) -> None:
@@ -38,18 +37,9 @@ class BatchProgress:
             TextColumn("{task.completed}/{task.total}"), BarColumn(bar_width=20),
             TextColumn("{task.fields[rate]}"), TextColumn("{task.description}", markup=False),
         )  # fmt: skip
-        self._bar = Progress(
-            *columns, console=stderr, disable=quiet or not stderr.is_terminal, transient=True
-        )
+        super().__init__(*columns, quiet=quiet)
         self._task = self._bar.add_task("", total=total, completed=finished, rate="")
         self._name = ""
-
-    def __enter__(self) -> BatchProgress:
-        self._bar.start()
-        return self
-
-    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self._bar.stop()
 
     def begin(self) -> None:
         """Start the clock of the throughput, once the model is loaded."""
@@ -62,7 +52,7 @@ class BatchProgress:
 
     @contextmanager
     def watch(self, title: str, steps: int) -> Iterator[Callable[[StepRecord], None]]:
-        """Yield what takes the record of each finished step; see `generate.run_plan`."""
+        """Yield what takes the record of each finished step; see `generation.run_plan`."""
 
         def show(record: StepRecord) -> None:
             if not self._bar.disable:

@@ -15,7 +15,7 @@ from navicache_cli import terminal
 from navicache_cli.cache.policies.budget import check_budget, share_of
 from navicache_cli.errors import UsageError
 from navicache_cli.plan.core_errors import told_in_options
-from navicache_cli.plan.options import read_number
+from navicache_cli.plan.options import read_number, split_commas
 from navicache_cli.plan.sweep import parse_sweep
 from navicache_cli.replay.replays import Outcome, Recording, choose_settings, play, read_recordings, to_json
 
@@ -61,10 +61,10 @@ def replay(
     recordings = read_recordings(sources)
     settings = choose_settings(
         recordings[0].plan,
-        _words(methods),
+        list(filter(None, split_commas(methods))),
         _numbers("threshold", thresholds),
         align_steps,
-        _words(estimators),
+        list(filter(None, split_commas(estimators))),
         parsed,
         _shares(compute, speedup),
     )
@@ -123,14 +123,9 @@ def _table(outcomes: Sequence[Outcome]) -> Table:
     return table
 
 
-def _words(text: str) -> list[str]:
-    """The names in `text`, which has commas between them."""
-    return [word.strip() for word in text.split(",") if word.strip()]
-
-
 def _numbers(option: str, text: str) -> list[float]:
     try:
-        return [read_number(word) for word in _words(text)]
+        return [read_number(word) for word in split_commas(text) if word]
     except ValueError:
         raise UsageError(
             f"{option} expects numbers with commas between, found {text[:60]!r}",

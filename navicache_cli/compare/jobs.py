@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from navicache_cli.compare.settings import BASELINE, Setting
 from navicache_cli.files import sha256_of
-from navicache_cli.plan.options import INPUTS
+from navicache_cli.plan.options import INPUTS, split_commas
 from navicache_cli.plan.plan import Layer, Plan, resolve
 from navicache_cli.plan.setting import in_video
 from navicache_cli.reading import expand_user
@@ -114,5 +114,4 @@ def what_matters(plan: Plan) -> dict[str, Any]:
 
 def _digests(paths: str) -> list[str]:
     """SHA-256 of files named with commas between; of one that is not there "", the model will say so."""
-    files = [expand_user(path.strip()) for path in paths.split(",")]
-    return [sha256_of(file) for file in files]
+    return [sha256_of(expand_user(path)) for path in split_commas(paths)]

@@ -56,9 +56,9 @@ def fill_page(
     return before + plain + after
 
 
-def asset(name: str) -> str:
-    """Return a part of the page by its file's name."""
-    return files("navicache_cli.compare").joinpath("page").joinpath(name).read_text("utf-8")
+def asset(name: str, room: str = "compare") -> str:
+    """Return a part of a page by its file's name, from the folder `page` of a room."""
+    return files(f"navicache_cli.{room}").joinpath("page").joinpath(name).read_text("utf-8")
 
 
 def strip_steps(report: dict[str, Any]) -> dict[str, Any]:

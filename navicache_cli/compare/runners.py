@@ -68,7 +68,6 @@ class PipelineRunner:
         self.identity = pipeline.identity
 
     def run(self, plan: Plan, setting: Setting) -> Outcome:
-        """See `Runner.run`."""
         from navicache_cli.media.video import to_uint8
 
         done = run(self._pipeline, plan)

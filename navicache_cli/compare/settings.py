@@ -9,7 +9,7 @@ from typing import Any
 from navicache_cli.cache.policies.factory import METHODS, PREDICTED_METHODS, PREDICTORS
 from navicache_cli.compare.peers.peers import REFEREES, check_knobs, installed
 from navicache_cli.errors import UsageError
-from navicache_cli.plan.options import OPTIONS, read_integer, read_number
+from navicache_cli.plan.options import OPTIONS, read_integer, read_number, split_commas
 from navicache_cli.plan.presets import OFF, unknown
 from navicache_cli.plan.sweep import SWEEP_FORM, evenly_spaced
 
@@ -88,7 +88,7 @@ def parse_names(text: str, what: str, known: Sequence[str]) -> list[str]:
     Raises:
         UsageError: a name is not known, or there is none.
     """
-    names = list(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
+    names = list(dict.fromkeys(filter(None, split_commas(text))))
     for name in names:
         if name not in (*known, OFF):
             raise UsageError(unknown(what, name, known), f"--{what}s {','.join(known)}")

@@ -75,11 +75,9 @@ class Store:
         self._lock.check()
 
     def video(self, key: str) -> Path:
-        """Where a cell's video is."""
         return self.folder / f"{key}.mp4"
 
     def report(self, key: str) -> Path:
-        """Where a cell's report is."""
         return self.folder / f"{key}.json"
 
     def find(self, job: Job) -> Cell | None:

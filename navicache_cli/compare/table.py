@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from types import TracebackType
-
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
@@ -20,28 +18,18 @@ from navicache_cli.streams import visible
 TABLE_WIDTH = 130  # columns that the table fits in, with LPIPS and longish names
 
 
-class CellProgress:
+class CellProgress(terminal.ProgressBar):
     """A progress bar over the cells; without a terminal, a line for each cell that was run."""
 
     def __init__(self, cells: int) -> None:
         self.run, self._done, self._cells = 0, 0, cells
-        self._bar = Progress(
+        super().__init__(
             TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=30),
             MofNCompleteColumn(),
             TimeRemainingColumn(),
-            console=terminal.stderr,
-            disable=not terminal.stderr.is_terminal,
-            transient=True,
         )
         self._task = self._bar.add_task("cells", total=cells)
-
-    def __enter__(self) -> CellProgress:
-        self._bar.start()
-        return self
-
-    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self._bar.stop()
 
     def __call__(self, job: Job, cell: Cell, was_run: bool) -> None:
         """Show one more cell."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from importlib.resources import files
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -14,6 +14,7 @@ from navicache_cli.media.metrics import METRICS, page_metrics
 
 _PAIRS = ("elements.js", "metrics.js", "common.js", "player.js", "videos.js")
 _VBENCH = ("elements.js", "player.js")
+_own = partial(asset, room="evaluation")
 
 
 def pairs_page(document: dict[str, Any], folder: Path) -> str:
@@ -62,10 +63,6 @@ def _page(command: str, figures: str, name: str, parts: tuple[str, ...], data: d
     scripts = [*map(asset, parts), _own(f"{name}.js")]
     style = asset("page.css") + _own("evaluation.css")
     return fill_page(f"navicache eval {command}", figures, _own(f"{name}.html"), style, scripts, data)
-
-
-def _own(name: str) -> str:
-    return files("navicache_cli.evaluation").joinpath("page").joinpath(name).read_text("utf-8")
 
 
 def _link(video: Path, folder: Path) -> str:

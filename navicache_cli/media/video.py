@@ -22,7 +22,6 @@ import numpy as np
 from navicache_cli.errors import OutputError, cannot_write
 from navicache_cli.files import check_new, part_of, publish, sha256_of, sync
 from navicache_cli.media import ffmpeg
-from navicache_cli.media.video_in import read_metadata as read_metadata
 from navicache_cli.media.video_in import read_video as read_video
 
 if TYPE_CHECKING:

@@ -37,7 +37,6 @@ _SHOWN = r"\[Parsed_showinfo.*\] \[info\] "
 _CLOCK = re.compile(_SHOWN + r"config in time_base: (\d+)/(\d+), frame_rate: (\d+)/(\d+)")
 _FRAME = re.compile(_SHOWN + r"n: *\d+ pts: *(-?\d+|NOPTS) .* s:(\d+)x(\d+) ")
 _ASSUMED_RATE = Fraction(25)  # as ffmpeg does where a file says nothing
-_MADE_BY_MUXER = {"major_brand", "minor_version", "compatible_brands"}
 
 
 @dataclass(frozen=True)
@@ -140,29 +139,6 @@ def read_video(path: Path) -> tuple[np.ndarray, float]:
         for i, frame in enumerate(each):
             frames[i] = frame
     return frames, video.fps
-
-
-def read_metadata(path: Path) -> dict[str, str]:
-    """Read a file's tags as `write_video` wrote them, without those the container makes by itself.
-
-    Raises:
-        OutputError: as `probe_video`.
-    """
-    _check_file(path)
-    form = "-fflags +bitexact -f ffmetadata -"
-    code, output, said = ffmpeg.run([*_INPUT.split(), "-i", ffmpeg.url(path), *form.split()])
-    if code != 0 or not output:
-        raise _unreadable(path, said)
-    tags: dict[str, str] = {}
-    # In this format = ; # \ and line breaks have a backslash before them, so lines end at a bare break.
-    for line in re.findall(r"(?:\\.|[^\\\n])+", output.decode(errors="replace"), re.DOTALL):
-        if line.startswith("["):  # from here on it is about streams and chapters
-            break
-        pair = re.fullmatch(r"((?:\\.|[^\\=])*)=(.*)", line, re.DOTALL)
-        if pair:
-            key, value = (re.sub(r"\\(.)", r"\1", part, flags=re.DOTALL) for part in pair.groups())
-            tags[key] = value
-    return {key: value for key, value in tags.items() if key not in _MADE_BY_MUXER}
 
 
 def _check_file(path: Path) -> None:

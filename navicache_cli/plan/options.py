@@ -106,6 +106,11 @@ def split_list(value: Any) -> list[str]:
     return str(value).replace(",", " ").split()
 
 
+def split_commas(text: str) -> list[str]:
+    """Split text at commas alone, as paths may have spaces; an empty entry is "", and so is empty text."""
+    return [entry.strip() for entry in text.split(",")]
+
+
 # Every option with its reader, which raises ValueError with what it expects; in the order plans are shown.
 OPTIONS: dict[str, Callable[[Any], Any]] = {
     "model": read_text, "task": read_text, "mode": read_text, "method": read_text,

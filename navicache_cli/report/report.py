@@ -15,7 +15,7 @@ from typing import Any
 
 from navicache_cli.errors import OutputError
 from navicache_cli.reading import read_json
-from navicache_cli.report.documents import check_document, flat, read_schema, write_document
+from navicache_cli.report.documents import check_document, document_text, flat, read_schema
 from navicache_cli.report.peak_memory import PROCESS
 from navicache_cli.report.speed import Timings
 
@@ -217,15 +217,15 @@ def finite(value: float | None) -> float | None:
     return value if value is not None and math.isfinite(value) else None
 
 
-def write_report(report: Report, path: Path) -> None:
-    """Validate a report and write it in one move, so that no reader ever sees half of it.
+def report_text(report: Report) -> str:
+    """Return a report as it is written to files, checked against its schema.
 
     Raises:
-        OutputError: the folder cannot be written, or the report does not fit its schema.
+        OutputError: it does not fit.
     """
     document = report.to_json()
     validate(document)
-    write_document(document, path)
+    return document_text(document)
 
 
 def read_report(path: Path) -> dict[str, Any]:

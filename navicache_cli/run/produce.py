@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING
 from navicache_cli.errors import cannot_write
 from navicache_cli.files import TakenError, part_of, publish, write_part
 from navicache_cli.media.video import VideoInfo, encode_video
-from navicache_cli.report.report import Report, validate
+from navicache_cli.report.report import Report, report_text
 
 if TYPE_CHECKING:
     import numpy as np
@@ -47,7 +46,7 @@ def publish_result(
             info = encode_video(frames, video, fps, tags, path)
             while True:
                 report = report_for(replace(info, path=path))
-                _fill(document, report)
+                write_part(document, report_text(report))
                 try:
                     publish([(video, path), (document, report_path)], overwrite)
                     return report
@@ -58,9 +57,3 @@ def publish_result(
                     path, report_path = place
     except (OSError, ValueError) as error:
         raise cannot_write(path, error, "choose a folder you may write to with --output") from error
-
-
-def _fill(part: Path, report: Report) -> None:
-    document = report.to_json()
-    validate(document)
-    write_part(part, json.dumps(document, indent=1, allow_nan=False) + "\n")

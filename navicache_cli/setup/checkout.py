@@ -5,14 +5,13 @@ A commit is named by its hash and nothing else: git would take a tag called like
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from backends.official.repositories import UNKNOWN, Official, read_commit
+from backends.official.repositories import UNKNOWN, Official, git_environment, read_commit
 from navicache_cli.errors import BackendError, OutputError
 from navicache_cli.processes import run_program
 from navicache_cli.setup import Step
@@ -186,6 +185,5 @@ def _git(command: list[str], why: str, given: str | None = None) -> str:
 
 
 def _environment() -> dict[str, str]:
-    """Git's messages in English, no questions, and no GIT_DIR of somebody else's repository."""
-    kept = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")}
-    return {**kept, "LC_ALL": "C", "GIT_TERMINAL_PROMPT": "0"}
+    """Git's messages in English, and no questions."""
+    return {**git_environment(), "LC_ALL": "C", "GIT_TERMINAL_PROMPT": "0"}

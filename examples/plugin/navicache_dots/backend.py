@@ -111,5 +111,4 @@ class DotsBackend:
         return ["dots knows none of these words: any of its clips will do"]
 
     def load(self, plan: Plan) -> DotsPipeline:
-        """See `Backend.load`."""
         return DotsPipeline()

@@ -41,7 +41,6 @@ class ZeroOrderHold:
         self._ratio: float | None = None
 
     def reset(self, total_steps: int, align_steps: int) -> None:
-        """Forget the ratio."""
         self._ratio = None
 
     def measure(self, z: float, index: int) -> float | None:
@@ -80,7 +79,6 @@ class ScalarKalman:
         self.reset(total_steps=0, align_steps=0)
 
     def reset(self, total_steps: int, align_steps: int) -> None:
-        """Forget k and P."""
         self._align_steps = align_steps
         self._ratio: float | None = None
         self._variance: float | None = None
@@ -158,7 +156,6 @@ class DualKalman:
         self.reset(total_steps=0, align_steps=0)
 
     def reset(self, total_steps: int, align_steps: int) -> None:
-        """Forget the state."""
         self._total_steps = max(total_steps, 1)
         self._index: int | None = None
         self._level = self._drift = 0.0

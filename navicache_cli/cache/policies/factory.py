@@ -17,7 +17,7 @@ from navicache_cli.cache.policies.taylorseer import TaylorSeer
 from navicache_cli.cache.policies.teacache import TeaCache
 from navicache_cli.errors import UsageError
 
-# Rebuild a skipped output; see `predictors.make_predictor`.
+# Rebuild a skipped output; see `predictors.factory.make_predictor`.
 PREDICTORS = ("residual", "hold", "calibrated")
 # Methods whose predictor may be chosen: the other papers' methods bring their own.
 PREDICTED_METHODS = ("navicache", "easycache")

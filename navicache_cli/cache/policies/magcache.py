@@ -82,7 +82,6 @@ class MagCache(Unmeasured):
         self._ratio, self._error, self._skips = 1.0, 0.0, 0
 
     def decide(self, index: int, signal: float | None) -> Decision:
-        """Decide step `index`; the signal is not used."""
         if index < self._retained:
             return Decision(compute=True, forced=True, accumulated_error=0.0)
         self._ratio *= self._ratios[index]
@@ -105,7 +104,6 @@ class MeasureRatios(Unmeasured):
     measures = Measure.RESIDUAL
 
     def decide(self, index: int, signal: float | None) -> Decision:
-        """Compute."""
         return Decision(compute=True, forced=True)
 
 

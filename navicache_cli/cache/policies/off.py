@@ -17,5 +17,4 @@ class Off(Unmeasured):
     predictor = RESIDUAL
 
     def decide(self, index: int, signal: float | None) -> Decision:
-        """Compute."""
         return _COMPUTE

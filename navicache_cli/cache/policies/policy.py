@@ -154,12 +154,11 @@ class Unmeasured:
     predictor = STORED_RESIDUAL
 
     def begin(self, total_steps: int) -> None:
-        """Nothing to forget."""
+        pass
 
     def observe(
         self, index: int, input_span: float | None, output_span: float | None, output_norm: float
     ) -> float | None:
-        """Learn nothing; returns None."""
         return None
 
 

@@ -43,7 +43,6 @@ class TaylorSeer(Unmeasured):
         self.predictor = PredictorSpec("taylor", {"order": order})
 
     def decide(self, index: int, signal: float | None) -> Decision:
-        """Decide step `index`; the signal is not used."""
         first = max(self.align_steps, 1)
         if index < first:
             return Decision(compute=True, forced=True)

@@ -37,7 +37,6 @@ class Calibrated:
 
     @property
     def fit(self) -> Fit:
-        """What it has learned."""
         return self._trend.fit
 
     @property
@@ -47,7 +46,6 @@ class Calibrated:
 
     @torch.no_grad()
     def predict(self, call: Skipped, history: Sequence[Kept]) -> Tensors:
-        """The output of a skipped call."""
         fit = self.fit
         if not fit.corrects:
             self._feedback.drop()

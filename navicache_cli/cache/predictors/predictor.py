@@ -107,8 +107,7 @@ class Unlearning:
     tensors: Sequence[Tensors] = ()
 
     def observe(self, call: Kept, history: Sequence[Kept]) -> Mapping[str, torch.Tensor]:
-        """Nothing to learn from."""
         return {}
 
     def learn(self, numbers: Mapping[str, float]) -> None:
-        """Learn nothing."""
+        pass

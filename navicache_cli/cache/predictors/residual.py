@@ -18,7 +18,6 @@ class ResidualReuse(Unlearning):
 
     @torch.no_grad()
     def predict(self, call: Skipped, history: Sequence[Kept]) -> Tensors:
-        """x_i plus the residual."""
         last = history[0]
         return tuple(
             (x.float() + (y_c.float() - x_c.float())).to(y_c.dtype)
@@ -34,5 +33,4 @@ class StoredResidual(Unlearning):
 
     @torch.no_grad()
     def predict(self, call: Skipped, history: Sequence[Kept]) -> Tensors:
-        """x_i plus the residual."""
         return tuple((x + r).to(r.dtype) for x, r in zip(call.inputs, history[0].outputs, strict=True))

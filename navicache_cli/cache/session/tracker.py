@@ -65,7 +65,6 @@ class SeenTimestep:
         self.clear()
 
     def clear(self) -> None:
-        """Forget it."""
         # With its version. Holding the tensor keeps its identity from being reused.
         self._seen: tuple[torch.Tensor, int] | None = None
 

@@ -1,8 +1,8 @@
 """Referees: caches that other libraries implement, run on the same weights. Imports none of them.
 
 Every knob of a referee is a number, so that any of them can be swept. The defaults here are the libraries'
-own; a preset's `referees` has those of its model. How each is switched on is in `referee_caches`, how its
-work is counted in `referee_meter`.
+own; a preset's `referees` has those of its model. How each is switched on is in `caches`, how its
+work is counted in `meter`.
 """
 
 from __future__ import annotations

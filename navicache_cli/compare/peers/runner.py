@@ -51,7 +51,6 @@ class RefereeRunner:
         )
 
     def run(self, plan: Plan, setting: Setting) -> Outcome:
-        """See `Runner.run`."""
         from backends.protocol import Stages
         from navicache_cli.media.video import to_uint8
 
