@@ -196,7 +196,7 @@ def test_ctrl_c_while_ray_starts(prompts):
     os.killpg(process.pid, signal.SIGINT)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130, errors
-    assert "it goes on where it stopped" in errors
+    assert "run the same command again to resume" in errors
     assert "Traceback" not in errors
     wait_until("the end of all processes", lambda: not processes_of(mark))
     assert set(Path("/tmp").glob("navicache-ray-*")) == folders
