@@ -88,8 +88,8 @@ app = Program(
     help="Make video diffusion faster without training: skip the steps whose output hardly changes.",
     epilog="Exit codes: 0 done, 1 internal error, 2 wrong option or prompt, 3 model family or package not "
     "available, 4 weights missing or wrong, 5 cache does not fit the model, 6 file cannot be read or "
-    "written, 7 out of memory, 8 some videos of a batch failed, 130 interrupted (129, 131, 143 by the signals HUP, "
-    "QUIT, TERM), 141 the reader of a pipe closed it.",
+    "written, 7 out of memory, 8 some videos of a batch failed, 130 interrupted (129, 131, 143 by signals "
+    "HUP, QUIT, TERM), 141 the reader of a pipe closed it.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,

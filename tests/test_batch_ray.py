@@ -416,7 +416,7 @@ NO_WEIGHTS, ENDED = RayTaskError(WeightsError("no weights", "get them")), RayErr
 
 @pytest.mark.parametrize(("reason", "told", "tried"), [
     (NO_WEIGHTS, "no weights", 1),
-    (ENDED, "3 workers of Ray ended while they loaded tiny", MOST_LOST_LOADING),
+    (ENDED, "3 Ray workers ended while they loaded tiny", MOST_LOST_LOADING),
 ])  # fmt: skip
 @pytest.mark.parametrize("order", ["bad first", "bad last"])
 def test_a_machine_that_cannot_load_is_put_aside(engine, capsys, reason, told, tried, order):

@@ -138,7 +138,7 @@ def test_gaps_are_told(copy):
     assert summary.settings[0].fidelity["psnr"].videos == 1
     assert summary.states == {"done": 4, "failed": 1, "started": 1}
     told = "\n".join(summary.notes)
-    assert "2 finished videos are left out: no report that can be read, ../../outside.mp4" in told
+    assert "2 finished videos are left out: no readable report, ../../outside.mp4" in told
     assert "1 of 2 were not" in told
     assert "1 videos were started and are not finished" in told
 

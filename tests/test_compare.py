@@ -220,7 +220,7 @@ def test_a_setting_that_equals_another_is_left_out(comparison, cli, copied, prom
     ("extra", "told"),
     [
         (["--methods", "navicahe"], "did you mean navicache?"),
-        (["--methods", "off"], "expected a method to hold against the baseline"),
+        (["--methods", "off"], "expected a method to compare with the baseline"),
         (["--methods", ","], "--methods expects names"),
         (["--modes", "faster"], "did you mean fast?"),
         (["--sweep", "navicache.threshold=0.1"], "method.option=low:high:count"),

@@ -303,7 +303,7 @@ Change = Callable[[dict], object]
         (lambda d: None, ("--compute", "0.5,0"), UsageError, "compute expects above 0, at most 1, found 0"),
         (lambda d: None, ("--speedup", "0.5"), UsageError, "speedup expects 1 or more, found 0.5"),
         (lambda d: None, ("--compute", "0.1"), UsageError, "take a compute share of"),
-        (lambda d: None, ("--method", "off", "--compute", "0.5"), UsageError, "beside a budget; found 'off'"),
+        (lambda d: None, ("--method", "off", "--compute", "0.5"), UsageError, "with a budget; found 'off'"),
         (lambda d: None, ("--align-steps", "-1"), UsageError, "align_steps"),
         (lambda d: None, ("-o", "sweep.pdf"), UsageError, r"found sweep\.pdf"),
     ],

@@ -133,7 +133,7 @@ def _numbers(option: str, text: str) -> list[float]:
         return [read_number(word) for word in _words(text)]
     except ValueError:
         raise UsageError(
-            f"{option} expects numbers with commas between, found {text[:60]!r}",
+            f"{option} expects numbers separated by commas, found {text[:60]!r}",
             f"--{option} {_EXAMPLES[option]}",
         ) from None
 

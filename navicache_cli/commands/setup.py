@@ -46,11 +46,11 @@ def setup(
             _do(step)
     except KeyboardInterrupt:
         raise InterruptedRunError(
-            "stopped before everything was there; what was finished stays",
+            "stopped before everything was installed; what was finished stays",
             "run it again to resume",
         ) from None
     if all(step.done for step in steps):
-        terminal.stdout.print("everything was there already; nothing was changed")
+        terminal.stdout.print("everything was installed already; nothing was changed")
 
 
 def _steps(family: str, repo_url: str, commit: str, weights: str, revisions: Sequence[str]) -> list[Step]:
