@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import sys
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.markup import escape
 from typer.core import TyperGroup
 
 from navicache_cli import __version__, streams
@@ -41,8 +43,24 @@ def _told() -> Iterator[None]:
         raise stopped_run(published) from None
 
 
+def _paragraphs(text: str | None) -> str:
+    """Return a help text with one line per paragraph."""
+    paragraphs = inspect.cleandoc(text or "").split("\n\n")
+    return "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
+
+
 class Commands(TyperGroup):
-    """The commands, which are told when they are stopped: while options are read, and while they run."""
+    """The commands, which are told when they are stopped: while options are read, and while they run.
+
+    Their help wraps at the terminal's width, and what is in brackets is shown, not taken for rich's markup.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        for command in self.commands.values():
+            command.help = escape(_paragraphs(command.help))
+            for parameter in command.params:
+                parameter.help = escape(parameter.help or "")  # type: ignore[attr-defined]
 
     def make_context(self, *arguments: Any, **options: Any) -> Any:
         with _told():
@@ -65,11 +83,11 @@ class Program(typer.Typer):
 app = Program(
     name="navicache",
     cls=Commands,
-    help="Video diffusion made faster without training: steps whose output hardly changes are skipped.",
+    help="Make video diffusion faster without training: skip the steps whose output hardly changes.",
     epilog="Exit codes: 0 done, 1 internal error, 2 wrong option or prompt, 3 model family or package not "
-    "available, 4 weights, 5 cache does not fit the model, 6 output or report file, 7 out of memory, "
-    "8 some videos of a batch failed, 130 interrupted (129, 131, 143 by the signals HUP, QUIT, TERM), "
-    "141 the reader of a pipe went away.",
+    "available, 4 weights missing or wrong, 5 cache does not fit the model, 6 file cannot be read or "
+    "written, 7 out of memory, 8 some videos of a batch failed, 130 interrupted (129, 131, 143 by signals "
+    "HUP, QUIT, TERM), 141 the reader of a pipe closed it.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -129,7 +147,7 @@ def _batch(
     file: Annotated[
         Path,
         typer.Argument(
-            help="Prompts: .txt (one a line), .csv or .jsonl (a column or key for any option), or VBench's "
+            help="Prompts: .txt (one per line), .csv or .jsonl (a column or key for any option), or VBench's "
             "full-info .json."
         ),
     ],
@@ -137,38 +155,36 @@ def _batch(
         str,
         opt(
             BATCH,
-            "Names of the videos, with {row} {prompt} {slug} {n} {seed} {model} {task} {mode} {method} in "
-            "them; VBench's are {prompt}-{n}.mp4.",
+            "File names of the videos, from {row} {prompt} {slug} {n} {seed} {model} {task} {mode} {method}; "
+            "VBench expects {prompt}-{n}.mp4.",
             "TEMPLATE",
         ),
     ] = "{row}-{slug}-{method}-{mode}-{seed}.mp4",
-    seeds: Annotated[int, opt(BATCH, "Videos of each prompt, their seeds from --seed on.", "N")] = 1,
-    methods: Annotated[Text, opt(BATCH, "Make every video by each of these methods.", "NAMES")] = None,
+    seeds: Annotated[int, opt(BATCH, "Videos per prompt, with seeds counting up from --seed.", "N")] = 1,
+    methods: Annotated[Text, opt(BATCH, "Make every video with each of these methods.", "NAMES")] = None,
     modes: Annotated[Text, opt(BATCH, "Make every video in each of these modes.", "NAMES")] = None,
-    shard: Annotated[Text, opt(BATCH, "Only part I of N, for array jobs.", "I/N")] = None,
-    retry: Annotated[int, opt(BATCH, "Try a video that failed so many times again.", "N")] = 0,
-    max_failures: Annotated[
-        int, opt(BATCH, "Stop when so many videos failed; 0 goes on to the end.", "N")
-    ] = 0,
+    shard: Annotated[Text, opt(BATCH, "Make only part I of N, for array jobs.", "I/N")] = None,
+    retry: Annotated[int, opt(BATCH, "Retry a failed video up to N times.", "N")] = 0,
+    max_failures: Annotated[int, opt(BATCH, "Stop after N failed videos; 0 never stops early.", "N")] = 0,
     engine: Annotated[str, opt(BATCH, "serial: in this process; ray: in several, on all GPUs.")] = "serial",
     workers: Annotated[
-        int | None, opt(BATCH, "Processes of ray.  [default: one a GPU, or CPU core]", "N")
+        int | None, opt(BATCH, "Number of Ray processes.  [default: one per GPU or CPU core]", "N")
     ] = None,
     ray_address: Annotated[
-        Text, opt(BATCH, "A Ray cluster that runs.  [default: this machine alone]", "HOST:PORT")
+        Text, opt(BATCH, "Address of a running Ray cluster.  [default: this machine only]", "HOST:PORT")
     ] = None,
     output_dir: Annotated[
-        Text, opt(OUTPUT, "Folder of videos/, reports/ and the manifest.  [default: batch]", "DIR")
+        Text, opt(OUTPUT, "Folder for videos/, reports/ and the manifest.  [default: batch]", "DIR")
     ] = None,
     dry_run: Annotated[bool, opt(OUTPUT, "Show what would run and stop.", None, "--dry-run")] = False,
-    as_json: Annotated[bool, opt(OUTPUT, "Print the outcome as JSON, nothing else.", None, "--json")] = False,
-    quiet: Annotated[bool, opt(OUTPUT, "Show errors, nothing else.", None, "--quiet", "-q")] = False,
+    as_json: Annotated[bool, opt(OUTPUT, "Print only the outcome, as JSON.", None, "--json")] = False,
+    quiet: Annotated[bool, opt(OUTPUT, "Show only errors.", None, "--quiet", "-q")] = False,
     **options: Any,
 ) -> None:
-    """Generate the videos of a file of prompts; started again, it goes on where it stopped.
+    """Generate a video for every prompt in a file; run it again to resume.
 
-    The options of `generate` are the defaults of all videos; the file's columns win over them. Exit code 8
-    when some videos failed.
+    The options of `generate` are the defaults for all videos; columns of the file override them. Exit code 8
+    means that some videos failed.
     """
     from navicache_cli.commands.batch import Choices, batch
     from navicache_cli.commands.generate import option_layers
@@ -181,8 +197,8 @@ def _batch(
 
 
 LPIPS_HELP = (
-    "Insist on LPIPS and download its weights (233 MiB) if needed, or leave it out.  "
-    "[default: where package and weights are there]"
+    "Require LPIPS, downloading its weights (233 MiB) if needed, or leave it out.  "
+    "[default: used if package and weights are installed]"
 )
 COMPARED = "What to compare"
 # Of generate: what a comparison decides itself, and where a single video would go.
@@ -197,37 +213,38 @@ NOT_COMPARED = (
 def _compare(
     methods: Annotated[
         Text,
-        opt(COMPARED, "Methods with commas between, or fewer-steps.  [default: all, or the swept]", "NAMES"),
+        opt(COMPARED, "Comma-separated methods, or fewer-steps.  [default: all, or those swept]", "NAMES"),
     ] = None,
-    modes: Annotated[Text, opt(COMPARED, "Modes to run each method at.  [default: all]", "NAMES")] = None,
+    modes: Annotated[Text, opt(COMPARED, "Modes to run each method in.  [default: all]", "NAMES")] = None,
     sweep: Annotated[
         list[str] | None,
         opt(
             COMPARED,
-            "Values of a method's option: low, high, how many; may be repeated.",
+            "Sweep a method's option from A to B in N values; may be repeated.",
             "METHOD.OPTION=A:B:N",
         ),
     ] = None,
     settings: Annotated[
-        Path | None, opt(COMPARED, "Settings by name, each a method and its options (YAML).", "FILE")
+        Path | None, opt(COMPARED, "Named settings, each a method with its options (YAML).", "FILE")
     ] = None,
     prompts: Annotated[
-        Path | None, opt(COMPARED, "A prompt a line.  [default: --prompt, or the preset's examples]", "FILE")
+        Path | None,
+        opt(COMPARED, "One prompt per line.  [default: --prompt, or the preset's examples]", "FILE"),
     ] = None,
-    seeds: Annotated[int, opt(COMPARED, "How many seeds a prompt, from --seed on.", "N")] = 1,
+    seeds: Annotated[int, opt(COMPARED, "Seeds per prompt, counting up from --seed.", "N")] = 1,
     lpips: Annotated[bool | None, opt(COMPARED, LPIPS_HELP, None, "--lpips/--no-lpips")] = None,
-    page: Annotated[bool, opt(COMPARED, "Write index.html too.", None, "--page/--no-page")] = True,
+    page: Annotated[bool, opt(COMPARED, "Also write index.html.", None, "--page/--no-page")] = True,
     output_dir: Annotated[
         Text,
-        opt(OUTPUT, "Folder of the comparison; finished cells in it are kept.  [default: compare]", "DIR"),
+        opt(OUTPUT, "Folder for the comparison; finished cells in it are kept.  [default: compare]", "DIR"),
     ] = None,
-    as_json: Annotated[bool, opt(OUTPUT, "Print compare.json, nothing else.", None, "--json")] = False,
+    as_json: Annotated[bool, opt(OUTPUT, "Print only compare.json.", None, "--json")] = False,
     **options: Any,
 ) -> None:
-    """Hold methods against the uncached baseline: work, time, PSNR, SSIM, LPIPS; with a page of videos.
+    """Compare methods with the uncached baseline: work, time, PSNR, SSIM, LPIPS, and a page of videos.
 
-    Every prompt is generated with every seed, uncached and by every method. What was finished before is not
-    run again: stop it at any time, and the same command goes on.
+    Generates every prompt with every seed, uncached and with every method. You can stop it at any time: the
+    same command resumes and keeps what was finished.
     """
     from navicache_cli.commands.compare import Request, compare
 
@@ -238,14 +255,14 @@ def _compare(
 
 @app.command("batch-report")
 def _batch_report(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The --output-dir of batch.")],
-    page: Annotated[bool, typer.Option("--page/--no-page", help="Write index.html too.")] = True,
-    as_json: Annotated[bool, typer.Option("--json", help="Print batch-report.json, nothing else.")] = False,
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The --output-dir of the batch.")],
+    page: Annotated[bool, typer.Option("--page/--no-page", help="Also write index.html.")] = True,
+    as_json: Annotated[bool, typer.Option("--json", help="Print only batch-report.json.")] = False,
 ) -> None:
-    """Sum up a batch, finished or not: skip ratios, speedup and fidelity, skips by step, videos to look at.
+    """Sum up a batch, finished or not: skip ratios, speedup, fidelity, skips per step, videos to look at.
 
-    Writes batch-report.json and a page into the folder. Speedup, PSNR and SSIM are of videos made with
-    --baseline.
+    Writes batch-report.json and a page into the folder. Speedup, PSNR and SSIM need videos made
+    with --baseline.
     """
     from navicache_cli.commands.batch_report import batch_report
 
@@ -262,18 +279,18 @@ def _calibrate(
     steps: Annotated[Text, typer.Option(help="Denoising steps.", metavar="N")] = None,
     seed: Annotated[Text, typer.Option(help="Seed of the noise.", metavar="N")] = None,
     output: Annotated[
-        Path, typer.Option("--output", "-o", help="Where the ratios go (.json).", metavar="FILE")
+        Path, typer.Option("--output", "-o", help="File for the ratios (.json).", metavar="FILE")
     ] = Path("ratios.json"),
     overwrite: Annotated[Switch, typer.Option("--overwrite", help="Replace an existing file.")] = None,
     assignments: Annotated[
         list[str] | None,
-        typer.Option("--set", help="Any option of generate; may be repeated.", metavar="KEY=VALUE"),
+        typer.Option("--set", help="Set any option of generate; may be repeated.", metavar="KEY=VALUE"),
     ] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print the path, nothing else.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print only the path.")] = False,
 ) -> None:
     """Measure the magnitude ratios that --method magcache needs, for a model that has none.
 
-    Generates once with every step computed. The file then goes to generate --set ratios=FILE.
+    Generates one video with every step computed. Pass the file on with generate --set ratios=FILE.
     """
     from navicache_cli.commands.calibrate import calibrate
     from navicache_cli.commands.generate import build_plan
@@ -315,7 +332,7 @@ def _setup(
         typer.Argument(metavar="MODEL", help="wan, hunyuan, opensora, or videosys (Open-Sora in VideoSys)."),
     ],
     repo_url: Annotated[
-        str, typer.Option(metavar="URL", help="Clone from there, such as a mirror or a local path.")
+        str, typer.Option(metavar="URL", help="Clone from this address, such as a mirror or a local path.")
     ] = "",
     commit: Annotated[
         str, typer.Option(metavar="HASH", help="Commit to check out.  [default: the tested one]")
@@ -335,9 +352,9 @@ def _setup(
         bool, typer.Option("--dry-run", help="Print the commands and change nothing.")
     ] = False,
 ) -> None:
-    """Bring a model's official code, its Python packages and weights to this machine.
+    """Install a model's official code, its Python packages and its weights.
 
-    What is there already stays as it is; a download that was cut off goes on where it stopped.
+    Leaves what is already there as it is, and resumes a download that was cut off.
     """
     from navicache_cli.commands.setup import setup
 
@@ -346,14 +363,16 @@ def _setup(
 
 @app.command("doctor")
 def _doctor(
-    model: Annotated[str, typer.Option(help="Look at what this model needs.  [default: all, in short]")] = "",
+    model: Annotated[
+        str, typer.Option(help="Check what this model needs.  [default: a summary of all]")
+    ] = "",
     task: Annotated[str, typer.Option(help="Task of the model.  [default: the preset's]")] = "",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Show what is there, what is missing, and the command that fixes it.
+    """Show what is installed, what is missing, and how to fix it.
 
-    Exit code 0 when `generate` would start for the model (without --model: for tiny), 4 when only its weights
-    are missing, else 3.
+    Exit code 0 means that `generate` would start for the model (tiny without --model), 4 that only its
+    weights are missing, 3 that something else is.
     """
     from navicache_cli.commands.doctor import doctor
 
@@ -369,8 +388,8 @@ def _metrics(
 ) -> None:
     """Compare videos: PSNR, SSIM and LPIPS, per frame and in total.
 
-    Two files, or two folders whose videos have the same names. The convention is that of VideoSys's common
-    metrics, which the papers on caching report.
+    Two files, or two folders whose videos have the same names. Follows the convention of VideoSys's
+    common metrics, which papers on caching report.
     """
     from navicache_cli.commands.metrics import metrics
 
@@ -378,7 +397,9 @@ def _metrics(
 
 
 evaluation = typer.Typer(
-    no_args_is_help=True, help="Score videos: VBench, and PSNR, SSIM and LPIPS of whole folders."
+    cls=Commands,
+    no_args_is_help=True,
+    help="Score videos: VBench, and PSNR, SSIM and LPIPS of whole folders.",
 )
 app.add_typer(evaluation, name="eval")
 SCORED = "What to score"
@@ -391,36 +412,37 @@ SCORED = "What to score"
 )
 def _eval_vbench(
     dimensions: Annotated[
-        Text, opt(SCORED, "VBench's dimensions with commas between.  [default: all 16]", "NAMES")
+        Text, opt(SCORED, "Comma-separated dimensions of VBench.  [default: all 16]", "NAMES")
     ] = None,
     prompts: Annotated[
-        Path | None, opt(SCORED, "VBench's list of prompts.  [default: the package's]", "FILE")
+        Path | None, opt(SCORED, "VBench's list of prompts.  [default: the one in the package]", "FILE")
     ] = None,
     seeds: Annotated[
         int,
-        opt(SCORED, "Videos of each prompt, their seeds from --seed on; VBench's own figures are of 5.", "N"),
+        opt(SCORED, "Videos per prompt, with seeds from --seed on; VBench's own figures use 5.", "N"),
     ] = 5,
     videos: Annotated[
         Path | None,
-        opt(SCORED, "Score the videos of this folder, named {prompt}-{n}.mp4; none are made.", "DIR"),
+        opt(SCORED, "Score the videos in this folder, named {prompt}-{n}.mp4, and generate none.", "DIR"),
     ] = None,
     vbench_python: Annotated[
         Text, opt(SCORED, "A Python that has the package vbench.  [default: this one]", "FILE")
     ] = None,
     scores: Annotated[
-        Path | None, opt(OUTPUT, "Folder of the scores.  [default: that of --output-dir]", "DIR")
+        Path | None, opt(OUTPUT, "Folder for the scores.  [default: that of --output-dir]", "DIR")
     ] = None,
-    page: Annotated[bool, opt(OUTPUT, "Write index.html too.", None, "--page/--no-page")] = True,
+    page: Annotated[bool, opt(OUTPUT, "Also write index.html.", None, "--page/--no-page")] = True,
     output_dir: Annotated[
-        Text, opt(OUTPUT, "Folder of the videos, as of navicache batch.  [default: vbench]", "DIR")
+        Text, opt(OUTPUT, "Folder of the videos, as for navicache batch.  [default: vbench]", "DIR")
     ] = None,
-    as_json: Annotated[bool, opt(OUTPUT, "Print vbench.json, nothing else.", None, "--json")] = False,
+    as_json: Annotated[bool, opt(OUTPUT, "Print only vbench.json.", None, "--json")] = False,
     **options: Any,
 ) -> None:
-    """VBench's scores of a setting: by dimension, and quality, semantic and total score.
+    """Score a setting with VBench: each dimension, and the quality, semantic and total scores.
 
-    Makes the videos of VBench's prompts, or takes those of --videos, and calls the package vbench for each
-    dimension. Stopped at any time, the same command goes on. Exit code 3 when a dimension has no score.
+    Generates the videos for VBench's prompts, or uses those in --videos, and runs the package vbench for each
+    dimension. You can stop it at any time: the same command resumes. Exit code 3 means that a dimension has
+    no score.
     """
     from navicache_cli.commands.eval_vbench import Request, eval_vbench
 
@@ -432,17 +454,17 @@ def _eval_vbench(
 @evaluation.command("common")
 def _eval_common(
     a: Annotated[Path, typer.Argument(metavar="A", help="Folder of the reference videos.")],
-    b: Annotated[Path, typer.Argument(metavar="B", help="Folder of videos of the same names.")],
+    b: Annotated[Path, typer.Argument(metavar="B", help="Folder of videos with the same names.")],
     lpips: Annotated[bool | None, typer.Option("--lpips/--no-lpips", help=LPIPS_HELP)] = None,
-    page: Annotated[bool, typer.Option("--page/--no-page", help="Write index.html too.")] = True,
+    page: Annotated[bool, typer.Option("--page/--no-page", help="Also write index.html.")] = True,
     output_dir: Annotated[
-        Path, typer.Option(metavar="DIR", help="Folder of the results; pairs measured in it are kept.")
+        Path, typer.Option(metavar="DIR", help="Folder for the results; pairs already measured are kept.")
     ] = Path("common-metrics"),
-    as_json: Annotated[bool, typer.Option("--json", help="Print common_metrics.json, nothing else.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print only common_metrics.json.")] = False,
 ) -> None:
     """PSNR, SSIM and LPIPS of two folders, in the convention of VideoSys's common metrics, with a page.
 
-    As `metrics`, for many videos: stopped at any time, the same command goes on.
+    Like `metrics`, for many videos. You can stop it at any time: the same command resumes.
     """
     from navicache_cli.commands.eval_common import eval_common
 
@@ -463,15 +485,15 @@ def _plot(
             "--output",
             "-o",
             metavar="FILE",
-            help="The picture, .png or .svg.  [default: beside the first report]",
+            help="The picture, .png or .svg.  [default: next to the first report]",
         ),
     ] = None,
-    dark: Annotated[bool, typer.Option("--dark", help="Light lines on a dark ground.")] = False,
+    dark: Annotated[bool, typer.Option("--dark", help="Light lines on a dark background.")] = False,
 ) -> None:
     """Draw reports: steps, error against threshold, ratio with its ±2σ, innovations.
 
     Several reports: skip frequency and compute ratio per step. A CSV with the columns prompt, step,
-    input_rel_l1 and output_rel_l1: how well each estimator foretells the output's change.
+    input_rel_l1 and output_rel_l1: how well each estimator predicts the output's change.
     """
     from navicache_cli.commands.plot import plot
 
@@ -499,12 +521,12 @@ def _replay(
         list[str] | None,
         typer.Option(
             metavar="METHOD.threshold=LOW:HIGH:COUNT",
-            help="Many thresholds of one method, or with the word method of each; may be repeated.",
+            help="Sweep the thresholds of one method, or of each with the word method; may be repeated.",
         ),
     ] = None,
     compute: Annotated[
         str,
-        typer.Option(metavar="X,X", help="Budgets in the place of thresholds: shares of steps to compute."),
+        typer.Option(metavar="X,X", help="Budgets instead of thresholds: shares of steps to compute."),
     ] = "",
     speedup: Annotated[str, typer.Option(metavar="X,X", help="Budgets, as steps over computed steps.")] = "",
     as_json: Annotated[bool, typer.Option("--json", help="Print every decision as JSON.")] = False,
@@ -514,15 +536,15 @@ def _replay(
             "--output",
             "-o",
             metavar="FILE",
-            help="Draw compute ratio over threshold, and the thresholds budgets set, .png or .svg.",
+            help="Draw the compute ratio over the threshold, and the thresholds of budgets, .png or .svg.",
         ),
     ] = None,
-    dark: Annotated[bool, typer.Option("--dark", help="Light lines on a dark ground.")] = False,
+    dark: Annotated[bool, typer.Option("--dark", help="Light lines on a dark background.")] = False,
 ) -> None:
     """Show what other methods and thresholds would have decided on a recorded generation.
 
-    No model is loaded. Decisions are those of a real run up to its first skipped step; from there on a real
-    run's latents differ by what the prediction misses, and a decision near the threshold may fall otherwise.
+    Loads no model. Decisions match a real run up to its first skipped step. After that, a real run's latents
+    differ by what the prediction misses, and a decision near the threshold may turn out differently.
     """
     from navicache_cli.commands.replay import replay
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 
 class NavicacheError(Exception):
-    """Base of all errors a user can cause or mend.
+    """Base of all errors a user can cause or fix.
 
     Args:
         message: one line: what was expected, what was found.
@@ -122,7 +122,7 @@ def known_error(error: Exception) -> NavicacheError:
     told = one_line(error, 160)
     if isinstance(error, MemoryError) or _OUT_OF_MEMORY.search(told):
         return OutOfMemoryError(
-            f"the memory did not suffice: {told}",
+            f"there was not enough memory: {told}",
             "choose a smaller --size or fewer --frames, close other programs, or raise the limit (ulimit -v)",
         )
     if isinstance(error, OSError):

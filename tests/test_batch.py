@@ -178,7 +178,7 @@ def test_ctrl_c(prompts):
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130, errors
-    assert "it goes on where it stopped" in errors
+    assert "run the same command again to resume" in errors
     assert "Traceback" not in errors
     done = run(prompts, "batch", "prompts.txt", *QUICK, "--dry-run", "--json")
     states = {row["name"]: row["state"] for row in json.loads(done.stdout)}

@@ -196,7 +196,7 @@ def test_ctrl_c_while_ray_starts(prompts):
     os.killpg(process.pid, signal.SIGINT)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130, errors
-    assert "it goes on where it stopped" in errors
+    assert "run the same command again to resume" in errors
     assert "Traceback" not in errors
     wait_until("the end of all processes", lambda: not processes_of(mark))
     assert set(Path("/tmp").glob("navicache-ray-*")) == folders
@@ -416,7 +416,7 @@ NO_WEIGHTS, ENDED = RayTaskError(WeightsError("no weights", "get them")), RayErr
 
 @pytest.mark.parametrize(("reason", "told", "tried"), [
     (NO_WEIGHTS, "no weights", 1),
-    (ENDED, "3 workers of Ray ended while they loaded tiny", MOST_LOST_LOADING),
+    (ENDED, "3 Ray workers ended while they loaded tiny", MOST_LOST_LOADING),
 ])  # fmt: skip
 @pytest.mark.parametrize("order", ["bad first", "bad last"])
 def test_a_machine_that_cannot_load_is_put_aside(engine, capsys, reason, told, tried, order):

@@ -220,7 +220,7 @@ def test_a_setting_that_equals_another_is_left_out(comparison, cli, copied, prom
     ("extra", "told"),
     [
         (["--methods", "navicahe"], "did you mean navicache?"),
-        (["--methods", "off"], "expected a method to hold against the baseline"),
+        (["--methods", "off"], "expected a method to compare with the baseline"),
         (["--methods", ","], "--methods expects names"),
         (["--modes", "faster"], "did you mean fast?"),
         (["--sweep", "navicache.threshold=0.1"], "method.option=low:high:count"),
@@ -233,7 +233,7 @@ def test_a_setting_that_equals_another_is_left_out(comparison, cli, copied, prom
         (["--sweep", "fewer-steps.steps=10:90:3"], "expects 1 to 50 steps"),
         (["--seeds", "0"], "seeds expects 1"),
         (["--prompts", "missing.txt"], "cannot read the prompts"),
-        (["--prompts", "empty.txt"], "expected a prompt a line"),
+        (["--prompts", "empty.txt"], "expected one prompt per line"),
         (["--prompts", "unknown.txt"], "no word"),
         (["--model", "huge"], "unknown model"),
         (["--set", "align_steps=-1"], "align-steps expects 0 or more"),

@@ -43,13 +43,13 @@ def test_the_report_has_the_error_and_its_band(made):
     errors = [step["predicted_error"] for step in report["steps"]]
     assert errors[0] == 0
     assert errors[-1] > 0
-    assert f"{bar['relative']:.1%} of the latents expected, {bar['low']:.1%} to {bar['high']:.1%}" in shown
+    assert f"{bar['relative']:.1%} of the latents (predicted), {bar['low']:.1%} to {bar['high']:.1%}" in shown
 
 
 def test_without_skips_there_is_no_error(made):
     shown, report, _ = made["off"]
     assert report["totals"]["predicted_error"] == {"relative": 0, "low": 0, "high": 0, "confidence": 0.9}
-    assert "of the latents expected" not in shown
+    assert "of the latents (predicted)" not in shown
 
 
 def test_other_papers_methods_foretell_none(made):
@@ -57,7 +57,7 @@ def test_other_papers_methods_foretell_none(made):
     assert report["totals"]["skipped_steps"] > 0
     assert report["totals"]["predicted_error"] is None
     assert {step["predicted_error"] for step in report["steps"]} == {None}
-    assert "of the latents expected" not in shown
+    assert "of the latents (predicted)" not in shown
 
 
 def test_a_bound_far_away_changes_nothing(made):

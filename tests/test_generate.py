@@ -185,7 +185,7 @@ def test_too_few_steps_to_skip_is_said(cli):
         (("--prompt-file", "none.txt"), 2, "No such file"),
         (("--model", "hunyuan"), 3, "git clone https://github.com/Tencent-Hunyuan/HunyuanVideo"),
         (("--model", "wan"), 3, "git clone https://github.com/Wan-Video/Wan2.1"),
-        (("--steps", "900"), 2, "the cache expects one a step"),
+        (("--steps", "900"), 2, "the cache expects one per step"),
         (("--weights", "nowhere"), 4, "backends.tiny.train"),
         (("-o", "video.avi"), 2, ".mp4"),
         (("-o", "/proc/none/video.mp4"), 6, "error:"),

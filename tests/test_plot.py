@@ -133,7 +133,7 @@ def test_steps_and_error_against_threshold(report: Writer, generated: dict) -> N
     assert set(threshold.get_ydata()) == {0.15}
     assert ratio.get_title(loc="left").startswith("Feature-change ratio")
     assert innovation.get_title(loc="left").startswith("Innovation")
-    assert foretold.get_title(loc="left").startswith("Error of the final latents")
+    assert foretold.get_title(loc="left").startswith("Predicted error of the final latents")
     np.testing.assert_allclose(foretold.lines[0].get_ydata(), 100 * numbers(generated, "predicted_error"))
 
 

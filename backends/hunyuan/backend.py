@@ -68,7 +68,7 @@ def check_plan(plan: Plan) -> None:
     if repeated:
         raise UsageError(
             f"{plan.steps} steps at shift {plan.shift:g} give {repeated} of them the timestep of the one "
-            "before; the official sampler and the cache expect one timestep a step",
+            "before; the official sampler and the cache expect one timestep per step",
             "lower --steps or --shift",
         )
     check_sharing(plan)

@@ -154,7 +154,7 @@ class TinyBackend:
         if distinct < plan.steps and plan.method != OFF:
             raise UsageError(
                 f"{plan.steps} steps at shift {plan.shift:g} fall on {distinct} different whole timesteps of "
-                "1000; the cache expects one a step",
+                "1000; the cache expects one per step",
                 "lower --steps or --shift, or choose --mode off",
             )
         notes = []

@@ -190,4 +190,6 @@ def _log_snr(sigma: float) -> float:
 
 def _refuse_past_the_end(index: int, steps: int) -> None:
     if index >= steps:
-        raise RuntimeError(f"expected at most {steps} steps from this solver; make a new one a generation")
+        raise RuntimeError(
+            f"expected at most {steps} steps from this solver; make a new one for each generation"
+        )

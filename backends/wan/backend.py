@@ -79,7 +79,7 @@ def check_plan(plan: Plan) -> list[str]:
     if repeated and plan.method != OFF:
         raise UsageError(
             f"{plan.steps} steps at shift {plan.shift:g} make Wan2.1's {plan.solver} give {repeated} of them "
-            "the timestep of the one before; the cache expects one timestep a step",
+            "the timestep of the one before; the cache expects one timestep per step",
             "lower --steps or --shift, or choose --mode off",
         )
     pictures = [getattr(plan, option) for option in task.pictures]

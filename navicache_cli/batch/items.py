@@ -140,7 +140,7 @@ def make_settings(methods: str | None, modes: str | None, rows: Sequence[Row]) -
         values = [] if text is None else split_commas(text)
         if text is not None and (not all(values) or len(set(values)) < len(values)):
             raise UsageError(
-                f"--{option}s expects different names with commas between, found {text[:60]!r}", _MEND
+                f"--{option}s expects different names separated by commas, found {text[:60]!r}", _MEND
             )
         listed[option] = values
         for row in rows:

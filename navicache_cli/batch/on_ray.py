@@ -133,11 +133,11 @@ class _Engine:
             waited = time.monotonic() - since
             if waited > most_without:
                 raise self._cannot_load or RayFailedError(
-                    f"expected a worker of Ray within {most_without:.0f} s; found none started",
+                    f"expected a Ray worker within {most_without:.0f} s; found none started",
                     "`ray status` shows what its machines do; fewer --workers, or --engine serial",
                 )
             if waited > PATIENCE and not told:
-                show_note("no worker of Ray has started yet; `ray status` shows what its machines do")
+                show_note("no Ray worker has started yet; `ray status` shows what its machines do")
                 told = True
         if self._cannot_load and not self._agenda.empty:
             raise self._cannot_load
@@ -211,7 +211,7 @@ class _Engine:
             self._lost_loading[node] += 1
             if self._lost_loading[node] >= MOST_LOST_LOADING:
                 error = RayFailedError(
-                    f"{self._lost_loading[node]} workers of Ray ended while they loaded "
+                    f"{self._lost_loading[node]} Ray workers ended while they loaded "
                     f"{self._orders.plan.model}: {reason}",
                     "fewer --workers, if memory was short",
                 )
@@ -239,6 +239,6 @@ def _cannot_load(cause: BaseException, model: str) -> NavicacheError:
     if isinstance(cause, NavicacheError):
         return cause
     return RayFailedError(
-        f"a worker of Ray cannot load {model}: {type(cause).__name__}: {one_line(cause)}",
+        f"a Ray worker cannot load {model}: {type(cause).__name__}: {one_line(cause)}",
         "navicache doctor, on that machine",
     )

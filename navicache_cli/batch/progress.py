@@ -46,7 +46,7 @@ class BatchProgress(ProgressBar):
         self._since = time.perf_counter()
 
     def start(self, name: str) -> None:
-        """Say which video is at work, or what else goes on."""
+        """Say which video is at work, or what else is being done."""
         self._name = name
         self._bar.update(self._task, description=visible(name))
 
@@ -94,6 +94,6 @@ class BatchProgress(ProgressBar):
 
 
 def _per_time(seconds: float) -> str:
-    """Videos a minute, or an hour where that is less than one."""
+    """Videos per minute, or per hour where that is less than one."""
     a_minute = 60 / seconds if seconds else 0.0
-    return f"{a_minute:.1f} videos a minute" if a_minute >= 1 else f"{60 * a_minute:.1f} videos an hour"
+    return f"{a_minute:.1f} videos per minute" if a_minute >= 1 else f"{60 * a_minute:.1f} videos per hour"

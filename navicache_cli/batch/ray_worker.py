@@ -78,7 +78,7 @@ class Maker:
 
         if orders.version != __version__:
             raise BackendError(
-                f"a worker of Ray expected navicache {orders.version}, found {__version__}",
+                f"a Ray worker expected navicache {orders.version}, found {__version__}",
                 "install the same version on all machines",
             )
         check_shared(orders)

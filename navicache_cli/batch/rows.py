@@ -18,7 +18,7 @@ from navicache_cli.reading import expand_user, parse_json, read_bytes
 # Options of the whole batch; a row cannot have its own.
 OF_THE_BATCH = ("output_dir", "overwrite")
 ROW_OPTIONS = tuple(option for option in OPTIONS if option not in OF_THE_BATCH)
-_MEND = "mend the line; nothing was started"
+_MEND = "fix the line; nothing was started"
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ def read_rows(path: Path) -> list[Row]:
     if reader is None:
         raise UsageError(
             f"expected a file of prompts that ends in {', '.join(readers)}; found {path.name[-60:]!r}",
-            "name it by its format: .txt has one prompt a line",
+            "name it by its format: .txt has one prompt per line",
         )
     text = _read(path)
     rows: list[Row] = []
@@ -59,7 +59,7 @@ def read_rows(path: Path) -> list[Row]:
         given = {key: _check_value(key, value, where) for key, value in options.items()}
         rows.append(Row(len(rows) + 1, where, {key: value for key, value in given.items() if value != ""}))
     if not rows:
-        raise UsageError(f"expected prompts in {path}, found none", "write one a line")
+        raise UsageError(f"expected prompts in {path}, found none", "write one per line")
     return rows
 
 

@@ -253,11 +253,11 @@ def _failures(records: dict[str, Record]) -> list[dict[str, str]]:
 def _notes(videos: Sequence[Video], unread: Sequence[str], states: Counter[str]) -> list[str]:
     notes = []
     if unread:
-        notes.append(f"{len(unread)} finished videos are left out: no report that can be read, {unread[0]}")
+        notes.append(f"{len(unread)} finished videos are left out: no readable report, {unread[0]}")
     without = sum(video.fidelity[LEADING.key] is None for video in videos)
     if without:
         notes.append(
-            f"speedup and fidelity are of videos made with --baseline; {without} of {len(videos)} were not"
+            f"speedup and fidelity need videos made with --baseline; {without} of {len(videos)} were not"
         )
     clocks = {video.clock for video in videos if video.speedup is not None}
     notes += speed_notes(clocks, any(video.beyond_bound for video in videos))

@@ -1,4 +1,4 @@
-"""`navicache batch`: a video for every prompt of a file; started again, it goes on where it stopped."""
+"""`navicache batch`: a video for every prompt of a file; run again, it resumes."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ def batch(
     except KeyboardInterrupt:
         raise InterruptedRunError(
             "stopped before all videos were made; the finished ones are kept",
-            "run the same command again: it goes on where it stopped",
+            "run the same command again to resume",
         ) from None
     _show_outcome(outcome, len(items), as_json, quiet)
     if outcome.failed:

@@ -114,7 +114,7 @@ def _stopped(store: Store) -> InterruptedRunError:
         )
     return InterruptedRunError(
         f"stopped; finished cells are kept in {store.folder} ({count} by now)",
-        "the same command goes on where it stopped",
+        "run the same command again to resume",
     )
 
 
@@ -125,7 +125,7 @@ def _shared_layers(layers: list[Layer]) -> tuple[list[Layer], list[str]]:
         values = {k: v for k, v in layer.values.items() if k not in (*_DECIDED_HERE, *_OF_GENERATE)}
         kept.append(Layer(layer.label, values))
         notes += [
-            f"compare chooses the {name} itself; {layer.source(name)} is passed over"
+            f"compare chooses the {name} itself; {layer.source(name)} is ignored"
             for name in _DECIDED_HERE
             if name in layer.values
         ]
@@ -180,7 +180,7 @@ def read_prompts(path: Path) -> list[str]:
         raise UsageError(f"cannot read the prompts {path}: {error.strerror}", "check the path") from None
     prompts = list(dict.fromkeys(" ".join(line.split()) for line in lines if line.strip()))
     if not prompts:
-        raise UsageError(f"expected a prompt a line in {path}, found none", "write one prompt into it")
+        raise UsageError(f"expected one prompt per line in {path}, found none", "write one prompt into it")
     return prompts
 
 
@@ -293,8 +293,8 @@ def _sittings(results: list[CellResult]) -> list[str]:
     if count == 1:
         return []
     return [
-        f"the cells were run in {count} sittings; a speedup between two of them also holds what else the "
-        "machine did"
+        f"the cells were run in {count} sittings; a speedup between two of them also reflects other "
+        "work of the machine"
     ]
 
 

@@ -1,10 +1,9 @@
-"""`navicache doctor`: would `generate` start here, and what mends it if not."""
+"""`navicache doctor`: would `generate` start here, and how to fix it if not."""
 
 from __future__ import annotations
 
 import json
 import os
-from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from rich.table import Table
@@ -147,8 +146,8 @@ def _tiny_checks(given: str) -> list[Check]:
     try:
         TinyPipeline(folder, "cpu")
     except WeightsError as error:
-        mend = "unset NAVICACHE_WEIGHTS" if given else error.hint
-        return [missing("tiny weights", error.message, mend, WeightsError)]
+        hint = "unset NAVICACHE_WEIGHTS" if given else error.hint
+        return [missing("tiny weights", error.message, hint, WeightsError)]
     return [Check("tiny weights", OK, f"complete at {folder}")]
 
 
@@ -256,20 +255,18 @@ def _gpu_needed(model: str, weights: str) -> bool:
 
 
 def _row(check: Check) -> dict[str, str]:
-    row = asdict(check)
-    del row["exit_code"]
-    return row
+    return {"name": check.name, "state": check.state, "found": check.found, "mend": check.hint}
 
 
 def _table(checks: list[Check]) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("check", no_wrap=True)
     table.add_column("state", no_wrap=True)
-    table.add_column("found, and → what mends it", overflow="fold")
+    table.add_column("found, and → how to fix it", overflow="fold")
     for check in checks:
         state = Text(check.state, style=_COLOURS[check.state])
         found = Text(check.found)
-        if check.mend:
-            found.append(f"\n→ {check.mend}", style="cyan")
+        if check.hint:
+            found.append(f"\n→ {check.hint}", style="cyan")
         table.add_row(check.name, state, found)
     return table

@@ -72,7 +72,7 @@ def eval_common(
                 f"stopped; measured pairs are kept in {log_path}"
                 if log
                 else "stopped; no pair is measured yet",
-                "run the same command again: it goes on where it stopped",
+                "run the same command again to resume",
             ) from None
     if as_json:
         print(json.dumps(document, indent=1, allow_nan=False))

@@ -1,4 +1,4 @@
-"""`navicache eval vbench`: VBench's scores of a setting; stopped, it goes on where it was."""
+"""`navicache eval vbench`: VBench's scores of a setting; run again, it resumes."""
 
 from __future__ import annotations
 
@@ -160,7 +160,7 @@ def eval_vbench(
                 f"stopped; scored dimensions are kept in {task.parts}"
                 if kept
                 else "stopped; no dimension is scored yet",
-                "run the same command again: it goes on where it stopped",
+                "run the same command again to resume",
             ) from None
     _show(document, written, request.as_json)
     if errors:

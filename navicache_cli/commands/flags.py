@@ -20,7 +20,8 @@ def opt(panel: str, text: str, metavar: str | None = None, *names: str) -> Any:
 
 def generate_options(
     model: Annotated[
-        Text, opt(WHAT, "Model family: tiny, wan, hunyuan, opensora, or another package's.  [default: tiny]")
+        Text,
+        opt(WHAT, "Model family: tiny, wan, hunyuan, opensora, or one of another package.  [default: tiny]"),
     ] = None,
     task: Annotated[Text, opt(WHAT, "Task of the model, such as t2v-1.3B.")] = None,
     prompt: Annotated[Text, opt(WHAT, "What the video shows.  [default: the preset's example]")] = None,
@@ -35,42 +36,42 @@ def generate_options(
     ] = None,
     source_video: Annotated[Text, opt(WHAT, "Video to change, for vace tasks.", "FILE")] = None,
     source_mask: Annotated[
-        Text, opt(WHAT, "Video of where to change it: white is made anew.", "FILE")
+        Text, opt(WHAT, "Mask for --source-video: white areas are generated anew.", "FILE")
     ] = None,
     size: Annotated[
-        Text, opt(WHAT, "Width x height in pixels; for opensora also 480p and such.", "WxH")
+        Text, opt(WHAT, "Width x height in pixels; opensora also takes 480p and the like.", "WxH")
     ] = None,
     aspect_ratio: Annotated[
-        Text, opt(WHAT, "Height to width, for opensora's sizes by name: 9:16 is landscape.", "H:W")
+        Text, opt(WHAT, "Height to width, for opensora's named sizes: 9:16 is landscape.", "H:W")
     ] = None,
-    frames: Annotated[Text, opt(WHAT, "Number of frames; for opensora also 4s and such.", "N")] = None,
+    frames: Annotated[Text, opt(WHAT, "Number of frames; opensora also takes 4s and the like.", "N")] = None,
     steps: Annotated[Text, opt(SAMPLER, "Denoising steps.", "N")] = None,
     seed: Annotated[Text, opt(SAMPLER, "Seed of the noise: same seed, same video.", "N")] = None,
     guidance: Annotated[Text, opt(SAMPLER, "Classifier-free guidance scale; 1 turns it off.", "X")] = None,
     embedded_guidance: Annotated[
-        Text, opt(SAMPLER, "Scale told to hunyuan's guidance-distilled transformer.", "X")
+        Text, opt(SAMPLER, "Scale passed to hunyuan's guidance-distilled transformer.", "X")
     ] = None,
     shift: Annotated[Text, opt(SAMPLER, "Noise schedule shift.", "X")] = None,
     solver: Annotated[Text, opt(SAMPLER, "The model's sampler: unipc or dpm++ for tiny and wan.")] = None,
     weights: Annotated[
-        Text, opt(MODEL, "Folder of weights; for the official models also random, random-small.", "DIR")
+        Text, opt(MODEL, "Folder with weights; official models also take random or random-small.", "DIR")
     ] = None,
     repo: Annotated[Text, opt(MODEL, "Checkout of the model's official repository.", "DIR")] = None,
     offload: Annotated[
-        Switch, opt(MODEL, "Move parts that are idle off the GPU.", None, "--offload/--no-offload")
+        Switch, opt(MODEL, "Move idle parts off the GPU.", None, "--offload/--no-offload")
     ] = None,
     t5_cpu: Annotated[
         Switch, opt(MODEL, "Run the T5 text encoder on the CPU.", None, "--t5-cpu/--no-t5-cpu")
     ] = None,
     fp8: Annotated[
-        Switch, opt(MODEL, "Hold the transformer's weights in 8 bits (hunyuan).", None, "--fp8/--no-fp8")
+        Switch, opt(MODEL, "Keep the transformer's weights in 8 bits (hunyuan).", None, "--fp8/--no-fp8")
     ] = None,
     ulysses: Annotated[
-        Text, opt(MODEL, "Processes, under torchrun, that share a sequence by heads.", "N")
+        Text, opt(MODEL, "Number of processes (torchrun) that split a sequence by heads.", "N")
     ] = None,
-    ring: Annotated[Text, opt(MODEL, "Processes that share a sequence by parts.", "N")] = None,
+    ring: Annotated[Text, opt(MODEL, "Number of processes that split a sequence into parts.", "N")] = None,
     fsdp: Annotated[
-        Switch, opt(MODEL, "Share the weights among the processes too.", None, "--fsdp/--no-fsdp")
+        Switch, opt(MODEL, "Also shard the weights across the processes.", None, "--fsdp/--no-fsdp")
     ] = None,
     mode: Annotated[Text, opt(CACHE, "fast, mid or slow (fewer skips), off (none).  [default: fast]")] = None,
     method: Annotated[
@@ -81,7 +82,7 @@ def generate_options(
         ),
     ] = None,
     threshold: Annotated[
-        Text, opt(CACHE, "Predicted relative error to stay under; more skips more.", "X")
+        Text, opt(CACHE, "Skip while the predicted relative error is below this; higher skips more.", "X")
     ] = None,
     align_steps: Annotated[Text, opt(CACHE, "First steps that are always computed.", "N")] = None,
     estimator: Annotated[Text, opt(CACHE, "Filter of the feature-change ratio: scalar or dual.")] = None,
@@ -89,17 +90,19 @@ def generate_options(
         Text, opt(CACHE, "How a skipped output is rebuilt: residual, hold or calibrated.")
     ] = None,
     speedup: Annotated[
-        Text, opt(CACHE, "In place of a mode: steps over computed steps, such as 2.", "X")
+        Text, opt(CACHE, "Instead of a mode: all steps over computed steps, such as 2.", "X")
     ] = None,
-    compute: Annotated[Text, opt(CACHE, "The same as a share of steps computed, such as 0.5.", "X")] = None,
+    compute: Annotated[
+        Text, opt(CACHE, "The same, as the share of steps computed, such as 0.5.", "X")
+    ] = None,
     max_error: Annotated[
-        Text, opt(CACHE, "Skip no more once the latents are expected to end so far off: 0.05 is 5%.", "X")
+        Text, opt(CACHE, "Stop skipping at this predicted error of the final latents: 0.05 is 5%.", "X")
     ] = None,
     output: Annotated[
-        Text, opt(OUTPUT, "The video (.mp4); its report goes beside it (.json).", "FILE", "--output", "-o")
+        Text, opt(OUTPUT, "Video file (.mp4); the report goes next to it (.json).", "FILE", "--output", "-o")
     ] = None,
     output_dir: Annotated[
-        Text, opt(OUTPUT, "Folder of videos named by prompt.  [default: videos]", "DIR")
+        Text, opt(OUTPUT, "Folder for videos named by prompt.  [default: videos]", "DIR")
     ] = None,
     overwrite: Annotated[Switch, opt(OUTPUT, "Replace an existing video.", None, "--overwrite")] = None,
     baseline: Annotated[
@@ -108,14 +111,12 @@ def generate_options(
     trajectory: Annotated[
         Switch, opt(OUTPUT, "Record all steps for `replay`; needs --mode off.", None, "--trajectory")
     ] = None,
-    config: Annotated[Path | None, opt(OUTPUT, "YAML file of options.", "FILE")] = None,
+    config: Annotated[Path | None, opt(OUTPUT, "YAML file with options.", "FILE")] = None,
     assignments: Annotated[
-        list[str] | None, opt(OUTPUT, "Any option; may be repeated.", "KEY=VALUE", "--set")
+        list[str] | None, opt(OUTPUT, "Set any option; may be repeated.", "KEY=VALUE", "--set")
     ] = None,
     dry_run: Annotated[bool, opt(OUTPUT, "Show the resolved plan and stop.", None, "--dry-run")] = False,
-    as_json: Annotated[bool, opt(OUTPUT, "Print the report as JSON, nothing else.", None, "--json")] = False,
-    quiet: Annotated[
-        bool, opt(OUTPUT, "Print the video's path, nothing else.", None, "--quiet", "-q")
-    ] = False,
+    as_json: Annotated[bool, opt(OUTPUT, "Print only the report, as JSON.", None, "--json")] = False,
+    quiet: Annotated[bool, opt(OUTPUT, "Print only the video's path.", None, "--quiet", "-q")] = False,
 ) -> None:
     """Declare the options; never called."""

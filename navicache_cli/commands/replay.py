@@ -128,7 +128,7 @@ def _numbers(option: str, text: str) -> list[float]:
         return [read_number(word) for word in split_commas(text) if word]
     except ValueError:
         raise UsageError(
-            f"{option} expects numbers with commas between, found {text[:60]!r}",
+            f"{option} expects numbers separated by commas, found {text[:60]!r}",
             f"--{option} {_EXAMPLES[option]}",
         ) from None
 

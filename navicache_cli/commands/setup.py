@@ -46,11 +46,11 @@ def setup(
             _do(step)
     except KeyboardInterrupt:
         raise InterruptedRunError(
-            "stopped before everything was there; what was finished stays",
-            "run it again: it goes on where it stopped",
+            "stopped before everything was installed; what was finished stays",
+            "run it again to resume",
         ) from None
     if all(step.done for step in steps):
-        terminal.stdout.print("everything was there already; nothing was changed")
+        terminal.stdout.print("everything was installed already; nothing was changed")
 
 
 def _steps(family: str, repo_url: str, commit: str, weights: str, revisions: Sequence[str]) -> list[Step]:
@@ -67,7 +67,7 @@ def _steps(family: str, repo_url: str, commit: str, weights: str, revisions: Seq
         if offered and not offered.own:
             raise UsageError(
                 f"setup expects one of {', '.join(known)}; {family!r} is of the package {offered.package}, "
-                "which brings what it needs itself",
+                "which brings all it needs",
                 f"navicache doctor --model {family}",
             )
         raise UsageError(unknown("model to set up", family, known), "tiny needs no setup")
@@ -85,7 +85,7 @@ def _steps(family: str, repo_url: str, commit: str, weights: str, revisions: Seq
         raise UsageError(unknown(f"weights of {family}", weights, names), f"--weights {names[0]}")
     if revisions and chosen is None:
         raise UsageError(
-            "--revision expects --weights beside it, found none", f"--weights {installation.weights[0].name}"
+            "--revision expects --weights too, found none", f"--weights {installation.weights[0].name}"
         )
     pins = _pins(chosen, revisions) if chosen else {}
     steps = [

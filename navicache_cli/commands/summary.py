@@ -50,12 +50,12 @@ def _summary_table(report: Report) -> Table:
         bar = totals.predicted_error
         table.add_row(
             "error",
-            f"{bar.relative:.1%} of the latents expected, {bar.low:.1%} to {bar.high:.1%} "
+            f"{bar.relative:.1%} of the latents (predicted), {bar.low:.1%} to {bar.high:.1%} "
             f"in {bar.confidence:.0%} of cases",
         )
     if totals.attention_calls_saved:
         outputs = totals.attention_calls + totals.attention_calls_saved
-        table.add_row("attention", f"{totals.attention_calls_saved} of {outputs} outputs used again")
+        table.add_row("attention", f"{totals.attention_calls_saved} of {outputs} outputs reused")
     denoising = _seconds(times.denoise, times.cpu.get("denoise", 0.0), times.clock)
     on = f"{threads} thread{'s' if threads > 1 else ''}"
     table.add_row("denoising", f"{denoising} of {times.total:.2f} s in all, {on}")

@@ -94,7 +94,7 @@ def parse_names(text: str, what: str, known: Sequence[str]) -> list[str]:
             raise UsageError(unknown(what, name, known), f"--{what}s {','.join(known)}")
     if not names:
         raise UsageError(
-            f"--{what}s expects names with commas between, found {text[:60]!r}", f"--{what}s {known[0]}"
+            f"--{what}s expects names separated by commas, found {text[:60]!r}", f"--{what}s {known[0]}"
         )
     return [name for name in names if name != OFF]
 
@@ -188,7 +188,7 @@ def choose_settings(
             if sweep.method == method:
                 found += _by_sweep(sweep, steps, said.get(method, {}))
     if not found:
-        raise UsageError("expected a method to hold against the baseline, found none", "--methods navicache")
+        raise UsageError("expected a method to compare with the baseline, found none", "--methods navicache")
     return list({setting.name: setting for setting in found}.values())
 
 

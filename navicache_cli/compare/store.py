@@ -146,7 +146,7 @@ class Store:
         except (OSError, ValueError, LookupError, zipfile.BadZipFile, zlib.error) as error:
             raise OutputError(
                 f"expected a baseline's frames; cannot read {path}: {one_line(error, 120)}",
-                "run the same command again: that baseline is run again then",
+                "run the same command again; it makes that baseline again",
             ) from None
 
     def _cell(self, key: str) -> Path:

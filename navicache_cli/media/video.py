@@ -158,7 +158,7 @@ def _check_video(frames: np.ndarray, fps: float) -> Fraction:
     # NTSC rates are ratios over 1001; everything else in use is a short decimal.
     rate = Fraction(fps).limit_denominator(1001) if math.isfinite(fps) else Fraction(0)
     if rate <= 0:
-        raise OutputError(f"expected a positive number of frames a second; found {fps}", "--set fps=16")
+        raise OutputError(f"expected a positive number of frames per second; found {fps}", "--set fps=16")
     return rate
 
 

@@ -113,7 +113,7 @@ def _check_budget(plan: Plan) -> None:
         if plan.threshold and not plan.provenance["threshold"].startswith("preset"):
             raise UsageError(
                 f"{option} sets the threshold itself, found threshold {plan.threshold:g} "
-                f"({plan.provenance['threshold']}) beside it ({source})",
+                f"({plan.provenance['threshold']}) too ({source})",
                 f"drop threshold, or {option}",
             )
     if plan.speedup and plan.compute:
@@ -181,7 +181,7 @@ def about_options(plan: Plan) -> list[str]:
     if plan.budget:
         idle["mode"] = "speedup" if plan.speedup else "compute"  # A mode is a threshold, and so is a budget.
     return [
-        f"{option.replace('_', '-')} does nothing with {beside} ({source})"
+        f"{option.replace('_', '-')} has no effect with {beside} ({source})"
         for option, beside in idle.items()
         if (source := plan.provenance[option]) != "default" and not source.startswith("preset")
     ]

@@ -98,7 +98,7 @@ def read_numbers(value: Any) -> str:
             return " ".join(items)
     except ValueError:
         pass
-    raise ValueError("finite numbers with spaces between")
+    raise ValueError("finite numbers separated by spaces")
 
 
 def split_list(value: Any) -> list[str]:

@@ -97,7 +97,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
     return data
 
 
-_MEND = "mend the file: it is a mapping, such as `steps: 30`"
+_MEND = "fix the file: it must be a mapping, such as `steps: 30`"
 
 
 def read_preset(path: Path, name: str) -> Preset:

@@ -29,7 +29,7 @@ ALIGN_STEPS = 5  # as in the presets of models with 30 steps
 POLYNOMIAL_DEGREE = 4  # TeaCache's
 _MOST_STEPS = 10_000  # a filter steps through every gap: a mistyped number should not stall it
 _SMALLEST, _LARGEST = 1e-12, 1e12  # no relative change comes near, and powers of them are still numbers
-_MEND = "mend or remove the line"
+_MEND = "fix or remove the line"
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ def draw_accuracy(found: dict[str, Accuracy], prompts: int, theme: Theme) -> Fig
         f"{prompts} prompts, from step {FIRST_SCORED_STEP} on; "
         "the polynomial is fitted on the other prompts' steps"
     )
-    head(figure, "Output change foretold one step ahead", subtitle, theme)
+    head(figure, "Output change predicted one step ahead", subtitle, theme)
     return figure
 
 

@@ -95,7 +95,7 @@ def _strips(axes: Axes, groups: Groups, theme: Theme) -> None:
     ends = np.cumsum([len(members) for members in groups.values()])
     for end in ends[:-1]:
         axes.axhline(end - 0.5, color=theme.surface, linewidth=4)
-    axes.set(title="Steps, a row a generation", ylim=(len(traces) - 0.5, -0.5))
+    axes.set(title="Steps, one row per generation", ylim=(len(traces) - 0.5, -0.5))
     if len(traces) <= _NAMED_ROWS:
         axes.set_yticks(range(len(traces)), [_row_name(trace.name) for trace in traces], fontsize=7.5)
     else:

@@ -152,7 +152,9 @@ def _foretold(axes: Axes, trace: Trace, theme: Theme) -> None:
     steps = np.arange(len(trace.foretold))
     assert trace.error_bar is not None
     low, error, high = (100 * value for value in trace.error_bar)
-    axes.step(steps, 100 * trace.foretold, where="mid", color=theme.computed, linewidth=1.6, label="foretold")
+    axes.step(
+        steps, 100 * trace.foretold, where="mid", color=theme.computed, linewidth=1.6, label="predicted"
+    )
     axes.errorbar(
         steps[-1], error, [[error - low], [high - error]],
         color=theme.ink, marker="o", markersize=4.2, capsize=3, linewidth=1.2,
@@ -164,7 +166,7 @@ def _foretold(axes: Axes, trace: Trace, theme: Theme) -> None:
         dashed: dict[str, Any] = {"color": theme.limit, "linewidth": 1.4, "linestyle": (0, (5, 2))}
         axes.axhline(bound, label=f"bound {bound:g}%", **dashed)
         top = max(top, min(bound, 3 * high))
-    axes.set(title="Error of the final latents, foretold, %", ylim=(0, 1.08 * top))
+    axes.set(title="Predicted error of the final latents, %", ylim=(0, 1.08 * top))
     axes.yaxis.set_major_locator(MaxNLocator(5))
     legend_above(axes, 3)
 

@@ -195,7 +195,7 @@ def play(recordings: Sequence[Recording], settings: Sequence[Setting]) -> list[O
 def _policy(setting: Setting) -> Policy:
     if setting.compute and setting.method == "off":
         raise UsageError(
-            "expected a method that skips steps beside a budget; found 'off'", "--method navicache"
+            "expected a method that skips steps with a budget; found 'off'", "--method navicache"
         )
     if setting.method in METHODS and setting.method not in REPLAYABLE:
         raise UsageError(

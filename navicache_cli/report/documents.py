@@ -24,14 +24,14 @@ def read_schema(name: str) -> dict[str, Any]:
     return loaded
 
 
-def check_document(document: Any, schema: dict[str, Any], kind: str, mend: str) -> None:
+def check_document(document: Any, schema: dict[str, Any], kind: str, hint: str) -> None:
     """Check a document against its schema.
 
     Args:
         document: JSON values.
         schema: see `read_schema`.
         kind: what it should be, for the error, such as "navicache report".
-        mend: what to do otherwise.
+        hint: what to do otherwise.
 
     Raises:
         OutputError: naming the first key that does not fit.
@@ -41,7 +41,7 @@ def check_document(document: Any, schema: dict[str, Any], kind: str, mend: str) 
     error = next(iter(Draft202012Validator(schema).iter_errors(document)), None)
     if error is not None:
         place = "/".join(str(part) for part in error.absolute_path) or "the document"
-        raise OutputError(f"not a {kind}: {place}: {error.message[:160]}", mend)
+        raise OutputError(f"not a {kind}: {place}: {error.message[:160]}", hint)
 
 
 def flat(document: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What `navicache doctor` looks at: each check says what was found and what would mend it."""
+"""What `navicache doctor` looks at: each check says what was found and how to fix it."""
 
 from __future__ import annotations
 
@@ -26,22 +26,22 @@ class Check:
         name: what was looked at.
         state: "ok", "warning" (generate starts, but read this) or "missing" (generate would not start).
         found: what was found.
-        mend: what to type, or "".
+        hint: what to type, or "".
         exit_code: of the error that generate would end with, 0 unless missing.
     """
 
     name: str
     state: str
     found: str
-    mend: str = ""
+    hint: str = ""
     exit_code: int = 0
 
 
 def missing(
-    name: str, found: str, mend: str, kind: type[BackendError | WeightsError] = BackendError
+    name: str, found: str, hint: str, kind: type[BackendError | WeightsError] = BackendError
 ) -> Check:
     """A check that failed so that `generate` would end with an error of that kind."""
-    return Check(name, MISSING, found, mend, kind.exit_code)
+    return Check(name, MISSING, found, hint, kind.exit_code)
 
 
 def python_check() -> Check:
@@ -71,12 +71,12 @@ def gpu_check(needed: bool) -> Check:
     if not needed:
         return Check("GPU", OK, "none; the CPU is used")
     cpu_build = torch.version.cuda is None
-    mend = (
+    hint = (
         "with an NVIDIA GPU: pip install --force-reinstall torch --index-url https://download.pytorch.org/whl/cu126"
         if cpu_build
         else "nvidia-smi, to see whether the driver works"
     )
-    return missing("GPU", "none that torch can use" + (" (it is a CPU build)" if cpu_build else ""), mend)
+    return missing("GPU", "none that torch can use" + (" (it is a CPU build)" if cpu_build else ""), hint)
 
 
 def memory_check(need: Memory | None, offload: bool) -> Check:
@@ -110,21 +110,21 @@ def flash_attention_check() -> Check:
     except (OSError, subprocess.SubprocessError) as error:
         cause = one_line(error)
     if cause:
-        mend = "pip uninstall flash-attn, or install one made for this torch"
-        return missing("flash-attn", f"cannot be imported: {cause[:160]}", mend)
+        hint = "pip uninstall flash-attn, or install one made for this torch"
+        return missing("flash-attn", f"cannot be imported: {cause[:160]}", hint)
     return Check("flash-attn", OK, "installed")
 
 
 def ffmpeg_check() -> Check:
     """The ffmpeg that writes the videos, run once."""
-    mend = "pip install --force-reinstall imageio-ffmpeg"
+    hint = "pip install --force-reinstall imageio-ffmpeg"
     try:
         import imageio_ffmpeg
 
         program = imageio_ffmpeg.get_ffmpeg_exe()
         done = subprocess.run([program, "-version"], capture_output=True, text=True, timeout=20, check=True)
     except (ImportError, RuntimeError, OSError, subprocess.SubprocessError) as error:
-        return missing("ffmpeg", f"does not run: {one_line(error, 160)}", mend)
+        return missing("ffmpeg", f"does not run: {one_line(error, 160)}", hint)
     return Check("ffmpeg", OK, " ".join(done.stdout.split()[:3]))
 
 
@@ -156,8 +156,8 @@ def repository_checks(
         return [*rows, Check("commit", OK, f"{tested[:7]}, the tested one")]
     # What is no git checkout, or one that git will not read, cannot be moved to another commit.
     by_hand = checkout.path != installation.place.resolve() and checkout.commit != UNKNOWN
-    mend = f"git -C {checkout.path} checkout {tested[:7]}" if by_hand else f"navicache setup {family}"
-    return [*rows, Check("commit", WARNING, f"{checkout.commit[:7]}; tested: {tested[:7]}", mend)]
+    hint = f"git -C {checkout.path} checkout {tested[:7]}" if by_hand else f"navicache setup {family}"
+    return [*rows, Check("commit", WARNING, f"{checkout.commit[:7]}; tested: {tested[:7]}", hint)]
 
 
 def weights_checks(
@@ -180,7 +180,7 @@ def weights_checks(
         return [row, _room(weights)] if "navicache setup" in error.hint else [row]
     except (ImportError, OSError) as error:  # Without torch, or permission to read them.
         told = f"cannot be looked at: {one_line(error, 160)}"
-        return [missing("weights", told, "mend this first", WeightsError)]
+        return [missing("weights", told, "fix this first", WeightsError)]
     noted = weights.downloaded(folders)
     told = "".join(f"; {one.repository} at revision {one.revision[:7]}" for one in noted)
     found = f"{weights.name}, complete at {', '.join(map(str, folders))}{told}"

@@ -1,7 +1,7 @@
 """Weights from huggingface.co, in the managed place.
 
 Each repository is downloaded at one commit, its revision, which is noted beside the files: a download that is
-taken up again goes on with the same files, whatever was changed there meanwhile.
+resumed takes the same files, whatever was changed there meanwhile.
 """
 
 from __future__ import annotations
@@ -136,13 +136,13 @@ def prepare_command(checkout: Path, weights: Weights, folder: Path) -> list[str]
 
 
 def _download(download: Download, folder: Path, revision: str, again: str) -> None:
-    """Fetch one repository; files that are there stay, and one that was cut off goes on where it stopped.
+    """Fetch one repository; files that are there stay, and one that was cut off is resumed.
 
     Args:
         download: which.
         folder: of the weights.
         revision: full hash of a commit, or "" for the newest one, which is looked up first.
-        again: the command that goes on where this stops.
+        again: the command that resumes it.
 
     Raises:
         WeightsError: it did not work.
@@ -173,7 +173,7 @@ def _download(download: Download, folder: Path, revision: str, again: str) -> No
         cause = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise WeightsError(
             f"the download of {repository} to {place} stopped: {cause[:200]}",
-            f"check the network; it goes on where it stopped with {again}",
+            f"check the network, then resume with {again}",
         ) from error
 
 

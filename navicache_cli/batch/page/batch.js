@@ -41,7 +41,7 @@ function setUpAbout() {
 function setUpTable() {
   const names = measured();
   const titles = ["Setting", "Videos"];
-  for (const name of names) titles.push(MEASURES[name].title, "10 %", "90 %", "Least", "Most");
+  for (const name of names) titles.push(MEASURES[name].title, "10 %", "90 %", "Minimum", "Maximum");
   const head = make("thead", {}, make("tr", {}, ...titles.map((title) => make("th", { scope: "col" }, title))));
   const body = make("tbody", {}, ...SUMMARY.settings.map((setting) => tableRow(setting, names)));
   byId("settings").append(head, body);
@@ -63,7 +63,7 @@ function showDistribution(name) {
   const low = values.reduce((a, b) => Math.min(a, b)), high = values.reduce((a, b) => Math.max(a, b));
   const charts = SUMMARY.settings.filter((setting) => setting[name]).map((setting) => {
     const own = known.filter((video) => video.setting === setting.name).map((video) => video[name]);
-    const title = `${setting.name}: ${MEASURES[name].write(setting[name].median, beyond(name, setting))} in the middle`;
+    const title = `${setting.name}: median ${MEASURES[name].write(setting[name].median, beyond(name, setting))}`;
     return drawHistogram(title, own, low, high, MEASURES[name].write, colourOf(setting.name));
   });
   byId("distribution").replaceChildren(...charts);

@@ -1,9 +1,9 @@
-// The frontier plot: one line a method, fidelity over the transformer's work or over the measured speedup.
+// The frontier plot: one line per method, fidelity over the transformer's work or over the measured speedup.
 
 const COSTS = {
   work: {
     title: "Compute", of: (setting) => setting.compute_ratio * 100, unit: " %",
-    label: "transformer work, of the uncached run's (less is faster)", short: "transformer work (uncached: 100 %)",
+    label: "transformer work, as a share of the uncached run's (less is faster)", short: "transformer work (uncached: 100 %)",
   },
   speedup: { title: "Speedup", of: (setting) => setting.speedup, unit: "×", label: "speedup of denoising, measured", short: "speedup, measured" },
 };
@@ -19,7 +19,7 @@ function drawFrontier(place, measure, cost) {
   const values = spreads.flatMap((one) => [one.mean, one.worst, one.low ?? one.mean, one.high ?? one.mean]);
   const x = scale(costs, box.left, box.right, 0.06);
   const y = scale(values, box.bottom, box.top, 0.06);
-  const picture = svg("svg", { width, height, viewBox: `0 0 ${width} ${height}`, role: "group", "aria-label": `${METRICS[measure].label} over ${cost.title.toLowerCase()}, a point a setting` });
+  const picture = svg("svg", { width, height, viewBox: `0 0 ${width} ${height}`, role: "group", "aria-label": `${METRICS[measure].label} over ${cost.title.toLowerCase()}, one point per setting` });
   picture.append(...axes(box, x, y, measure, cost));
   const tip = make("div", { class: "tip", hidden: true });
   for (const method of METHODS) {

@@ -46,7 +46,7 @@ function makeStrip(name, steps, onCursor) {
 
 /** One step in words. */
 function describeStep(steps, i) {
-  const did = !steps.computed[i] ? "predicted" : steps.forced[i] ? "computed without a choice" : "computed";
+  const did = !steps.computed[i] ? "predicted" : steps.forced[i] ? "computed, forced" : "computed";
   const parts = [`step ${i + 1}: ${did}`];
   if (steps.ratio[i] !== null) parts.push(`ratio ${steps.ratio[i].toFixed(3)}`);
   if (steps.reused[i]) parts.push(`outputs of ${steps.reused[i]} attention reused`);
