@@ -89,6 +89,8 @@ def file_fault(path: Path) -> str:
 
 def _fault_inside(path: Path, file: BinaryIO) -> str:
     size = os.fstat(file.fileno()).st_size
+    if not size:
+        return "is empty"
     try:
         if path.name.endswith(".index.json"):
             shard_names(path)
@@ -100,7 +102,7 @@ def _fault_inside(path: Path, file: BinaryIO) -> str:
         return "" if _safetensors_size(file, size) == size else "is cut short or damaged"
     if path.suffix in (".pt", ".pth", ".bin"):
         return "" if _is_whole_pth(file) else "is cut short or damaged"
-    return "" if size else "is empty"
+    return ""
 
 
 def file_faults(folder: Path, files: Iterable[Path]) -> dict[Path, str]:
