@@ -81,7 +81,7 @@ def test_progress_without_a_terminal(finished):
     assert [line.split("]")[0] for line in lines] == [f"[{count}/6" for count in range(1, 7)]
     for line in lines:
         assert "25% skipped" in line
-        assert "videos a" in line
+        assert "videos per" in line
         assert "left" in line
     assert "0:00:00 left" in lines[-1]
     assert "6 of 6 finished, 6 now" in (finished / "stdout").read_text()
@@ -477,6 +477,6 @@ def test_progress_on_a_terminal(tmp_path):
     code, text = on_a_terminal(tmp_path, "batch", "prompts.txt", "--steps", "4")
     assert code == 8
     assert "% skipped" in text
-    assert "videos a" in text
+    assert "videos per" in text
     assert "step 4/4" in text
     assert "1 of 2 finished" in text

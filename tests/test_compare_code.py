@@ -57,9 +57,9 @@ def test_another_place_and_other_line_ends_are_the_same_code(copy):
 @pytest.mark.parametrize(
     "name",
     [
-        "navicache_cli/cache/gate.py", "navicache_cli/cache/added.py", "navicache_cli/runner.py",
-        "navicache_cli/metrics.py", "navicache_cli/compare/runners.py", "backends/tiny/model.py",
-        "backends/attention.py", "presets/magcache-tiny.json",
+        "navicache_cli/cache/policies/gate.py", "navicache_cli/cache/policies/added.py",
+        "navicache_cli/run/runner.py", "navicache_cli/media/fidelity.py", "navicache_cli/compare/runners.py",
+        "backends/tiny/model.py", "backends/official/attention.py", "presets/magcache-tiny.json",
     ],
 )  # fmt: skip
 def test_code_that_decides_changes_the_digest(copy, name):
@@ -128,10 +128,10 @@ def test_figures_of_an_edited_policy_are_not_kept(cli, tmp_path):
     options = ("--modes", "fast", "--prompt", "a red circle", "--steps", "3", "--no-lpips", "--no-page")
     arguments = ("compare", "--methods", "easycache", *options, "--output-dir", "out")
     told = []
-    for edited in ("compare/table.py", "cache/gate.py"):
+    for edited in ("compare/table.py", "cache/policies/gate.py"):
         with (root / "navicache_cli" / edited).open("a") as file:
             file.write("# edited\n")
         done = cli(*arguments, env=env)
         assert done.returncode == 0, done.stderr
-        told.append(done.stderr.splitlines()[-1])
+        told += [line for line in done.stderr.splitlines() if "cells: " in line]
     assert told == [f"2 cells: {run} run, {2 - run} kept from before" for run in (2, 2)]

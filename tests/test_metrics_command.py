@@ -158,7 +158,7 @@ def test_tables(videos: Path) -> None:
         ("none.mp4", OutputError, "none.mp4 is not there"),
         ("a", UsageError, "two videos or two folders; found the folder .*a and the file .*one.mp4"),
         ("/dev/zero", OutputError, "cannot read the video /dev/zero: a regular file was expected"),
-        ("x" * 300, OutputError, "File name too long"),
+        ("x" * 300, UsageError, "255 for each name"),
         ("a/one.mp4/two.mp4", OutputError, "two.mp4 is not there"),
     ],
 )

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from navicache_cli.report import peak_memory
 from navicache_cli.report.peak_memory import PROCESS, RUN, PeakMemory
-from navicache_cli.run import peak_memory
 
 MIB = 2**20
 linux = pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="needs Linux's /proc")
