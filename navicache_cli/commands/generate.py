@@ -123,8 +123,9 @@ def generate(
     places = result_places(plan)
     first = next(places)
     if launch.first:
+        read = [*inputs, *files_read(plan)]
         for path in first:
-            check_new(path, plan.overwrite, [*inputs, *files_read(plan)])
+            check_new(path, plan.overwrite, read)
     if not quiet:
         for note in notes:
             terminal.show_note(note)
