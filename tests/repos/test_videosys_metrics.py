@@ -14,8 +14,8 @@ import pytest
 import torch
 
 from navicache_cli.media.fidelity import compare_videos
+from tests.commands.test_metrics_command import pattern
 from tests.repos.checkouts import checkout_of
-from tests.test_metrics_command import pattern
 
 
 def official(name: str) -> ModuleType:

@@ -24,7 +24,7 @@ from navicache_cli.media import video
 from navicache_cli.media.video import MAX_TAG_CHARS, read_video, to_uint8, write_video
 from tests.tags import read_tags
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 
 
 def moving_square(count: int = 9, height: int = 48, width: int = 64) -> np.ndarray:

@@ -15,7 +15,7 @@ import torch
 from navicache_cli.threads import use_at_most
 from tests.conftest import clean_environment
 
-TREE = Path(__file__).parents[1]
+TREE = Path(__file__).parents[2]
 THREADS = ("OMP_NUM_THREADS", "OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME", "MKL_NUM_THREADS")
 
 

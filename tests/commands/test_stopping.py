@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import clean_environment
+from tests.evaluation.test_eval_common import pattern, write_video
 from tests.program import ROOT
-from tests.test_eval_common import pattern, write_video
-from tests.test_replay import recording  # noqa: F401  a fixture
+from tests.replay.test_replay import recording  # noqa: F401  a fixture
 from tests.vbench_standin import make_videos, python_with_vbench
 
 # Runs the program; at the n-th call of a function of a module, a signal comes.

@@ -16,7 +16,7 @@ from navicache_cli.media.video import read_video, write_video
 from tests.conftest import clean_environment
 from tests.vbench_standin import calls, python_with_vbench
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 SCRIPTS = sorted(ROOT.glob("scripts/*.sh"))
 COMMON_METRICS = "navicache_opensora_common_metrics.sh"
 NASTY = """-a 'cat' says "hi"; $(touch pwned) `touch pwned` * \\ $HOME && ünï"""

@@ -1,6 +1,6 @@
 """The pages of `navicache eval` in headless Chromium: nothing fetched, figures as in the documents.
 
-Needs what tests/test_compare_page.py needs.
+Needs what tests/compare/test_compare_page.py needs.
 """
 
 from __future__ import annotations

@@ -28,7 +28,7 @@ from tests.cache.toys import sample, timesteps
 from tests.conftest import clean_environment
 
 STEPS = 30
-DOUBLES = Path(__file__).parent / "doubles"
+DOUBLES = Path(__file__).parents[1] / "doubles"
 SHARED = ("--ulysses", "2")
 QUICK = ("--frames", "5", "--steps", "10", "--align-steps", "4", "--threshold", "0.15")
 

@@ -21,7 +21,7 @@ from navicache_cli.media.metrics import METRICS
 from navicache_cli.media.pairs import compare_files
 from navicache_cli.media.video import write_video
 from navicache_cli.report.documents import check_document, read_schema
-from tests.test_metrics_command import pattern
+from tests.commands.test_metrics_command import pattern
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ import pytest
 
 from navicache_cli import errors
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 CLASSES = [
     value
     for value in vars(errors).values()

@@ -20,8 +20,8 @@ from navicache_cli.locks import FolderLock
 from navicache_cli.report.documents import check_document, read_schema
 from tests.conftest import clean_environment
 from tests.doubles.vbench_package.vbench import score_of
+from tests.ground.test_processes import wait_for_end, wait_for_numbers
 from tests.program import ROOT, invoke
-from tests.test_processes import wait_for_end, wait_for_numbers
 from tests.vbench_standin import INFO, PROMPTS, calls, make_videos, python_with_vbench
 
 NAMES = [f"{prompt}-0.mp4" for prompt in PROMPTS]

@@ -18,7 +18,7 @@ from backends.opensora.self_attention import STANDIN, bind_self_attention
 from navicache_cli.errors import BackendError
 from tests.opensora_reference import self_attention
 
-BLOCKS = Path(__file__).parent / "doubles/opensora_repo/opensora/models/layers/blocks.py"
+BLOCKS = Path(__file__).parents[1] / "doubles/opensora_repo/opensora/models/layers/blocks.py"
 
 
 def reference(q, k, v):

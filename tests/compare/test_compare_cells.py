@@ -17,9 +17,9 @@ from navicache_cli.compare.jobs import Job, list_jobs
 from navicache_cli.compare.running import Work
 from navicache_cli.compare.store import Store
 from navicache_cli.errors import OutputError
+from tests.compare.test_compare_parts import IDENTITY, Noise, other
 from tests.comparison import arguments
 from tests.program import assert_refused
-from tests.test_compare_parts import IDENTITY, Noise, other
 
 RUNNERS = {"navicache": Noise(), "other": Noise()}
 JOBS = list_jobs([], [other(20)], ["a red circle"], [0, 1], dict.fromkeys(RUNNERS, IDENTITY), "c")
