@@ -25,9 +25,8 @@ from measure_overhead import session_cost
 from backends.protocol import Pipeline, Stages
 from backends.registry import get_backend
 from navicache_cli.cache import Policy, StepRecord, make_policy
-from navicache_cli.commands.generate import build_plan
 from navicache_cli.errors import NavicacheError
-from navicache_cli.plan.plan import Plan
+from navicache_cli.plan.plan import Plan, build_plan
 from navicache_cli.plan.presets import OFF
 from navicache_cli.report.report import machine_facts
 from navicache_cli.report.speed import BEYOND, MARK, beyond_bound

@@ -27,7 +27,8 @@ from backends.tiny.evaluate import held_out_scenes
 from backends.tiny.world import describe
 from navicache_cli.cache.policies.factory import PREDICTORS
 from navicache_cli.cache.session.error_estimate import SCALES
-from navicache_cli.plan.plan import Layer, resolve
+from navicache_cli.plan.layers import Layer
+from navicache_cli.plan.plan import resolve
 from navicache_cli.run.runner import run, totals
 from navicache_cli.terminal import stderr
 

@@ -18,7 +18,8 @@ from backends.tiny.evaluate import held_out_scenes
 from backends.tiny.world import describe
 from navicache_cli.media.fidelity import compare_videos, means_of
 from navicache_cli.media.video import to_uint8
-from navicache_cli.plan.plan import Layer, resolve
+from navicache_cli.plan.layers import Layer
+from navicache_cli.plan.plan import resolve
 from navicache_cli.plan.presets import load_presets
 from navicache_cli.report.speed import beyond_bound, speedup
 from navicache_cli.run.runner import run, totals

@@ -28,7 +28,8 @@ from navicache_cli.cache.predictors.calibrated import Calibrated
 from navicache_cli.cache.predictors.trend import Fit
 from navicache_cli.media.fidelity import psnr
 from navicache_cli.media.video import to_uint8
-from navicache_cli.plan.plan import Layer, Plan, resolve
+from navicache_cli.plan.layers import Layer
+from navicache_cli.plan.plan import Plan, resolve
 from navicache_cli.run.runner import run, totals
 from navicache_cli.terminal import stderr
 

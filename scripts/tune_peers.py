@@ -30,7 +30,8 @@ from navicache_cli.compare.runners import Outcome, PipelineRunner, Runner
 from navicache_cli.compare.settings import BASELINE, OWN_RUNNER, Setting, referee_setting
 from navicache_cli.files import write_atomically
 from navicache_cli.media.fidelity import psnr
-from navicache_cli.plan.plan import Layer, resolve
+from navicache_cli.plan.layers import Layer
+from navicache_cli.plan.plan import resolve
 from navicache_cli.terminal import stderr
 
 SEED = 11  # of the tuning prompts; no figure is measured on them

@@ -23,7 +23,8 @@ from backends.tiny.train import to_unit
 from backends.tiny.world import Scene, describe, render, sample_scene
 from navicache_cli.media.fidelity import psnr
 from navicache_cli.media.video import to_uint8
-from navicache_cli.plan.plan import Layer, Plan, resolve
+from navicache_cli.plan.layers import Layer
+from navicache_cli.plan.plan import Plan, resolve
 from navicache_cli.terminal import stderr
 from navicache_cli.threads import use_at_most
 

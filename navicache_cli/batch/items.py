@@ -13,8 +13,9 @@ from typing import Any
 from navicache_cli.batch.names import check_path, check_template, make_name, same_file
 from navicache_cli.batch.rows import Row
 from navicache_cli.errors import UsageError
+from navicache_cli.plan.layers import Layer
 from navicache_cli.plan.options import WHOLE_LIMIT, read_integer, split_commas
-from navicache_cli.plan.plan import MOST_VIDEOS, Layer, Plan, resolve
+from navicache_cli.plan.plan import MOST_VIDEOS, Plan, resolve
 from navicache_cli.plan.presets import OFF
 from navicache_cli.plan.setting import MEASURED, in_video
 from navicache_cli.run.names import slug

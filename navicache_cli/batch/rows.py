@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from navicache_cli.errors import UsageError
+from navicache_cli.plan.check import MAX_PROMPT_CHARACTERS
 from navicache_cli.plan.options import OPTIONS, read_text
-from navicache_cli.plan.plan import MAX_PROMPT_CHARACTERS
 from navicache_cli.plan.presets import unknown
 from navicache_cli.reading import expand_user, parse_json, read_bytes
 

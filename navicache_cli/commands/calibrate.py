@@ -1,77 +1,49 @@
-"""`navicache calibrate`: measure the magnitude ratios that MagCache needs of a model."""
+"""The options of `navicache calibrate`."""
 
 from __future__ import annotations
 
-import json
+import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Annotated
 
-from navicache_cli import __version__
+import typer
+
+from navicache_cli.commands.flags import Switch, Text
 from navicache_cli.errors import UsageError
-from navicache_cli.files import check_new, write_atomically
-from navicache_cli.plan.plan import Plan
-
-if TYPE_CHECKING:
-    from navicache_cli.cache import Session
+from navicache_cli.reading import expand_user
 
 
-def calibrate(plan: Plan, output: Path, quiet: bool = False) -> None:
-    """Generate once, every step computed, and write what the residuals' magnitudes do from step to step.
+def calibrate_command(
+    model: Annotated[Text, typer.Option(help="Model family.  [default: tiny]")] = None,
+    task: Annotated[Text, typer.Option(help="Task of the model, such as t2v-1.3B.")] = None,
+    prompt: Annotated[
+        Text, typer.Option(help="What the video shows.  [default: the preset's example]")
+    ] = None,
+    steps: Annotated[Text, typer.Option(help="Denoising steps.", metavar="N")] = None,
+    seed: Annotated[Text, typer.Option(help="Seed of the noise.", metavar="N")] = None,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="File for the ratios (.json).", metavar="FILE")
+    ] = Path("ratios.json"),
+    overwrite: Annotated[Switch, typer.Option("--overwrite", help="Replace an existing file.")] = None,
+    assignments: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="Set any option of generate; may be repeated.", metavar="KEY=VALUE"),
+    ] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print only the path.")] = False,
+) -> None:
+    """Measure the magnitude ratios that --method magcache needs, for a model that has none.
 
-    Args:
-        plan: what to generate; its method is not used.
-        output: the file to write.
-        quiet: print the path alone.
-
-    Raises:
-        NavicacheError: see the error classes; nothing is left half-written.
+    Generates one video with every step computed. Pass the file on with generate --set ratios=FILE.
     """
-    from backends.registry import get_backend
-    from navicache_cli import terminal
-    from navicache_cli.cache import MeasureRatios
-    from navicache_cli.launch import leave_processes, read_launch
-    from navicache_cli.plan.parallel import check_processes
-    from navicache_cli.run.runner import run
+    from navicache_cli.plan.plan import build_plan
+    from navicache_cli.run.calibrate import calibrate
 
-    if plan.steps < 2:
-        raise UsageError(f"expected at least 2 steps to compare, found {plan.steps}", "--steps 50")
-    launch = read_launch()
-    check_processes(plan, launch)
-    if launch.first:
-        check_new(output, plan.overwrite)
-    backend = get_backend(plan.model)
-    for note in backend.check(plan):
-        if launch.first and not quiet:
-            terminal.show_note(note)
-    pipeline = backend.load(plan)
-    with terminal.StepProgress(
-        f"{plan.model} calibration", plan.steps, quiet or not launch.first
-    ) as progress:
-        done = run(pipeline, plan, on_step=progress, policy=MeasureRatios())
-    leave_processes()
-    if not launch.first:
-        return
-    ratios = ratios_of(done.session)
-    document = {**_facts(plan, pipeline.identity.weights_digest), "ratios": ratios}
-    write_atomically(output, json.dumps(document, indent=1) + "\n", plan.overwrite)
-    if not quiet:
-        low, high = min(ratios), max(ratios)
-        terminal.stdout.print(f"{len(ratios)} magnitude ratios between {low:.4f} and {high:.4f}")
-        terminal.stdout.say(f"use: navicache generate --method magcache --set ratios={output}")
-    terminal.show_path(output)
-
-
-def ratios_of(session: Session) -> list[float]:
-    """The ratio of every step, of the first branch; 1 for the first step, which has none before it."""
-    measured = [record.measured.residual_ratio for record in session.records]
-    return [1.0, *(round(ratio, 5) for ratio in measured if ratio is not None)]
-
-
-def _facts(plan: Plan, weights: str) -> dict[str, Any]:
-    """What the ratios were measured on."""
-    names = ("model", "task", "steps", "size", "frames", "solver", "shift", "guidance", "seed", "prompt")
-    return {
-        "source": f"navicache {__version__} calibrate",
-        "weights": weights,
-        **{name: getattr(plan, name) for name in names},
-    }
+    if output.suffix.lower() != ".json":
+        raise UsageError(
+            f"output expects a file ending in .json, found {str(output)[-60:]!r}", "-o ratios.json"
+        )
+    flags = {"model": model, "task": task, "prompt": prompt, "steps": steps, "seed": seed}
+    plan = build_plan(
+        {**flags, "overwrite": overwrite, "mode": "off"}, assignments or [], None, dict(os.environ)
+    )
+    calibrate(plan, expand_user(output), quiet)

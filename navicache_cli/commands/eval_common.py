@@ -1,103 +1,30 @@
-"""`navicache eval common`: every metric of two folders; stopped, it resumes where it was."""
+"""The options of `navicache eval common`."""
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Any
+from typing import Annotated
 
-from navicache_cli import terminal
-from navicache_cli.commands.metrics import metrics_table, pick_lpips
-from navicache_cli.errors import InterruptedRunError, UsageError
-from navicache_cli.evaluation.documents import checked_text, common_document
-from navicache_cli.evaluation.page import pairs_page
-from navicache_cli.evaluation.store import MEND_FOLDER, PairLog, pair_key
-from navicache_cli.files import check_replaceable, prepare_folder, sha256_of, write_together
-from navicache_cli.locks import FolderLock
-from navicache_cli.media.fidelity import Fidelity, Models, means_of
-from navicache_cli.media.pairs import compare_files, over_files, pairs_of
+import typer
+
+from navicache_cli.commands.flags import LPIPS_HELP
+from navicache_cli.reading import expand_user
 
 
-def eval_common(
-    a: Path,
-    b: Path,
-    folder: Path,
-    use_lpips: bool | None = None,
-    *,
-    page: bool = True,
-    as_json: bool = False,
-) -> dict[str, Any]:
-    """Measure the pairs that were not measured before, write common_metrics.json and the page, show a table.
+def eval_common_command(
+    a: Annotated[Path, typer.Argument(metavar="A", help="Folder of the reference videos.")],
+    b: Annotated[Path, typer.Argument(metavar="B", help="Folder of videos with the same names.")],
+    lpips: Annotated[bool | None, typer.Option("--lpips/--no-lpips", help=LPIPS_HELP)] = None,
+    page: Annotated[bool, typer.Option("--page/--no-page", help="Also write index.html.")] = True,
+    output_dir: Annotated[
+        Path, typer.Option(metavar="DIR", help="Folder for the results; pairs already measured are kept.")
+    ] = Path("common-metrics"),
+    as_json: Annotated[bool, typer.Option("--json", help="Print only common_metrics.json.")] = False,
+) -> None:
+    """PSNR, SSIM and LPIPS of two folders, in the convention of VideoSys's common metrics, with a page.
 
-    Args:
-        a: folder of the references.
-        b: folder of videos of the same names.
-        folder: where results go.
-        use_lpips: see `metrics.pick_lpips`.
-        page: whether to write index.html.
-        as_json: print the document instead of the table.
-
-    Raises:
-        UsageError: not two folders, partners missing, sizes or lengths that differ.
-        OutputError: a folder cannot be read, a file is not a video, results cannot be written or would
-            replace files that are not ours, or another run works in the folder.
-        BackendError, WeightsError: LPIPS was insisted on and cannot be computed.
-        InterruptedRunError: Ctrl-C; what was measured is kept.
+    Like `metrics`, for many videos. You can stop it at any time: the same command resumes.
     """
-    pairs = pairs_of(a, b)
-    if not a.is_dir():
-        raise UsageError(f"expected two folders; found the files {a} and {b}", f"navicache metrics {a} {b}")
-    path, page_path, log_path = (
-        folder / name for name in ("common_metrics.json", "index.html", "pairs.jsonl")
-    )
-    written = [path, *([page_path] if page else [])]
-    for one in written:
-        check_replaceable(one)
-    models, notes = pick_lpips(use_lpips)
-    for note in notes:
-        terminal.show_note(note)
-    prepare_folder(folder, MEND_FOLDER)
-    with FolderLock(folder, "evaluation") as lock:
-        log = PairLog(log_path)
-        try:
-            found = _measure(pairs, log, models, lock)
-            document = common_document(a, b, found, notes)
-            texts = {path: checked_text(document, path.name)}
-            if page:
-                texts[page_path] = pairs_page(document, folder)
-            lock.check()
-            write_together(texts)
-        except KeyboardInterrupt:
-            raise InterruptedRunError(
-                f"stopped; measured pairs are kept in {log_path}"
-                if log
-                else "stopped; no pair is measured yet",
-                "run the same command again to resume",
-            ) from None
-    if as_json:
-        print(json.dumps(document, indent=1, allow_nan=False))
-        return document
-    rows = {name: means_of(fidelity) for name, fidelity in found.items()}
-    terminal.stdout.print(metrics_table("video", rows, means_of(over_files(list(found.values())))))
-    for one in written:
-        terminal.show_path(one)
-    return document
+    from navicache_cli.evaluation.common import eval_common
 
-
-def _measure(
-    pairs: dict[str, tuple[Path, Path]], log: PairLog, models: Models, lock: FolderLock
-) -> dict[str, Fidelity]:
-    """Find or measure every pair."""
-    found: dict[str, Fidelity] = {}
-    kept = 0
-    for name, (first, second) in pairs.items():
-        with terminal.stderr.status(f"comparing {len(found) + 1} of {len(pairs)}"):
-            key = pair_key([sha256_of(first), sha256_of(second)])
-            known = log.find(key, models)
-            found[name] = known or compare_files(first, second, models)
-            if known is None:
-                lock.check()
-                log.add(name, key, found[name])
-        kept += known is not None
-    terminal.stderr.say(f"{len(pairs)} pairs: {len(pairs) - kept} measured, {kept} kept from before")
-    return found
+    eval_common(expand_user(a), expand_user(b), expand_user(output_dir), lpips, page=page, as_json=as_json)

@@ -8,6 +8,10 @@ from typing import Annotated, Any
 import typer
 
 WHAT, SAMPLER, MODEL, CACHE, OUTPUT = "What to generate", "Sampler", "Model", "Cache", "Output"
+LPIPS_HELP = (
+    "Require LPIPS, downloading its weights (233 MiB) if needed, or leave it out.  "
+    "[default: used if package and weights are installed]"
+)
 # Values stay text here: the plan parses flags, environment and files alike, with the same messages.
 Text = str | None
 Switch = bool | None

@@ -1,159 +1,34 @@
-"""`navicache generate`: from a plan to a video and its report."""
+"""The options of `navicache generate`."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Collection
-from contextlib import nullcontext
-from functools import partial
-from itertools import chain
+import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from navicache_cli.commands.flags import generate_options
+from navicache_cli.commands.shared_options import takes_options_of
 from navicache_cli.errors import UsageError
-from navicache_cli.plan.plan import Layer, Plan, environment_layer, parse_assignments, resolve
-from navicache_cli.plan.presets import read_yaml
-from navicache_cli.reading import expand_user, read_stdin, read_utf8
-from navicache_cli.run.names import files_read, result_places
-
-if TYPE_CHECKING:
-    from navicache_cli.report.report import Report
 
 
-MOST_PROMPT = 1 << 20  # bytes; of characters a plan takes far fewer
+@takes_options_of(generate_options, leaving_out=())
+def generate_command(**options: Any) -> None:
+    """Generate a video and a report of what was skipped.
 
-
-def read_prompt(path: str) -> str:
-    """Read a prompt from a file, or from standard input for "-"; line breaks become spaces.
-
-    Raises:
-        UsageError: the file is missing, empty, too large, or not UTF-8 text.
+    Every option has a default: preset < --config < environment NAVICACHE_<OPTION> < flags.
     """
-    try:
-        text = read_stdin(MOST_PROMPT) if path == "-" else read_utf8(expand_user(path), MOST_PROMPT)
-    except OSError as error:
-        raise UsageError(
-            f"cannot read the prompt file {path}: {error.strerror}",
-            "check the path; --prompt-file - reads standard input, or what another program writes",
-        ) from None
-    prompt = " ".join(text.split())
-    if not prompt:
-        raise UsageError(f"the prompt file {path} is empty", "write one prompt into it")
-    return prompt
+    from navicache_cli.plan.plan import build_plan
+    from navicache_cli.run.generate import generate, read_prompt
 
-
-def build_plan(
-    flags: dict[str, Any], assignments: list[str], config: Path | None, environment: dict[str, str]
-) -> Plan:
-    """Merge all layers into a checked plan; see `option_layers`.
-
-    Raises:
-        UsageError: see `plan.resolve`.
-    """
-    return resolve(option_layers(flags, assignments, config, environment))
-
-
-def option_layers(
-    flags: dict[str, Any], assignments: list[str], config: Path | None, environment: dict[str, str]
-) -> list[Layer]:
-    """Collect what the user asked for, weakest first.
-
-    Args:
-        flags: options given as flags, None where not given.
-        assignments: `--set` items.
-        config: a YAML file of options.
-        environment: variables, such as `os.environ`.
-
-    Raises:
-        UsageError: the file cannot be read, or an item has no `=`.
-    """
-    layers = []
-    if config is not None:
-        values = {key.replace("-", "_"): value for key, value in read_yaml(config).items()}
-        layers.append(Layer(f"config {config.name}", values))
-    layers.append(environment_layer(environment))
-    layers.append(Layer("--set {name}", parse_assignments(assignments)))
-    layers.append(Layer("--{name}", {key: value for key, value in flags.items() if value is not None}))
-    return layers
-
-
-def generate(
-    plan: Plan,
-    *,
-    inputs: Collection[Path] = (),
-    quiet: bool = False,
-    as_json: bool = False,
-    dry_run: bool = False,
-) -> Report | None:
-    """Run a plan and show the result.
-
-    Of several processes on one video only the first writes, shows and returns anything.
-
-    Args:
-        plan: what to generate.
-        inputs: files the plan was read from, which no result may replace.
-        quiet: print the video's path alone.
-        as_json: print the report alone.
-        dry_run: only show the plan.
-
-    Raises:
-        NavicacheError: see the error classes; nothing is left half-written.
-    """
-    from navicache_cli import terminal
-    from navicache_cli.commands.summary import show_summary
-    from navicache_cli.launch import leave_processes, read_launch
-    from navicache_cli.plan.parallel import check_processes
-
-    launch = read_launch()
-    if dry_run:
-        if launch.first:
-            _show_plan(plan, as_json)
-        return None
-    check_processes(plan, launch)
-
-    from backends.registry import get_backend
-    from navicache_cli.files import check_new
-    from navicache_cli.run.generation import check_with_backend, run_plan, write_result
-    from navicache_cli.run.runner import Clock
-
-    clock = Clock()
-    quiet = quiet or not launch.first
-    backend = get_backend(plan.model)
-    notes = check_with_backend(backend, plan)
-    places = result_places(plan)
-    first = next(places)
-    if launch.first:
-        read = [*inputs, *files_read(plan)]
-        for path in first:
-            check_new(path, plan.overwrite, read)
-    if not quiet:
-        for note in notes:
-            terminal.show_note(note)
-    # Rich output stops where a JSON document or silence was asked for.
-    silent = quiet or as_json
-    with nullcontext() if silent else terminal.stderr.status(f"loading {plan.model}"):
-        pipeline = backend.load(plan)
-    load_seconds = clock()
-    runs = run_plan(pipeline, plan, partial(terminal.StepProgress, quiet=quiet))
-    leave_processes()
-    if not launch.first:
-        return None
-    report = write_result(plan, pipeline, chain([first], places), runs, load_seconds, notes)
-    if as_json:
-        print(json.dumps(report.to_json(), indent=1))
-    elif quiet:
-        terminal.show_path(report.output.path)
-    else:
-        show_summary(report)
-    return report
-
-
-def _show_plan(plan: Plan, as_json: bool) -> None:
-    from navicache_cli import terminal
-    from navicache_cli.commands.summary import plan_table
-    from navicache_cli.plan.plan import plan_document
-
-    if as_json:
-        print(json.dumps(plan_document(plan), indent=1))
-    else:
-        terminal.stdout.print(plan_table(plan))
+    show = {name: options.pop(name) for name in ("dry_run", "as_json", "quiet")}
+    config, assignments, prompt_file = (
+        options.pop(name) for name in ("config", "assignments", "prompt_file")
+    )
+    if prompt_file is not None:
+        if options["prompt"] is not None:
+            raise UsageError(
+                "both --prompt and --prompt-file were given, one was expected", "drop one of them"
+            )
+        options["prompt"] = read_prompt(prompt_file)
+    inputs = [Path(file) for file in (config, prompt_file) if file is not None]
+    generate(build_plan(options, assignments or [], config, dict(os.environ)), inputs=inputs, **show)

@@ -1,143 +1,61 @@
-"""`navicache replay`: what other methods and thresholds would have decided on recorded generations."""
+"""The options of `navicache replay`."""
 
 from __future__ import annotations
 
-import json
-import time
-from collections.abc import Sequence
 from pathlib import Path
-from statistics import fmean
+from typing import Annotated
 
-from rich.table import Table
-from rich.text import Text
-
-from navicache_cli import terminal
-from navicache_cli.cache.policies.budget import check_budget, share_of
-from navicache_cli.errors import UsageError
-from navicache_cli.plan.core_errors import told_in_options
-from navicache_cli.plan.options import read_number, split_commas
-from navicache_cli.plan.sweep import parse_sweep
-from navicache_cli.replay.replays import Outcome, Recording, choose_settings, play, read_recordings, to_json
-
-_WIDEST_STRIP = 100  # steps: a longer strip breaks the table's lines
-_EXAMPLES = {"threshold": "0.05,0.07", "compute": "0.5,0.6", "speedup": "1.5,2"}
+import typer
 
 
-def replay(
-    sources: list[Path],
-    methods: str = "",
-    thresholds: str = "",
-    align_steps: int | None = None,
-    estimators: str = "",
-    sweeps: Sequence[str] = (),
-    compute: str = "",
-    speedup: str = "",
-    as_json: bool = False,
-    picture: Path | None = None,
-    dark: bool = False,
+def replay_command(
+    recordings: Annotated[
+        list[Path], typer.Argument(metavar="REPORT...", help="Reports of generate --mode off --trajectory.")
+    ],
+    method: Annotated[
+        str, typer.Option(metavar="NAME,NAME", help="Caching methods.  [default: navicache]")
+    ] = "",
+    threshold: Annotated[
+        str, typer.Option(metavar="X,X", help="Thresholds.  [default: those of the model's modes]")
+    ] = "",
+    align_steps: Annotated[
+        int | None, typer.Option(metavar="N", help="First steps always computed.  [default: the recording's]")
+    ] = None,
+    estimator: Annotated[
+        str, typer.Option(metavar="NAME,NAME", help="scalar, dual.  [default: the recording's]")
+    ] = "",
+    sweep: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="METHOD.threshold=LOW:HIGH:COUNT",
+            help="Sweep the thresholds of one method, or of each with the word method; may be repeated.",
+        ),
+    ] = None,
+    compute: Annotated[
+        str,
+        typer.Option(metavar="X,X", help="Budgets instead of thresholds: shares of steps to compute."),
+    ] = "",
+    speedup: Annotated[str, typer.Option(metavar="X,X", help="Budgets, as steps over computed steps.")] = "",
+    as_json: Annotated[bool, typer.Option("--json", help="Print every decision as JSON.")] = False,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="FILE",
+            help="Draw the compute ratio over the threshold, and the thresholds of budgets, .png or .svg.",
+        ),
+    ] = None,
+    dark: Annotated[bool, typer.Option("--dark", help="Light lines on a dark background.")] = False,
 ) -> None:
-    """Replay recordings and print what each setting would have computed.
+    """Show what other methods and thresholds would have decided on a recorded generation.
 
-    Args:
-        sources: reports of `generate --trajectory`, of one model, task and number of steps.
-        methods, estimators: names with commas between; see `replays.choose_settings`.
-        thresholds, compute, speedup: numbers with commas between; the last two are budgets.
-        align_steps: A; the recording's if None.
-        sweeps: `METHOD.threshold=LOW:HIGH:COUNT`.
-        as_json: print all decisions as JSON, nothing else.
-        picture: a .png or .svg to draw, replaced if it is there.
-        dark: light text on a dark ground.
-
-    Raises:
-        UsageError: an option makes no sense, or a method needs more than was recorded.
-        OutputError: a source cannot be read or holds no trajectory; the picture cannot be written.
-        BackendError: a picture was asked for and matplotlib is not installed.
+    Loads no model. Decisions match a real run up to its first skipped step. After that, a real run's latents
+    differ by what the prediction misses, and a decision near the threshold may turn out differently.
     """
-    if picture is not None:
-        from navicache_cli.plots.theme import check_picture
+    from navicache_cli.replay.replay import replay
 
-        check_picture(picture)
-    parsed = [parse_sweep(text) for text in sweeps]
-    recordings = read_recordings(sources)
-    settings = choose_settings(
-        recordings[0].plan,
-        list(filter(None, split_commas(methods))),
-        _numbers("threshold", thresholds),
-        align_steps,
-        list(filter(None, split_commas(estimators))),
-        parsed,
-        _shares(compute, speedup),
-    )
-    started = time.perf_counter()
-    outcomes = play(recordings, settings)
-    seconds = time.perf_counter() - started
-    if picture is not None:
-        _draw(picture, recordings, outcomes, dark)
-    if as_json:
-        print(json.dumps(to_json(recordings, outcomes, seconds), indent=1))
-        return
-    terminal.stdout.print(_table(outcomes))
-    counts = f"{len(settings)} settings on {len(recordings)} recording{'s' if len(recordings) > 1 else ''}"
-    terminal.stdout.print(Text(f"{counts} in {seconds * 1000:.1f} ms", style="dim"))
-    if picture is not None:
-        terminal.show_path(picture)
-
-
-def _draw(path: Path, recordings: Sequence[Recording], outcomes: Sequence[Outcome], dark: bool) -> None:
-    from navicache_cli.plots.theme import DARK, LIGHT, drawing, save
-
-    theme = DARK if dark else LIGHT
-    with drawing(theme):
-        from navicache_cli.plots.replay import draw_replay
-
-        plan = recordings[0].plan
-        title = f"{plan.get('model', '')}  ·  {plan.get('task', '')}  ·  replayed"
-        save(draw_replay(outcomes, title, theme), path)
-
-
-def _table(outcomes: Sequence[Outcome]) -> Table:
-    """A row a setting; with one recording also its strip of steps."""
-    alone = len(outcomes[0].runs) == 1
-    drawn = alone and len(outcomes[0].runs[0]) <= _WIDEST_STRIP
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in ("method", "threshold", "align", "computed", "ratio", "at most"):
-        justify = "left" if heading == "method" else "right"
-        table.add_column(heading, justify=justify, no_wrap=True)  # type: ignore[arg-type]
-    if drawn:
-        table.add_column("steps", overflow="fold")
-    for outcome in outcomes:
-        setting, ratios = outcome.setting, outcome.compute_ratios
-        spread = "" if alone else f" ({min(ratios):.0%} to {max(ratios):.0%})"
-        row: list[str | Text] = [
-            setting.line,
-            f"budget {setting.compute:.3g}" if setting.compute else f"{setting.threshold:g}",
-            str(setting.align_steps),
-            f"{fmean(outcome.computed):g}" if alone else f"{fmean(outcome.computed):.1f}",
-            f"{fmean(ratios):.0%}{spread}",
-            f"{1 / fmean(ratios):.2f}x",
-        ]
-        if drawn:
-            cells = [step.decision.compute for step in outcome.runs[0]]
-            row.append(terminal.strip(cells, terminal.stdout))
-        table.add_row(*row)
-    return table
-
-
-def _numbers(option: str, text: str) -> list[float]:
-    try:
-        return [read_number(word) for word in split_commas(text) if word]
-    except ValueError:
-        raise UsageError(
-            f"{option} expects numbers separated by commas, found {text[:60]!r}",
-            f"--{option} {_EXAMPLES[option]}",
-        ) from None
-
-
-def _shares(compute: str, speedup: str) -> list[float]:
-    """Budgets as shares of the steps to compute."""
-    shares, speedups = _numbers("compute", compute), _numbers("speedup", speedup)
-    for option, numbers in (("compute", shares), ("speedup", speedups)):
-        for number in numbers:
-            with told_in_options():
-                check_budget(option, number)
-    return [*shares, *(share_of(number, 0) for number in speedups)]
+    replay(
+        recordings, method, threshold, align_steps, estimator, sweep or [], compute, speedup, as_json, output,
+        dark,
+    )  # fmt: skip

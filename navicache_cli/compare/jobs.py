@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from navicache_cli.compare.settings import BASELINE, Setting
 from navicache_cli.files import sha256_of
+from navicache_cli.plan.layers import Layer
 from navicache_cli.plan.options import INPUTS, split_commas
-from navicache_cli.plan.plan import Layer, Plan, resolve
+from navicache_cli.plan.plan import Plan, resolve
 from navicache_cli.plan.setting import in_video
 from navicache_cli.reading import expand_user
 

@@ -6,30 +6,27 @@ without loading a model, so that a typing error costs no waiting.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 from navicache_cli.cache.policies.budget import budget_name, most_align_steps, share_of
-from navicache_cli.cache.policies.factory import ESTIMATORS, PREDICTORS
 from navicache_cli.errors import UsageError
-from navicache_cli.plan.method import check_method, method_layers
+from navicache_cli.plan.check import check
+from navicache_cli.plan.layers import Layer, option_layers
+from navicache_cli.plan.method import method_layers
 from navicache_cli.plan.options import (
     BUILT_IN,
-    ENVIRONMENT_ALIASES,
-    FAMILY_OPTIONS,
-    INPUTS,
     OPTIONS,
     TASK_FACTS,
     read_integer,
     read_size,
     read_text,
 )
-from navicache_cli.plan.presets import OFF, Preset, preset_for, unknown
-from navicache_cli.plan.sizes import read_option, settle_size, sizes_in_pixels
+from navicache_cli.plan.presets import OFF, preset_for, unknown
+from navicache_cli.plan.sizes import read_option, settle_size
 
-MAX_PROMPT_CHARACTERS = 20_000
 MOST_VIDEOS = 1_000_000  # of one command
 
 
@@ -149,43 +146,15 @@ def plan_document(plan: Plan) -> dict[str, dict[str, Any]]:
     return {key: {"value": value, "source": plan.provenance[key]} for key, value in plan.values().items()}
 
 
-@dataclass(frozen=True)
-class Layer:
-    """Option values from one place. `label` names the place; `{name}` in it becomes the option's name."""
-
-    label: str
-    values: Mapping[str, Any]
-
-    def source(self, option: str) -> str:
-        """Describe where `option` of this layer comes from."""
-        return self.label.replace("{name}", option.replace("_", "-")).replace("{NAME}", option.upper())
-
-
-def environment_layer(environment: Mapping[str, str]) -> Layer:
-    """Collect `NAVICACHE_<OPTION>` variables, and the published `NAVICACHE_THRESH`."""
-    values: dict[str, Any] = {}
-    for option in OPTIONS:
-        if f"NAVICACHE_{option.upper()}" in environment:
-            values[option] = environment[f"NAVICACHE_{option.upper()}"]
-    for variable, option in ENVIRONMENT_ALIASES.items():
-        if variable in environment:
-            values.setdefault(option, environment[variable])
-    return Layer("environment NAVICACHE_{NAME}", values)
-
-
-def parse_assignments(assignments: list[str]) -> dict[str, str]:
-    """Parse `--set key=value` items.
+def build_plan(
+    flags: dict[str, Any], assignments: list[str], config: Path | None, environment: dict[str, str]
+) -> Plan:
+    """Merge all layers into a checked plan; see `option_layers`.
 
     Raises:
-        UsageError: an item has no `=`.
+        UsageError: see `plan.resolve`.
     """
-    values = {}
-    for item in assignments:
-        key, equals, value = item.partition("=")
-        if not equals:
-            raise UsageError(f"--set expects key=value, found {item[:60]!r}", "write --set steps=30")
-        values[key.strip().replace("-", "_")] = value
-    return values
+    return resolve(option_layers(flags, assignments, config, environment))
 
 
 def resolve(layers: list[Layer]) -> Plan:
@@ -271,65 +240,3 @@ def _unfit(option: str, value: object, error: ValueError, layer: Layer) -> Usage
     return UsageError(
         f"{name} expects {error}, found {str(value)[:60]!r} ({layer.source(option)})", f"set it with --{name}"
     )
-
-
-def check(plan: Plan, preset: Preset) -> None:
-    """Check a plan against its preset and against common sense.
-
-    Raises:
-        UsageError: naming the option, what was expected and what was found.
-    """
-
-    def expect(fine: bool, option: str, expected: str, hint: str = "") -> None:
-        if not fine:
-            name = option.replace("_", "-")
-            found = str(getattr(plan, option))[:60]
-            raise UsageError(
-                f"{name} expects {expected}, found {found!r} ({plan.provenance[option]})",
-                hint or f"set it with --{name}",
-            )
-
-    if plan.estimator not in ESTIMATORS:
-        raise UsageError(unknown("estimator", plan.estimator, ESTIMATORS), "set it with --estimator")
-    if plan.predictor not in PREDICTORS:
-        raise UsageError(unknown("predictor", plan.predictor, PREDICTORS), "set it with --predictor")
-    expect(len(plan.prompt) <= MAX_PROMPT_CHARACTERS, "prompt", f"at most {MAX_PROMPT_CHARACTERS} characters")
-    expect(bool(plan.prompt.strip()), "prompt", "some words")
-    expect(1 <= plan.steps <= 1000, "steps", "1 to 1000")
-    expect(plan.frames >= 1, "frames", "1 or more")
-    if preset.frame_rule == "4n+1":
-        near = max(1, 4 * ((plan.frames - 1 + 2) // 4) + 1)
-        expect(plan.frames % 4 == 1, "frames", "4n+1 (1, 5, 9, 13, 17, …)", f"the nearest is --frames {near}")
-    expect(1 <= plan.fps <= 240, "fps", "1 to 240")
-    task = preset.tasks[plan.task]
-    sizes, pixels = task["sizes"], sizes_in_pixels(preset, task["sizes"])
-    named = "" if pixels == sizes else ", or the pixels of one at an aspect ratio,"
-    tasks = [name for name, its in preset.tasks.items() if plan.size in sizes_in_pixels(preset, its["sizes"])]
-    elsewhere = f"{plan.size} is a size of --task {', '.join(tasks)}" if tasks else ""
-    wanted = f"one of {', '.join(sizes)}{named} for {plan.model} {plan.task}"
-    expect(plan.size in pixels, "size", wanted, elsewhere)
-    expect(plan.solver in preset.solvers, "solver", f"one of {', '.join(preset.solvers)} for {plan.model}")
-    for option, expected in INPUTS.items():
-        name, given = option.replace("_", "-"), bool(getattr(plan, option))
-        if option in task.get("inputs", []):
-            expect(given, option, f"{expected} for {plan.model} {plan.task}", f"--{name} picture.png")
-        elif option not in task.get("optional_inputs", []):
-            expect(not given, option, f"nothing: {plan.model} {plan.task} takes no {name}", f"drop --{name}")
-    for option in FAMILY_OPTIONS:
-        taken = option in preset.takes or getattr(plan, option) == BUILT_IN[option]
-        name = option.replace("_", "-")
-        expect(taken, option, f"nothing: {plan.model} takes no {name}", f"drop --{name}")
-    expect(plan.guidance >= 0, "guidance", "0 or more")
-    expect(plan.embedded_guidance >= 0, "embedded_guidance", "0 or more")
-    expect(plan.ulysses >= 1, "ulysses", "1 or more")
-    expect(plan.ring >= 1, "ring", "1 or more")
-    expect(plan.shift > 0, "shift", "more than 0")
-    expect(plan.threshold >= 0, "threshold", "0 or more")
-    expect(plan.align_steps >= 0, "align_steps", "0 or more")
-    if plan.trajectory and plan.method != OFF:
-        raise UsageError(
-            f"trajectory expects a generation that computes every step, found method {plan.method!r} "
-            f"({plan.provenance['method']})",
-            "add --mode off",
-        )
-    check_method(plan, preset)

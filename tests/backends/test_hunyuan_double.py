@@ -7,9 +7,9 @@ import shutil
 
 import pytest
 
-from navicache_cli.commands.generate import build_plan
 from navicache_cli.errors import BackendError, UsageError, WeightsError
 from navicache_cli.media.video import read_video
+from navicache_cli.plan.plan import build_plan
 from navicache_cli.plan.presets import load_presets
 from tests.doubles.double import Double, assert_generated, assert_made_from_weights
 from tests.program import assert_refused, report_of

@@ -116,8 +116,8 @@ def test_found_by_the_variable_and_no_gpu(opensora):
 )
 def test_refused_before_anything_is_loaded(arguments, told):
     from backends.opensora.backend import check_plan
-    from navicache_cli.commands.generate import build_plan
     from navicache_cli.errors import UsageError
+    from navicache_cli.plan.plan import build_plan
 
     flags = {"model": "opensora"}
     names = iter(arguments)

@@ -208,8 +208,9 @@ def test_a_module_without_a_package(site):
 
 
 def test_ratios_beside_the_preset(site):
+    from navicache_cli.plan.layers import Layer
     from navicache_cli.plan.method import policy_for
-    from navicache_cli.plan.plan import Layer, resolve
+    from navicache_cli.plan.plan import resolve
 
     magcache = {"ratios": "wave", "threshold": 0.1, "max_skips": 2, "retention": 0.2}
     offer(site, "wave", preset=changed(methods={"magcache": magcache}))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from navicache_cli.commands.generate import build_plan
+from navicache_cli.plan.plan import build_plan
 
 
 def test_out_of_memory_names_the_options():

@@ -15,7 +15,8 @@ from navicache_cli.batch.manifest import DONE, FAILED, STARTED, VERSION, Manifes
 from navicache_cli.batch.names import make_name
 from navicache_cli.batch.rows import Row
 from navicache_cli.errors import OutputError, UsageError
-from navicache_cli.plan.plan import MOST_VIDEOS, Layer
+from navicache_cli.plan.layers import Layer
+from navicache_cli.plan.plan import MOST_VIDEOS
 
 LINE = {"version": VERSION, "name": "a", "state": "started", "run": 1, "settings": "s"}
 FINISHED = {"settings": "0" * 32, "video": "0" * 64, "steps": 50, "skipped": 26, "attempt": 1}

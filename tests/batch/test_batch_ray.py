@@ -33,7 +33,8 @@ from navicache_cli.batch.ray_session import Cluster, TooLateError, within
 from navicache_cli.batch.ray_worker import Home, Maker, Orders, identify
 from navicache_cli.batch.rows import read_rows
 from navicache_cli.errors import BackendError, NavicacheError, OutputError, UsageError, WeightsError
-from navicache_cli.plan.plan import Layer, resolve
+from navicache_cli.plan.layers import Layer
+from navicache_cli.plan.plan import resolve
 from tests.batches import NAMES, PROMPTS, QUICK, digests, done_names, records, run, start, wait_for
 from tests.conftest import clean_environment
 from tests.program import assert_refused, invoke

@@ -20,10 +20,10 @@ from torch import nn
 
 from backends.official.distributed import check_heads
 from navicache_cli.cache import ForwardSite, Session, attach, make_policy
-from navicache_cli.commands.generate import build_plan
 from navicache_cli.errors import SiteError, UsageError
 from navicache_cli.launch import Launch, agreement, process_name, read_launch
 from navicache_cli.plan.parallel import check_processes
+from navicache_cli.plan.plan import build_plan
 from tests.cache.toys import sample, timesteps
 from tests.conftest import clean_environment
 

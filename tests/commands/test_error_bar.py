@@ -6,11 +6,11 @@ import json
 
 import pytest
 
-from navicache_cli.commands.generate import build_plan
 from navicache_cli.compare.jobs import what_matters
 from navicache_cli.compare.settings import BASELINE, parse_sweep
 from navicache_cli.errors import UsageError
 from navicache_cli.media.video import read_video
+from navicache_cli.plan.plan import build_plan
 from navicache_cli.report.report import read_report
 from tests.program import invoke
 

@@ -38,7 +38,7 @@ COMPARE = ("compare", "--methods", "fewer-steps", "--prompt", "a red circle", "-
 COMMON = ("eval", "common", "a", "b", "--no-lpips", "--output-dir", "out")
 VBENCH = ("eval", "vbench", "--vbench-python", "./python with vbench", "--seeds", "1", "--videos", "videos",
           "--dimensions", "color,scene", "--scores", "out")  # fmt: skip
-COMMANDS = "navicache_cli.commands"
+EVALUATION = "navicache_cli.evaluation"
 NOTHING = "stopped before anything was finished; nothing was written"
 # Stops the program while it is imported.
 STOP_IMPORT = """
@@ -60,22 +60,22 @@ STOPS = [
     (COMPARE, "navicache_cli.compare.results:page_text", 1, "kept in out/cells (3 by now)", ["cells"]),
     (COMPARE, "navicache_cli.compare.table:settings_table", 1, "had been written; that is complete",
      ["cells", "compare.csv", "compare.json", "index.html"]),
-    (COMMON, "navicache_cli.commands.metrics:pick_lpips", 1, NOTHING, []),
-    (COMMON, f"{COMMANDS}.eval_common:compare_files", 1, "no pair is measured yet", []),
-    (COMMON, f"{COMMANDS}.eval_common:compare_files", 2, "kept in out/pairs.jsonl", ["pairs.jsonl"]),
-    (COMMON, f"{COMMANDS}.eval_common:pairs_page", 1, "kept in out/pairs.jsonl", ["pairs.jsonl"]),
-    (COMMON, f"{COMMANDS}.eval_common:metrics_table", 1, "had been written; that is complete",
+    (COMMON, "navicache_cli.media.compare:pick_lpips", 1, NOTHING, []),
+    (COMMON, f"{EVALUATION}.common:compare_files", 1, "no pair is measured yet", []),
+    (COMMON, f"{EVALUATION}.common:compare_files", 2, "kept in out/pairs.jsonl", ["pairs.jsonl"]),
+    (COMMON, f"{EVALUATION}.common:pairs_page", 1, "kept in out/pairs.jsonl", ["pairs.jsonl"]),
+    (COMMON, f"{EVALUATION}.common:metrics_table", 1, "had been written; that is complete",
      ["common_metrics.json", "index.html", "pairs.jsonl"]),
-    (VBENCH, f"{COMMANDS}.eval_vbench:score_dimension", 1, "no dimension is scored yet", ["scores"]),
-    (VBENCH, f"{COMMANDS}.eval_vbench:vbench_page", 1, "kept in out/scores", ["scores"]),
-    (("metrics", "a", "b", "--no-lpips"), "navicache_cli.commands.metrics:compare_files", 2, NOTHING, []),
-    (("plot", "run.json", "-o", "out/x.png"), "navicache_cli.commands.plot:save", 1, NOTHING, []),
-    (("replay", "run.json", "-o", "out/x.svg"), "navicache_cli.commands.replay:play", 1, NOTHING, []),
-    (("replay", "run.json", "-o", "out/x.svg"), "navicache_cli.commands.replay:_table", 1,
+    (VBENCH, f"{EVALUATION}.vbench:score_dimension", 1, "no dimension is scored yet", ["scores"]),
+    (VBENCH, f"{EVALUATION}.vbench:vbench_page", 1, "kept in out/scores", ["scores"]),
+    (("metrics", "a", "b", "--no-lpips"), "navicache_cli.media.compare:compare_files", 2, NOTHING, []),
+    (("plot", "run.json", "-o", "out/x.png"), "navicache_cli.plots.plot:save", 1, NOTHING, []),
+    (("replay", "run.json", "-o", "out/x.svg"), "navicache_cli.replay.replay:play", 1, NOTHING, []),
+    (("replay", "run.json", "-o", "out/x.svg"), "navicache_cli.replay.replay:_table", 1,
      "stopped after out/x.svg had been written", ["x.svg"]),
     (("doctor",), "typer.main:get_command", 1, NOTHING, []),
-    (("doctor",), "navicache_cli.commands.doctor:ffmpeg_check", 1, NOTHING, []),
-    (("calibrate", "--steps", "3", "-o", "out/r.json"), "navicache_cli.commands.calibrate:ratios_of", 1,
+    (("doctor",), "navicache_cli.setup.doctor:ffmpeg_check", 1, NOTHING, []),
+    (("calibrate", "--steps", "3", "-o", "out/r.json"), "navicache_cli.run.calibrate:ratios_of", 1,
      NOTHING, []),
 ]  # fmt: skip
 SIGNALS = {"SIGINT": 130, "SIGTERM": 143, "SIGHUP": 129, "SIGQUIT": 131}

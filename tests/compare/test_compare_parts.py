@@ -18,7 +18,7 @@ from navicache_cli.compare.store import Cell, Store
 from navicache_cli.compare.summary import CellResult, cell_result, confidence_interval, setting_result
 from navicache_cli.compare.table import settings_table
 from navicache_cli.errors import SiteError
-from navicache_cli.plan.plan import Layer
+from navicache_cli.plan.layers import Layer
 from navicache_cli.report.report import ModelIdentity, Totals
 from navicache_cli.report.speed import make_timings
 

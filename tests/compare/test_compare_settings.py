@@ -12,7 +12,8 @@ from navicache_cli.compare.runners import PipelineRunner
 from navicache_cli.compare.settings import Setting
 from navicache_cli.compare.settings_file import read_settings
 from navicache_cli.errors import UsageError
-from navicache_cli.plan.plan import Layer, resolve
+from navicache_cli.plan.layers import Layer
+from navicache_cli.plan.plan import resolve
 from tests.program import assert_refused, invoke
 
 STEPS = 12

@@ -19,7 +19,8 @@ from navicache_cli.compare.settings import Setting, choose_settings, parse_sweep
 from navicache_cli.compare.work import count_operations
 from navicache_cli.errors import BackendError, UsageError
 from navicache_cli.media.fidelity import psnr
-from navicache_cli.plan.plan import Layer, Plan, resolve
+from navicache_cli.plan.layers import Layer
+from navicache_cli.plan.plan import Plan, resolve
 from navicache_cli.plan.presets import preset_for
 from tests.program import assert_refused, invoke
 

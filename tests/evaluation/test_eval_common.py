@@ -10,9 +10,8 @@ import pytest
 from typer.testing import CliRunner
 
 from navicache_cli.app import app
-from navicache_cli.commands import eval_common
 from navicache_cli.errors import NavicacheError, OutputError, UsageError
-from navicache_cli.evaluation import store
+from navicache_cli.evaluation import common, store
 from navicache_cli.evaluation.store import PairLog, pair_key
 from navicache_cli.files import TakenError
 from navicache_cli.locks import FolderLock
@@ -178,7 +177,7 @@ def test_the_folder_removed_meanwhile_is_noticed(run, tmp_path, monkeypatch):
         shutil.rmtree(tmp_path / "out")
         return compare_files(*arguments)
 
-    monkeypatch.setattr(eval_common, "compare_files", remove_and_compare)
+    monkeypatch.setattr(common, "compare_files", remove_and_compare)
     with pytest.raises(OutputError, match="removed or replaced while this run worked"):
         run(*COMMON)
     assert not (tmp_path / "out").exists()

@@ -62,8 +62,8 @@ def test_the_policy_is_there_before_torch_reads_it():
     """OpenMP's runtime comes with torch and reads the variable once."""
     program = """
 import os, sys
-from navicache_cli import app, commands
-import navicache_cli.commands.generate, navicache_cli.commands.compare, navicache_cli.commands.batch
+from navicache_cli import app
+import navicache_cli.run.generate, navicache_cli.compare.compare, navicache_cli.batch.batch
 def run(**_):
     print("torch" in sys.modules, os.environ["OMP_WAIT_POLICY"])
     return 0

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from navicache_cli.commands.generate import build_plan
 from navicache_cli.errors import UsageError
+from navicache_cli.plan.plan import build_plan
 from navicache_cli.plan.presets import read_yaml
 from navicache_cli.yaml_core import parse_yaml
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from navicache_cli.commands.generate import build_plan
 from navicache_cli.errors import UsageError
+from navicache_cli.plan.plan import build_plan
 from navicache_cli.plan.presets import load_presets
 
 

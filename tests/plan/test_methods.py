@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from navicache_cli.cache.policies.factory import GENERAL_METHODS, METHOD_SETTINGS, METHODS
-from navicache_cli.commands.generate import build_plan
 from navicache_cli.errors import UsageError
 from navicache_cli.media.video import read_video
+from navicache_cli.plan.layers import Layer
 from navicache_cli.plan.method import about_options, about_steps, policy_for, read_ratios
-from navicache_cli.plan.plan import Layer, resolve
+from navicache_cli.plan.plan import build_plan, resolve
 from navicache_cli.plan.presets import OFF, load_presets
 from navicache_cli.report.report import read_report
 from tests.program import invoke

@@ -8,10 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from navicache_cli.commands.generate import build_plan, read_prompt
 from navicache_cli.errors import UsageError
-from navicache_cli.plan.plan import OPTIONS, Layer, environment_layer, resolve
+from navicache_cli.plan.layers import Layer, environment_layer
+from navicache_cli.plan.options import OPTIONS
+from navicache_cli.plan.plan import build_plan, resolve
 from navicache_cli.plan.presets import load_presets, read_yaml
+from navicache_cli.run.generate import read_prompt
 from navicache_cli.run.names import result_places, slug
 
 

@@ -16,7 +16,8 @@ import pytest
 
 from navicache_cli.cache.policies.factory import METHODS
 from navicache_cli.errors import NavicacheError, OutputError, UsageError
-from navicache_cli.plan.plan import Layer, resolve
+from navicache_cli.plan.layers import Layer
+from navicache_cli.plan.plan import resolve
 from navicache_cli.plan.sweep import parse_sweep
 from navicache_cli.plots import accuracy
 from navicache_cli.replay.replays import REPLAYABLE

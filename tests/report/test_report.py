@@ -108,8 +108,8 @@ def test_the_summary_marks_a_speedup_beyond_its_bound(report, measured, saved_at
     """Its one step was computed: nothing allows more than 1.00, unless attentions were saved too."""
     import dataclasses
 
-    from navicache_cli.commands.summary import show_summary
     from navicache_cli.report import speed
+    from navicache_cli.run.summary import show_summary
 
     totals = dataclasses.replace(report.totals, attention_calls_saved=saved_attentions)
     cpu = Timings(1, 1, 9.5, 1, 1, 13.5, {"text": 1.0, "denoise": 2.5, "decode": 1.0}, speed.CPU)

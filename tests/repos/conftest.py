@@ -13,7 +13,7 @@ import pytest
 from backends.hunyuan import HunyuanBackend
 from backends.wan import WanBackend
 from backends.wan.tasks import TASKS
-from navicache_cli.commands.generate import build_plan
+from navicache_cli.plan.plan import build_plan
 from tests.repos.checkouts import checkout_of
 
 STEPS = 18

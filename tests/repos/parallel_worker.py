@@ -10,8 +10,8 @@ from pathlib import Path
 import torch
 
 from backends.wan import WanBackend
-from navicache_cli.commands.generate import build_plan
 from navicache_cli.launch import leave_processes, read_launch
+from navicache_cli.plan.plan import build_plan
 from navicache_cli.run.runner import run
 from tests.doubles.standins import put_torchvision_in_place
 

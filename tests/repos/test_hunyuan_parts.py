@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from navicache_cli.cache import Session, attach, make_policy
-from navicache_cli.commands.generate import build_plan
 from navicache_cli.errors import SiteError, WeightsError
+from navicache_cli.plan.plan import build_plan
 from navicache_cli.run.runner import run
 from tests.repos.following import assert_official_program
 

@@ -20,8 +20,8 @@ from torch.overrides import TorchFunctionMode
 from backends.opensora import OpenSoraBackend
 from backends.opensora.pipeline import architecture_of
 from navicache_cli.cache import Region, Session, attach, make_policy
-from navicache_cli.commands.generate import build_plan
 from navicache_cli.errors import SiteError
+from navicache_cli.plan.plan import build_plan
 from navicache_cli.plan.presets import load_presets
 from navicache_cli.run.runner import run
 from tests.opensora_reference import self_attention

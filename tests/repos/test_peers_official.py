@@ -19,8 +19,8 @@ from backends.opensora.facts import OPENSORA
 from backends.wan import WanBackend
 from backends.wan.tasks import WAN
 from navicache_cli.cache.policies.policy import Region
-from navicache_cli.commands.generate import build_plan
 from navicache_cli.errors import SiteError
+from navicache_cli.plan.plan import build_plan
 from navicache_cli.plan.presets import load_presets
 from navicache_cli.run.runner import run
 from tests.cache import peer_oracles

@@ -11,8 +11,8 @@ import torch
 from backends.wan.tasks import TASKS, repeated_timesteps
 from backends.wan.weights import known_config
 from navicache_cli.cache import ForwardSite, Session, attach, make_policy
-from navicache_cli.commands.generate import build_plan
 from navicache_cli.errors import SiteError
+from navicache_cli.plan.plan import build_plan
 from navicache_cli.run.runner import run
 from tests.repos.following import assert_official_program
 

@@ -68,8 +68,9 @@ def _magcache(twin: Twin, knobs: dict[str, Any], plan: Plan) -> Any:
 def _magnitude_ratios(plan: Plan) -> list[float]:
     """Those of `--method magcache`; diffusers' calibration measures what `navicache calibrate` does."""
     from navicache_cli.cache.policies.magcache import MagCache
+    from navicache_cli.plan.layers import Layer
     from navicache_cli.plan.method import policy_for
-    from navicache_cli.plan.plan import Layer, resolve
+    from navicache_cli.plan.plan import resolve
 
     policy = policy_for(resolve([Layer("referee", {"model": plan.model, "method": "magcache"})]))
     assert isinstance(policy, MagCache)

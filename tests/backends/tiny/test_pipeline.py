@@ -12,7 +12,8 @@ from backends.protocol import Stages
 from backends.tiny.backend import TinyPipeline, shipped_weights
 from backends.tiny.solvers import SOLVERS
 from navicache_cli.cache.policies.factory import METHOD_SETTINGS
-from navicache_cli.plan.plan import Layer, Plan, resolve
+from navicache_cli.plan.layers import Layer
+from navicache_cli.plan.plan import Plan, resolve
 from navicache_cli.run.generation import run_plan
 from navicache_cli.run.runner import run, step_reports, totals
 from tests.cache import oracle
