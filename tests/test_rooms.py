@@ -10,8 +10,8 @@ ROOT = Path(__file__).parents[1]
 # Lowest first. A module belongs to the longest name it begins with; those of one floor may import each other.
 FLOORS = (
     # the ground
-    ("errors", "interruption", "reading", "yaml_core", "locks", "files", "processes", "launch", "streams",
-     "threads", "sources", "terminal", "__init__"),
+    ("errors", "values", "interruption", "reading", "yaml_core", "locks", "files", "processes", "launch",
+     "streams", "threads", "sources", "terminal", "__init__"),
     ("cache",),
     ("media",),
     ("report",),

@@ -8,8 +8,8 @@ from pathlib import Path
 from navicache_cli.errors import OutputError, UsageError
 from navicache_cli.media.picture_in import read_picture
 from navicache_cli.media.video_in import probe_video
-from navicache_cli.plan.options import split_commas
 from navicache_cli.reading import expand_user
+from navicache_cli.values import split_commas
 
 
 def reference_paths(references: str) -> list[str]:

@@ -63,7 +63,8 @@ class Folder:
         if not there:
             return Standing.NEW
         if record is not None and record["state"] == DONE:
-            if record["settings"] == item.fingerprint():
+            # An older version counted other options in; the report tells whether they are the same.
+            if record["settings"] == item.fingerprint() or self.finished_report(item) is not None:
                 fine = sha256_of(video) == record["video"] and report.is_file()
                 return Standing.KEEP if fine else Standing.REPLACE
             if video in there and not overwrite:

@@ -14,14 +14,16 @@ from navicache_cli.batch.names import check_path, check_template, make_name, sam
 from navicache_cli.batch.rows import Row
 from navicache_cli.errors import UsageError
 from navicache_cli.plan.layers import Layer
-from navicache_cli.plan.options import WHOLE_LIMIT, read_integer, split_commas
+from navicache_cli.plan.option import Use
+from navicache_cli.plan.options import options_with
 from navicache_cli.plan.plan import MOST_VIDEOS, Plan, resolve
 from navicache_cli.plan.presets import OFF
-from navicache_cli.plan.setting import MEASURED, in_video
+from navicache_cli.plan.setting import in_video
 from navicache_cli.run.names import slug
+from navicache_cli.values import WHOLE_LIMIT, read_integer, split_commas
 
 # What a pipeline is loaded by: one batch, one model.
-LOADED_BY = ("model", "task", "weights", "repo", "offload", "t5_cpu", "fp8", "ulysses", "ring", "fsdp")
+LOADED_BY = options_with(Use.LOADS)
 Setting = dict[str, str]  # a mode, a method, or both, that all rows are made with
 
 
@@ -58,14 +60,13 @@ class Item:
 
     def fingerprint(self) -> str:
         """Return a digest of all that determines the video and its report."""
-        values = {**vars(self.settings), "prompt": self.prompt, "seed": self.seed}
-        del values["provenance"]
-        return fingerprint(values)
+        return fingerprint({**self.settings.values(), "prompt": self.prompt, "seed": self.seed})
 
 
 def for_fingerprint(values: Mapping[str, Any]) -> dict[str, Any]:
     """Return those of a plan's values by which videos with their reports are told apart."""
-    return {**in_video(values), **{name: values[name] for name in MEASURED if name in values}}
+    measured = {name: values[name] for name in options_with(Use.MEASURED) if name in values}
+    return {**in_video(values), **measured}
 
 
 def fingerprint(values: Mapping[str, Any]) -> str:

@@ -11,13 +11,16 @@ from typing import Any
 
 from navicache_cli.errors import UsageError
 from navicache_cli.plan.check import MAX_PROMPT_CHARACTERS
-from navicache_cli.plan.options import OPTIONS, read_text
+from navicache_cli.plan.keys import READERS
+from navicache_cli.plan.option import Use
+from navicache_cli.plan.options import options_with
 from navicache_cli.plan.presets import unknown
 from navicache_cli.reading import expand_user, parse_json, read_bytes
+from navicache_cli.values import read_text
 
 # Options of the whole batch; a row cannot have its own.
-OF_THE_BATCH = ("output_dir", "overwrite")
-ROW_OPTIONS = tuple(option for option in OPTIONS if option not in OF_THE_BATCH)
+OF_THE_BATCH = options_with(Use.BATCH)
+ROW_OPTIONS = tuple(key for key in READERS if key not in OF_THE_BATCH)
 _MEND = "fix the line; nothing was started"
 
 

@@ -8,13 +8,13 @@ from typing import Annotated, Any
 
 import typer
 
-from navicache_cli.commands.flags import OUTPUT, Text, generate_options, opt
-from navicache_cli.commands.shared_options import takes_options_of
+from navicache_cli.commands.flags import OUTPUT, Text, opt, takes_options
+from navicache_cli.plan.option import Use
 
 BATCH = "Batch"
 
 
-@takes_options_of(generate_options, leaving_out=("prompt_file", "output", "ulysses", "ring", "fsdp"))
+@takes_options(leaving_out=Use.SINGLE | Use.PARALLEL)
 def batch_command(
     file: Annotated[
         Path,

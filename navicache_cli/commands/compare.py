@@ -5,18 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any
 
-from navicache_cli.commands.flags import LPIPS_HELP, OUTPUT, Text, generate_options, opt
-from navicache_cli.commands.shared_options import takes_options_of
+from navicache_cli.commands.flags import LPIPS_HELP, OUTPUT, Text, opt, takes_options
+from navicache_cli.plan.option import Use
 
 COMPARED = "What to compare"
-# Of generate: what a comparison decides itself, and where a single video would go.
-NOT_COMPARED = (
-    "prompt_file", "mode", "method", "threshold", "output", "overwrite", "baseline", "dry_run", "quiet",
-    "ulysses", "ring", "fsdp", "trajectory", "speedup", "compute",
-)  # fmt: skip
 
 
-@takes_options_of(generate_options, leaving_out=NOT_COMPARED)
+@takes_options(leaving_out=Use.COMPARED | Use.MEASURED | Use.OUTPUT | Use.PARALLEL)
 def compare_command(
     methods: Annotated[
         Text,

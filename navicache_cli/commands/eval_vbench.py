@@ -5,16 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any
 
-from navicache_cli.commands.flags import OUTPUT, Text, generate_options, opt
-from navicache_cli.commands.shared_options import takes_options_of
+from navicache_cli.commands.flags import OUTPUT, Text, opt, takes_options
+from navicache_cli.plan.option import Use
 
 SCORED = "What to score"
 
 
-@takes_options_of(
-    generate_options,
-    leaving_out=("prompt", "prompt_file", "output", "dry_run", "quiet", "ulysses", "ring", "fsdp"),
-)
+@takes_options(leaving_out=Use.SINGLE | Use.PARALLEL, names=("prompt",))
 def eval_vbench_command(
     dimensions: Annotated[
         Text, opt(SCORED, "Comma-separated dimensions of VBench.  [default: all 16]", "NAMES")

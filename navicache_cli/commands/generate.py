@@ -4,15 +4,23 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from navicache_cli.commands.flags import generate_options
-from navicache_cli.commands.shared_options import takes_options_of
+from navicache_cli.commands.flags import Text, opt, takes_options
 from navicache_cli.errors import UsageError
+from navicache_cli.plan.options import OUTPUT, WHAT
 
 
-@takes_options_of(generate_options, leaving_out=())
-def generate_command(**options: Any) -> None:
+@takes_options(after={"prompt": ["prompt_file"], "assignments": ["dry_run", "as_json", "quiet"]})
+def generate_command(
+    prompt_file: Annotated[
+        Text, opt(WHAT, "Read the prompt from a file; - is standard input.", "FILE")
+    ] = None,
+    dry_run: Annotated[bool, opt(OUTPUT, "Show the resolved plan and stop.", None, "--dry-run")] = False,
+    as_json: Annotated[bool, opt(OUTPUT, "Print only the report, as JSON.", None, "--json")] = False,
+    quiet: Annotated[bool, opt(OUTPUT, "Print only the video's path.", None, "--quiet", "-q")] = False,
+    **options: Any,
+) -> None:
     """Generate a video and a report of what was skipped.
 
     Every option has a default: preset < --config < environment NAVICACHE_<OPTION> < flags.
@@ -20,10 +28,7 @@ def generate_command(**options: Any) -> None:
     from navicache_cli.plan.plan import build_plan
     from navicache_cli.run.generate import generate, read_prompt
 
-    show = {name: options.pop(name) for name in ("dry_run", "as_json", "quiet")}
-    config, assignments, prompt_file = (
-        options.pop(name) for name in ("config", "assignments", "prompt_file")
-    )
+    config, assignments = options.pop("config"), options.pop("assignments") or []
     if prompt_file is not None:
         if options["prompt"] is not None:
             raise UsageError(
@@ -31,4 +36,5 @@ def generate_command(**options: Any) -> None:
             )
         options["prompt"] = read_prompt(prompt_file)
     inputs = [Path(file) for file in (config, prompt_file) if file is not None]
-    generate(build_plan(options, assignments or [], config, dict(os.environ)), inputs=inputs, **show)
+    plan = build_plan(options, assignments, config, dict(os.environ))
+    generate(plan, inputs=inputs, dry_run=dry_run, as_json=as_json, quiet=quiet)

@@ -25,6 +25,8 @@ from navicache_cli.errors import InterruptedRunError, UsageError
 from navicache_cli.media.compare import pick_lpips
 from navicache_cli.plan.layers import Layer, option_layers
 from navicache_cli.plan.method import about_steps
+from navicache_cli.plan.option import Use
+from navicache_cli.plan.options import options_with
 from navicache_cli.plan.plan import Plan, plan_document, resolve
 from navicache_cli.plan.presets import Preset, preset_for
 from navicache_cli.reading import expand_user, read_utf8
@@ -37,8 +39,9 @@ if TYPE_CHECKING:
     from navicache_cli.media.fidelity import Models
 
 # What a comparison decides itself; a configuration shared with `generate` may say otherwise.
-_DECIDED_HERE = ("mode", "method", "threshold", "speedup", "compute")
-_OF_GENERATE = ("output", "overwrite", "baseline")
+_DECIDED_HERE = options_with(Use.COMPARED)
+# What is measured and where it goes are matters of a comparison too, but for its folder.
+_NOT_SHARED = {*_DECIDED_HERE, *options_with(Use.MEASURED | Use.OUTPUT)} - {"output_dir"}
 MAX_SEEDS = 1000
 
 
@@ -122,7 +125,7 @@ def _shared_layers(layers: list[Layer]) -> tuple[list[Layer], list[str]]:
     """Take out of the user's layers what a comparison decides itself, and say so."""
     kept, notes = [Layer("default", {"output_dir": "compare"})], []
     for layer in layers:
-        values = {k: v for k, v in layer.values.items() if k not in (*_DECIDED_HERE, *_OF_GENERATE)}
+        values = {k: v for k, v in layer.values.items() if k not in _NOT_SHARED}
         kept.append(Layer(layer.label, values))
         notes += [
             f"compare chooses the {name} itself; {layer.source(name)} is ignored"

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 from navicache_cli.compare.settings import BASELINE, Setting
 from navicache_cli.files import sha256_of
 from navicache_cli.plan.layers import Layer
-from navicache_cli.plan.options import INPUTS, split_commas
+from navicache_cli.plan.option import Use
+from navicache_cli.plan.options import options_with
 from navicache_cli.plan.plan import Plan, resolve
 from navicache_cli.plan.setting import in_video
 from navicache_cli.reading import expand_user
@@ -22,9 +23,6 @@ if TYPE_CHECKING:
 CELL_VERSION = 3
 # The mode is only the name of a threshold, and weights are known by their digest.
 _KNOWN_OTHERWISE = ("mode", "weights")
-# These change no video but the seconds, which are measured too.
-_OF_SECONDS = ("offload", "t5_cpu")
-_FILES = (*INPUTS, "ratios")  # options that name files
 _KEY_DIGITS = 24  # 96 bits: short enough for a file name, no two alike
 
 
@@ -99,7 +97,7 @@ def cell_key(plan: Plan, setting: Setting, identity: ModelIdentity, code: str, b
         "runner": setting.runner,
         "arguments": setting.arguments,
         "plan": what_matters(plan),
-        "inputs": {name: _digests(getattr(plan, name)) for name in _FILES if getattr(plan, name)},
+        "inputs": {name: _digests(paths) for name, paths in plan.files().items()},
         "model": asdict(identity),
         "baseline": baseline,
     }
@@ -109,10 +107,10 @@ def cell_key(plan: Plan, setting: Setting, identity: ModelIdentity, code: str, b
 def what_matters(plan: Plan) -> dict[str, Any]:
     """Return the options of a plan that its video and its seconds depend on, apart from weights and code."""
     values = plan.values()
-    names = [*in_video(values), *_OF_SECONDS]
+    names = [*in_video(values), *options_with(Use.SECONDS)]
     return {name: values[name] for name in names if name not in _KNOWN_OTHERWISE}
 
 
-def _digests(paths: str) -> list[str]:
-    """SHA-256 of files named with commas between; of one that is not there "", the model will say so."""
-    return [sha256_of(expand_user(path)) for path in split_commas(paths)]
+def _digests(paths: list[str]) -> list[str]:
+    """SHA-256 of files; of one that is not there "", the model will say so."""
+    return [sha256_of(expand_user(path)) for path in paths]

@@ -9,18 +9,17 @@ from typing import Any
 from navicache_cli.cache.policies.factory import METHODS, PREDICTED_METHODS, PREDICTORS
 from navicache_cli.compare.peers.peers import REFEREES, check_knobs, installed
 from navicache_cli.errors import UsageError
-from navicache_cli.plan.options import OPTIONS, read_integer, read_number, split_commas
+from navicache_cli.plan.keys import READERS, own_settings
+from navicache_cli.plan.option import Use
+from navicache_cli.plan.options import options_with
 from navicache_cli.plan.presets import OFF, unknown
 from navicache_cli.plan.sweep import SWEEP_FORM, evenly_spaced
+from navicache_cli.values import read_integer, read_number, split_commas
 
 FEWER_STEPS = "fewer-steps"
 BUDGETS = (1.5, 2.0, 2.5)  # of steps, for plain fewer steps where no sweep names other numbers
 OWN_RUNNER = "navicache"
 MAX_SWEEP_POINTS = 200
-# Numbers that decide what is generated, not how it is cached: the baseline shares them.
-_SHARED_NUMBERS = (
-    "frames", "fps", "steps", "seed", "guidance", "embedded_guidance", "shift", "ulysses", "ring",
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -130,7 +129,7 @@ def parse_sweep(text: str) -> Sweep:
 def _is_whole(method: str, option: str) -> bool:
     if method in REFEREES:
         return isinstance(REFEREES[method].knobs[option], int)
-    return OPTIONS[option] is read_integer
+    return READERS[option] is read_integer
 
 
 def _sweepable(method: str) -> list[str]:
@@ -138,8 +137,8 @@ def _sweepable(method: str) -> list[str]:
         return ["steps"]
     if method in REFEREES:
         return list(REFEREES[method].knobs)
-    numbers = (read_number, read_integer)
-    return [name for name, read in OPTIONS.items() if read in numbers and name not in _SHARED_NUMBERS]
+    keys = [*options_with(Use.CACHE), *own_settings(options_of(method)["method"])]
+    return [key for key in keys if READERS[key] in (read_number, read_integer)]
 
 
 def choose_settings(

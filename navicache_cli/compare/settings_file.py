@@ -15,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from navicache_cli.cache.policies.factory import METHOD_SETTINGS, PREDICTED_METHODS
+from navicache_cli.cache.policies.factory import PREDICTED_METHODS
 from navicache_cli.compare.peers.peers import REFEREES
 from navicache_cli.compare.settings import (
     FEWER_STEPS,
@@ -26,11 +26,12 @@ from navicache_cli.compare.settings import (
     referee_setting,
 )
 from navicache_cli.errors import UsageError
-from navicache_cli.plan.options import read_integer, read_number, read_text
+from navicache_cli.plan.keys import own_settings
+from navicache_cli.plan.option import Use
+from navicache_cli.plan.options import OPTIONS, options_with
 from navicache_cli.plan.presets import OFF, read_yaml, unknown
+from navicache_cli.values import read_integer, read_number, read_text
 
-_OF_ANY_METHOD = ("mode", "threshold", "align_steps", "estimator")
-_OF_PREDICTED_METHODS = ("predictor", "speedup", "compute", "max_error")
 _MOST_CHARACTERS = 60  # of a name, which heads a row of tables
 
 
@@ -94,9 +95,11 @@ def _read(label: str, method: str, options: dict[str, Any], steps: int) -> Setti
 def _options_taken(named: dict[str, Any]) -> list[str]:
     """What may be said of a method beside what its name, such as `navicache+calibrated`, says already."""
     method = named["method"]
-    of_predicted = _OF_PREDICTED_METHODS if method in PREDICTED_METHODS else ()
-    known = [*_OF_ANY_METHOD, *of_predicted, *METHOD_SETTINGS.get(method, ())]
-    return [option for option in known if option not in named]
+    predicted = method in PREDICTED_METHODS
+    options = [
+        option for option in options_with(Use.CACHE) if predicted or not OPTIONS[option].use & Use.PREDICTED
+    ]
+    return [option for option in [*options, *own_settings(method)] if option not in named]
 
 
 def _example() -> str:

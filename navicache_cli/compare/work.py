@@ -8,10 +8,7 @@ not counted, and neither are kernels that PyTorch does not know, such as those o
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
-
-from navicache_cli.plan.presets import OFF
 
 if TYPE_CHECKING:
     from torch import nn
@@ -59,7 +56,7 @@ class WorkMeter:
         if all(modules == [model] for modules in kinds.values()):
             return dict.fromkeys(kinds, 1.0)
         if model not in self._operations:
-            short = replace(plan, mode=OFF, method=OFF, steps=1, trajectory=False)
+            short = plan.uncached(steps=1)
             self._operations[model] = count_operations(model, lambda: self._generate(short))
         counted = self._operations[model]
         # A model whose kernels cannot be counted: whole steps, and nothing inside them.

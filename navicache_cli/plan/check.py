@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING
 
 from navicache_cli.cache.policies.factory import ESTIMATORS, PREDICTORS
 from navicache_cli.errors import UsageError
+from navicache_cli.plan.keys import hint_for
 from navicache_cli.plan.method import check_method
-from navicache_cli.plan.options import BUILT_IN, FAMILY_OPTIONS, INPUTS
+from navicache_cli.plan.option import Use
+from navicache_cli.plan.options import BUILT_IN, OPTIONS, options_with
 from navicache_cli.plan.presets import OFF, Preset, unknown
 from navicache_cli.plan.sizes import sizes_in_pixels
 
@@ -30,7 +32,7 @@ def check(plan: Plan, preset: Preset) -> None:
             found = str(getattr(plan, option))[:60]
             raise UsageError(
                 f"{name} expects {expected}, found {found!r} ({plan.provenance[option]})",
-                hint or f"set it with --{name}",
+                hint or hint_for(option),
             )
 
     if plan.estimator not in ESTIMATORS:
@@ -39,12 +41,12 @@ def check(plan: Plan, preset: Preset) -> None:
         raise UsageError(unknown("predictor", plan.predictor, PREDICTORS), "set it with --predictor")
     expect(len(plan.prompt) <= MAX_PROMPT_CHARACTERS, "prompt", f"at most {MAX_PROMPT_CHARACTERS} characters")
     expect(bool(plan.prompt.strip()), "prompt", "some words")
-    expect(1 <= plan.steps <= 1000, "steps", "1 to 1000")
-    expect(plan.frames >= 1, "frames", "1 or more")
+    for option, row in OPTIONS.items():
+        if row.range is not None:
+            expect(row.range.holds(getattr(plan, option)), option, row.range.expected)
     if preset.frame_rule == "4n+1":
         near = max(1, 4 * ((plan.frames - 1 + 2) // 4) + 1)
         expect(plan.frames % 4 == 1, "frames", "4n+1 (1, 5, 9, 13, 17, …)", f"the nearest is --frames {near}")
-    expect(1 <= plan.fps <= 240, "fps", "1 to 240")
     task = preset.tasks[plan.task]
     sizes, pixels = task["sizes"], sizes_in_pixels(preset, task["sizes"])
     named = "" if pixels == sizes else ", or the pixels of one at an aspect ratio,"
@@ -53,23 +55,16 @@ def check(plan: Plan, preset: Preset) -> None:
     wanted = f"one of {', '.join(sizes)}{named} for {plan.model} {plan.task}"
     expect(plan.size in pixels, "size", wanted, elsewhere)
     expect(plan.solver in preset.solvers, "solver", f"one of {', '.join(preset.solvers)} for {plan.model}")
-    for option, expected in INPUTS.items():
-        name, given = option.replace("_", "-"), bool(getattr(plan, option))
+    for option in options_with(Use.FILE):
+        name, expected, given = option.replace("_", "-"), OPTIONS[option].file, bool(getattr(plan, option))
         if option in task.get("inputs", []):
             expect(given, option, f"{expected} for {plan.model} {plan.task}", f"--{name} picture.png")
         elif option not in task.get("optional_inputs", []):
             expect(not given, option, f"nothing: {plan.model} {plan.task} takes no {name}", f"drop --{name}")
-    for option in FAMILY_OPTIONS:
+    for option in options_with(Use.FAMILY):
         taken = option in preset.takes or getattr(plan, option) == BUILT_IN[option]
         name = option.replace("_", "-")
         expect(taken, option, f"nothing: {plan.model} takes no {name}", f"drop --{name}")
-    expect(plan.guidance >= 0, "guidance", "0 or more")
-    expect(plan.embedded_guidance >= 0, "embedded_guidance", "0 or more")
-    expect(plan.ulysses >= 1, "ulysses", "1 or more")
-    expect(plan.ring >= 1, "ring", "1 or more")
-    expect(plan.shift > 0, "shift", "more than 0")
-    expect(plan.threshold >= 0, "threshold", "0 or more")
-    expect(plan.align_steps >= 0, "align_steps", "0 or more")
     if plan.trajectory and plan.method != OFF:
         raise UsageError(
             f"trajectory expects a generation that computes every step, found method {plan.method!r} "

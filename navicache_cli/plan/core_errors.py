@@ -6,13 +6,12 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from navicache_cli.cache.policies.factory import METHOD_SETTINGS
 from navicache_cli.errors import UsageError
+from navicache_cli.plan.keys import SETTINGS
 
 # Arguments with a flag of their own. The first three are also words: only before a value are they flags.
 _FLAGS = re.compile(r"(?<!-)\b(?:(?:threshold|speedup|compute)=|(?:align_steps|max_error)\b=?)")
-_SETTINGS = "|".join(setting for settings in METHOD_SETTINGS.values() for setting in settings)
-_SET = re.compile(rf"(?<!--set )\b({_SETTINGS})=")
+_SET = re.compile(rf"(?<!--set )\b({'|'.join(SETTINGS)})=")
 
 
 @contextmanager

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from navicache_cli.errors import UsageError
-from navicache_cli.plan.options import ENVIRONMENT_ALIASES, OPTIONS
-from navicache_cli.plan.presets import read_yaml
+from navicache_cli.plan.keys import READERS
+from navicache_cli.plan.options import OPTIONS, TASK_FACTS
+from navicache_cli.plan.presets import OFF, Preset, read_yaml
 
 
 @dataclass(frozen=True)
@@ -27,12 +28,11 @@ class Layer:
 def environment_layer(environment: Mapping[str, str]) -> Layer:
     """Collect `NAVICACHE_<OPTION>` variables, and the published `NAVICACHE_THRESH`."""
     values: dict[str, Any] = {}
-    for option in OPTIONS:
-        if f"NAVICACHE_{option.upper()}" in environment:
-            values[option] = environment[f"NAVICACHE_{option.upper()}"]
-    for variable, option in ENVIRONMENT_ALIASES.items():
-        if variable in environment:
-            values.setdefault(option, environment[variable])
+    for key in READERS:
+        others = OPTIONS[key].variables if key in OPTIONS else ()
+        for variable in (f"NAVICACHE_{key.upper()}", *others):
+            if variable in environment:
+                values.setdefault(key, environment[variable])
     return Layer("environment NAVICACHE_{NAME}", values)
 
 
@@ -73,3 +73,44 @@ def option_layers(
     layers.append(Layer("--set {name}", parse_assignments(assignments)))
     layers.append(Layer("--{name}", {key: value for key, value in flags.items() if value is not None}))
     return layers
+
+
+def preset_layers(preset: Preset, task: str, mode: str, size: str, several: bool) -> Iterator[Layer]:
+    """Yield what a preset says of whatever method, weakest first.
+
+    Args:
+        preset: has the task and, unless it is `OFF`, the mode.
+        size: whose own values count, if the task has any.
+        several: whether several processes share the work.
+    """
+    label = f"preset {preset.model}"
+    spec = preset.tasks[task]
+    yield Layer(label, {"fps": preset.fps, **preset.defaults})
+    yield Layer(f"{label} {task}", _plan_values(spec))
+    yield Layer(f"{label} {task} {size}", _plan_values(spec.get("by_size", {}).get(size, {})))
+    if several:
+        yield Layer(f"{label}, several processes", preset.parallel)
+    yield Layer(f"{label} {mode}", preset.modes.get(mode, {"method": OFF}))
+
+
+def _plan_values(spec: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in spec.items() if key not in TASK_FACTS}
+
+
+def method_layers(preset: Preset, task: str, size: str, mode: str, method: str) -> Iterator[Layer]:
+    """Yield what a preset says of a method, weakest first.
+
+    For all tasks, for the task, for the task at the size; each time in general, then for the mode.
+    """
+    label = f"preset {preset.model}"
+    spec = preset.tasks[task]
+    of_size = spec.get("by_size", {}).get(size, {})
+    for where, methods in (
+        (label, preset.methods),
+        (f"{label} {task}", spec.get("methods", {})),
+        (f"{label} {task} {size}", of_size.get("methods", {})),
+    ):
+        values = dict(methods.get(method, {}))
+        modes = values.pop("modes", {})
+        yield Layer(f"{where} {method}", values)
+        yield Layer(f"{where} {method} {mode}", modes.get(mode, {}))

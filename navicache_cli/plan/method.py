@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from navicache_cli.cache.policies.budget import check_budget
 from navicache_cli.cache.policies.factory import (
     GENERAL_METHODS,
-    IGNORED_BY,
     METHOD_SETTINGS,
     METHODS,
     PREDICTED_METHODS,
     make_policy,
+    method_called,
 )
+from navicache_cli.cache.policies.pab import PabSettings
 from navicache_cli.cache.session.error_estimate import check_max_error
 from navicache_cli.errors import UsageError
 from navicache_cli.plan.core_errors import told_in_options
+from navicache_cli.plan.keys import own_settings
 from navicache_cli.plan.presets import OFF, Preset, preset_folder, unknown
 from navicache_cli.reading import expand_user, read_json
 
@@ -32,50 +34,44 @@ FEW_STEPS = 12
 SHIPPED_RATIOS = "magcache-"  # how the files of magnitude ratios beside a preset begin
 
 
-def method_layers(
-    preset: Preset, task: str, size: str, mode: str, method: str
-) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield what a preset says of a method, weakest first: where it is from, and plan values.
+def settings_from(method: str, preset: Preset, values: Mapping[str, Any], sources: Mapping[str, str]) -> Any:
+    """Return a method's own settings, as the dataclass beside its policy.
 
-    For all tasks, for the task, for the task at the size; each time in general, then for the mode.
+    Args:
+        method: a name the user gave.
+        preset: of the family that must offer it.
+        values, sources: of all keys that were given.
+
+    Raises:
+        UsageError: there is no such method, the family does not offer it, or a setting is another method's.
     """
-    label = f"preset {preset.model}"
-    spec = preset.tasks[task]
-    of_size = spec.get("by_size", {}).get(size, {})
-    for where, methods in (
-        (label, preset.methods),
-        (f"{label} {task}", spec.get("methods", {})),
-        (f"{label} {task} {size}", of_size.get("methods", {})),
-    ):
-        values = dict(methods.get(method, {}))
-        modes = values.pop("modes", {})
-        yield f"{where} {method}", values
-        yield f"{where} {method} {mode}", modes.get(mode, {})
+    if method not in METHODS:
+        raise UsageError(unknown("method", method, METHODS), "set it with --method")
+    offered = (*GENERAL_METHODS, *preset.methods)
+    if method not in offered:
+        raise UsageError(
+            f"method expects one that {preset.model} offers, found {method!r} ({sources['method']})",
+            f"{preset.model} offers {', '.join(offered)}",
+        )
+    own = own_settings(method)
+    for owner, settings in METHOD_SETTINGS.items():
+        for setting in settings:
+            if setting in values and setting not in own:
+                name = setting.replace("_", "-")
+                raise UsageError(
+                    f"{name} expects method {owner}, found {method!r} ({sources[setting]})",
+                    f"add --method {owner}, or drop {name}",
+                )
+    return method_called(method).settings(**{name: values[name] for name in own if name in values})
 
 
 def check_method(plan: Plan, preset: Preset) -> None:
-    """Check that the family offers the method, and that it takes every setting that was given.
+    """Check what a method is given, beyond each value by itself; see `settings_from` too.
 
     Raises:
-        UsageError: it does not, a setting is out of range, or magnitude ratios are missing.
+        UsageError: something it does not take or the family does not have, a setting out of range, or
+            magnitude ratios that are missing.
     """
-    if plan.method not in METHODS:
-        raise UsageError(unknown("method", plan.method, METHODS), "set it with --method")
-    offered = (*GENERAL_METHODS, *preset.methods)
-    if plan.method not in offered:
-        raise UsageError(
-            f"method expects one that {plan.model} offers, "
-            f"found {plan.method!r} ({plan.provenance['method']})",
-            f"{plan.model} offers {', '.join(offered)}",
-        )
-    for owner, settings in METHOD_SETTINGS.items():
-        for setting in settings if owner != plan.method else ():
-            if plan.provenance[setting] != "default":
-                name = setting.replace("_", "-")
-                raise UsageError(
-                    f"{name} expects method {owner}, found {plan.method!r} ({plan.provenance[setting]})",
-                    f"add --method {owner}, or drop {name}",
-                )
     if plan.predictor != "residual" and plan.method not in (*PREDICTED_METHODS, OFF):
         raise UsageError(
             f"predictor expects method {' or '.join(PREDICTED_METHODS)}, found {plan.method!r}, "
@@ -84,17 +80,24 @@ def check_method(plan: Plan, preset: Preset) -> None:
         )
     _check_budget(plan)
     _check_max_error(plan)
-    if plan.method == "pab":
-        kinds = [item.partition("=")[0] for item in preset.methods["pab"]["broadcast"].split()]
-        for kind in _broadcast(plan):
-            if kind not in kinds:
-                raise UsageError(
-                    f"broadcast expects kinds of attention that {plan.model} has ({', '.join(kinds)}), "
-                    f"found {kind!r} ({plan.provenance['broadcast']})",
-                    f"--set broadcast='{preset.methods['pab']['broadcast']}'",
-                )
+    if isinstance(plan.settings, PabSettings):
+        _check_kinds(plan, plan.settings, preset)
     with told_in_options():
         policy_for(plan).begin(plan.steps)
+
+
+def _check_kinds(plan: Plan, settings: PabSettings, preset: Preset) -> None:
+    """Check that the family has the kinds of attention that outputs are kept of."""
+    example = str(preset.methods["pab"].get("broadcast", ""))
+    kinds = [item.partition("=")[0] for item in example.split()]
+    for item in settings.broadcast.split():
+        kind = item.partition("=")[0]
+        if kind not in kinds:
+            raise UsageError(
+                f"broadcast expects kinds of attention that {plan.model} has ({', '.join(kinds)}), "
+                f"found {kind!r} ({plan.provenance['broadcast']})",
+                f"--set broadcast='{example}'",
+            )
 
 
 def _check_budget(plan: Plan) -> None:
@@ -145,11 +148,12 @@ def policy_for(plan: Plan) -> Policy:
     Raises:
         UsageError: a setting is out of range, or the file of magnitude ratios cannot be read.
     """
-    readers = {"broadcast": _broadcast, "window": _window, "ratios": _ratios, "coefficients": _coefficients}
     settings = {}
-    for setting in METHOD_SETTINGS.get(plan.method, ()):
-        reader = readers.get(setting)
-        settings[setting] = reader(plan) if reader else getattr(plan, setting)
+    for name, one in own_settings(plan.method).items():
+        value = getattr(plan.settings, name)
+        if one.file:
+            value = _ratios(plan, value)
+        settings[name] = one.convert(value) if one.convert else value
     return make_policy(
         plan.method,
         threshold=plan.threshold,
@@ -177,7 +181,7 @@ def about_steps(plan: Plan) -> list[str]:
 
 def about_options(plan: Plan) -> list[str]:
     """What was asked for and does nothing with the method; what another method alone has is refused."""
-    idle = dict.fromkeys(IGNORED_BY.get(plan.method, ()), f"method {plan.method}")
+    idle = dict.fromkeys(method_called(plan.method).ignores, f"method {plan.method}")
     if plan.budget:
         idle["mode"] = "speedup" if plan.speedup else "compute"  # A mode is a threshold, and so is a budget.
     return [
@@ -187,45 +191,26 @@ def about_options(plan: Plan) -> list[str]:
     ]
 
 
-def _broadcast(plan: Plan) -> dict[str, int]:
-    pairs = (item.partition("=") for item in plan.broadcast.split())
-    return {kind: int(count) for kind, _, count in pairs}
-
-
-def _window(plan: Plan) -> tuple[float, float]:
-    numbers = [float(item) for item in plan.window.split()]
-    if len(numbers) != 2:
-        raise UsageError(
-            f"window expects two timesteps, found {plan.window!r} ({plan.provenance['window']})",
-            "--set window='100 800'",
-        )
-    return numbers[0], numbers[1]
-
-
-def _coefficients(plan: Plan) -> tuple[float, ...]:
-    return tuple(float(item) for item in plan.coefficients.split()) or (1.0, 0.0)
-
-
-def _ratios(plan: Plan) -> list[float]:
+def _ratios(plan: Plan, named: str) -> list[float]:
     """Read the magnitude ratios: a file's, or those shipped under a name; none where nothing is said."""
-    if not plan.ratios:
+    if not named:
         raise UsageError(
             f"magcache expects magnitude ratios, {plan.model} {plan.task} has none yet",
             f"measure them: navicache calibrate --model {plan.model}, "
             "then name the file with --set ratios=FILE.json",
         )
-    if plan.ratios.endswith(".json"):
-        return read_ratios(expand_user(plan.ratios), plan.model)
+    if named.endswith(".json"):
+        return read_ratios(expand_user(named), plan.model)
     shipped = {
         entry.name.removeprefix(SHIPPED_RATIOS).removesuffix(".json"): entry
         for entry in preset_folder(plan.model).iterdir()
         if entry.name.startswith(SHIPPED_RATIOS)
     }
-    if plan.ratios not in shipped:
+    if named not in shipped:
         raise UsageError(
-            unknown("magnitude ratios", plan.ratios, sorted(shipped)), "name one of these, or a .json file"
+            unknown("magnitude ratios", named, sorted(shipped)), "name one of these, or a .json file"
         )
-    return read_ratios(shipped[plan.ratios], plan.model)
+    return read_ratios(shipped[named], plan.model)
 
 
 def read_ratios(path: Path, model: str) -> list[float]:

@@ -1,159 +1,186 @@
-"""The options of a plan: how each is read from text or YAML, and what it is when nobody says."""
+"""The one table of options. Flags, variables of the environment, keys of files, columns of a batch, what a
+video and a setting are told apart by, checks of range and exclusions of commands all follow from it.
+
+`plan.Plan` has a field for each. Settings that one caching method alone takes are not here, but beside its
+policy; see `keys`.
+"""
 
 from __future__ import annotations
 
-import math
-import os
-import re
-from collections.abc import Callable
 from typing import Any
 
-WHOLE_LIMIT = 2**63
+from navicache_cli.plan.option import FROM_PRESET, Option, Range, Use
+from navicache_cli.values import read_integer, read_number, read_size, read_switch, read_text, read_words
 
+WHAT, SAMPLER, MODEL, CACHE, OUTPUT = PANELS = ("What to generate", "Sampler", "Model", "Cache", "Output")
 
-def read_text(value: Any) -> str:
-    """Read any single value as text; nothing is ""."""
-    if isinstance(value, (dict, list)):
-        raise ValueError("text")
-    text = "" if value is None else str(value)
-    # What files can hold and no program can be given: a null character, half a character of a pair.
-    if "\0" in text or _HALF.search(text):
-        raise ValueError("text of whole characters, none of them null")
-    return text
-
-
-# Of bytes that are no UTF-8, such as in a file's name, Python makes U+DC80 to U+DCFF, and bytes again.
-_HALF = re.compile("[\ud800-\udc7f\udd00-\udfff]")
-_BYTES = re.compile("[\udc80-\udcff]")
-
-
-def read_words(value: Any) -> str:
-    """Read text that is for people; where the locale knows less than UTF-8, its bytes are read as that."""
-    text = read_text(value)
-    try:
-        return os.fsencode(text).decode("utf-8") if _BYTES.search(text) else text
-    except UnicodeError:
-        raise ValueError("UTF-8 text") from None
-
-
-def read_integer(value: Any) -> int:
-    """Read a whole number of 64 bits; True is none."""
-    if isinstance(value, bool) or (isinstance(value, float) and not value.is_integer()):
-        raise ValueError("a whole number")
-    try:
-        number = int(value)
-    except (TypeError, ValueError):
-        raise ValueError("a whole number") from None
-    if not -WHOLE_LIMIT <= number < WHOLE_LIMIT:
-        raise ValueError("a 64-bit whole number")
-    return number
-
-
-def read_number(value: Any) -> float:
-    """Read a finite number."""
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        raise ValueError("a number") from None
-    except OverflowError:  # 400 digits
-        number = math.inf
-    if isinstance(value, bool) or not math.isfinite(number):
-        raise ValueError("a finite number")
-    return number
-
-
-def read_switch(value: Any) -> bool:
-    """Read true or false, yes or no, on or off, 1 or 0."""
-    if isinstance(value, bool):
-        return value
-    text = str(value).strip().lower()
-    if text in {"1", "true", "yes", "on"}:
-        return True
-    if text in {"0", "false", "no", "off", ""}:
-        return False
-    raise ValueError("true or false")
-
-
-def read_size(value: Any) -> str:
-    """Read `WIDTHxHEIGHT`, normalised."""
-    match = re.fullmatch(r"(\d{1,5})\s*[x*X×]\s*(\d{1,5})", str(value).strip())
-    if not match:
-        raise ValueError("WIDTHxHEIGHT, such as 832x480")
-    return f"{int(match[1])}x{int(match[2])}"
-
-
-def read_whole_numbers(value: Any) -> str:
-    """Read `name=number` items with spaces or commas between, normalised; a mapping says the same."""
-    items = [f"{k}={v}" for k, v in value.items()] if isinstance(value, dict) else split_list(value)
-    if not all(re.fullmatch(r"[a-z]+=\d{1,4}", item) for item in items):
-        raise ValueError("kind=number items, such as 'self=2 cross=6'")
-    return " ".join(items)
-
-
-def read_numbers(value: Any) -> str:
-    """Read numbers with spaces or commas between, normalised; a list says the same."""
-    items = [str(item) for item in value] if isinstance(value, list) else split_list(value)
-    try:
-        if all(math.isfinite(float(item)) for item in items):
-            return " ".join(items)
-    except ValueError:
-        pass
-    raise ValueError("finite numbers separated by spaces")
-
-
-def split_list(value: Any) -> list[str]:
-    """Split text at spaces and commas."""
-    return str(value).replace(",", " ").split()
-
-
-def split_commas(text: str) -> list[str]:
-    """Split text at commas alone, as paths may have spaces; an empty entry is "", and so is empty text."""
-    return [entry.strip() for entry in text.split(",")]
-
-
-# Every option with its reader, which raises ValueError with what it expects; in the order plans are shown.
-OPTIONS: dict[str, Callable[[Any], Any]] = {
-    "model": read_text, "task": read_text, "mode": read_text, "method": read_text,
-    "prompt": read_words, "negative_prompt": read_words, "image": read_text, "last_image": read_text,
-    "reference_images": read_text, "source_video": read_text, "source_mask": read_text,
-    "size": read_size, "aspect_ratio": read_text, "frames": read_integer, "fps": read_integer,
-    "steps": read_integer, "seed": read_integer, "guidance": read_number, "embedded_guidance": read_number,
-    "shift": read_number, "solver": read_text,
-    "threshold": read_number, "align_steps": read_integer, "estimator": read_text, "predictor": read_text,
-    "speedup": read_number, "compute": read_number, "max_error": read_number,
-    "coefficients": read_numbers, "ratios": read_text, "max_skips": read_integer, "retention": read_number,
-    "broadcast": read_whole_numbers, "window": read_numbers, "interval": read_integer, "order": read_integer,
-    "weights": read_text,
-    "repo": read_text, "offload": read_switch, "t5_cpu": read_switch, "fp8": read_switch,
-    "ulysses": read_integer, "ring": read_integer, "fsdp": read_switch,
-    "output": read_text, "output_dir": read_text, "overwrite": read_switch, "baseline": read_switch,
-    "trajectory": read_switch,
+# In the order plans are shown.
+OPTIONS: dict[str, Option] = {
+    "model": Option(
+        read_text, Use.VIDEO | Use.LOADS | Use.USER, "tiny", WHAT,
+        "Model family: tiny, wan, hunyuan, opensora, or one of another package.  [default: tiny]",
+    ),
+    "task": Option(
+        read_text, Use.VIDEO | Use.LOADS, FROM_PRESET, WHAT, "Task of the model, such as t2v-1.3B."
+    ),
+    "mode": Option(
+        read_text, Use.CACHE | Use.USER | Use.COMPARED, "fast", CACHE,
+        "fast, mid or slow (fewer skips), off (none).  [default: fast]",
+    ),
+    "method": Option(
+        read_text, Use.CACHE | Use.COMPARED, "navicache", CACHE,
+        "Caching method: navicache, easycache, teacache, taylorseer, magcache, fbcache, pab or off.",
+    ),
+    "prompt": Option(
+        read_words, Use.SUBJECT, FROM_PRESET, WHAT,
+        "What the video shows.  [default: the preset's example]",
+    ),
+    "negative_prompt": Option(
+        read_words, Use.SUBJECT, FROM_PRESET, WHAT, "What the video should not show."
+    ),
+    "image": Option(
+        read_text, Use.SUBJECT | Use.FILE, "", WHAT, "First frame, for image-to-video tasks.", "FILE",
+        file="a picture's path",
+    ),
+    "last_image": Option(
+        read_text, Use.SUBJECT | Use.FILE, "", WHAT, "Last frame, for first-and-last-frame tasks.", "FILE",
+        file="a picture's path",
+    ),
+    "reference_images": Option(
+        read_text, Use.SUBJECT | Use.FILE, "", WHAT,
+        "Pictures of what the video shows, for reference tasks.", "FILE,FILE", file="pictures' paths",
+    ),
+    "source_video": Option(
+        read_text, Use.SUBJECT | Use.FILE, "", WHAT, "Video to change, for vace tasks.", "FILE",
+        file="a video's path",
+    ),
+    "source_mask": Option(
+        read_text, Use.SUBJECT | Use.FILE, "", WHAT,
+        "Mask for --source-video: white areas are generated anew.", "FILE", file="a mask video's path",
+    ),
+    "size": Option(
+        read_size, Use.VIDEO, FROM_PRESET, WHAT,
+        "Width x height in pixels; opensora also takes 480p and the like.", "WxH",
+    ),
+    "aspect_ratio": Option(
+        read_text, Use.VIDEO | Use.FAMILY, "", WHAT,
+        "Height to width, for opensora's named sizes: 9:16 is landscape.", "H:W",
+    ),
+    "frames": Option(
+        read_integer, Use.VIDEO, FROM_PRESET, WHAT,
+        "Number of frames; opensora also takes 4s and the like.", "N", range=Range(1),
+    ),
+    "fps": Option(
+        read_integer, Use.VIDEO, FROM_PRESET, "", "Frames a second of the video.", range=Range(1, 240)
+    ),
+    "steps": Option(
+        read_integer, Use.VIDEO, FROM_PRESET, SAMPLER, "Denoising steps.", "N", range=Range(1, 1000)
+    ),
+    "seed": Option(
+        read_integer, Use.SUBJECT, FROM_PRESET, SAMPLER, "Seed of the noise: same seed, same video.", "N"
+    ),
+    "guidance": Option(
+        read_number, Use.VIDEO, FROM_PRESET, SAMPLER,
+        "Classifier-free guidance scale; 1 turns it off.", "X", range=Range(0),
+    ),
+    "embedded_guidance": Option(
+        read_number, Use.VIDEO | Use.FAMILY, 0.0, SAMPLER,
+        "Scale passed to hunyuan's guidance-distilled transformer.", "X", range=Range(0),
+    ),
+    "shift": Option(
+        read_number, Use.VIDEO, FROM_PRESET, SAMPLER, "Noise schedule shift.", "X", range=Range(0, above=True)
+    ),
+    "solver": Option(
+        read_text, Use.VIDEO, FROM_PRESET, SAMPLER, "The model's sampler: unipc or dpm++ for tiny and wan."
+    ),
+    "threshold": Option(
+        read_number, Use.CACHE | Use.COMPARED, 0.0, CACHE,
+        "Skip while the predicted relative error is below this; higher skips more.", "X",
+        variables=("NAVICACHE_THRESH",), range=Range(0),
+    ),
+    "align_steps": Option(
+        read_integer, Use.CACHE, FROM_PRESET, CACHE, "First steps that are always computed.", "N",
+        range=Range(0),
+    ),
+    "estimator": Option(
+        read_text, Use.CACHE, FROM_PRESET, CACHE, "Filter of the feature-change ratio: scalar or dual."
+    ),
+    "predictor": Option(
+        read_text, Use.CACHE | Use.PREDICTED, "residual", CACHE,
+        "How a skipped output is rebuilt: residual, hold or calibrated.",
+    ),
+    "speedup": Option(
+        read_number, Use.CACHE | Use.PREDICTED | Use.COMPARED, 0.0, CACHE,
+        "Instead of a mode: all steps over computed steps, such as 2.", "X",
+    ),
+    "compute": Option(
+        read_number, Use.CACHE | Use.PREDICTED | Use.COMPARED, 0.0, CACHE,
+        "The same, as the share of steps computed, such as 0.5.", "X",
+    ),
+    "max_error": Option(
+        read_number, Use.CACHE | Use.PREDICTED | Use.FAMILY, 0.0, CACHE,
+        "Stop skipping at this predicted error of the final latents: 0.05 is 5%.", "X",
+    ),
+    "weights": Option(
+        read_text, Use.VIDEO | Use.LOADS, "", MODEL,
+        "Folder with weights; official models also take random or random-small.", "DIR",
+    ),
+    "repo": Option(
+        read_text, Use.PLACE | Use.FAMILY | Use.LOADS, "", MODEL,
+        "Checkout of the model's official repository.", "DIR",
+    ),
+    "offload": Option(
+        read_switch, Use.PLACE | Use.FAMILY | Use.LOADS | Use.SECONDS, False, MODEL,
+        "Move idle parts off the GPU.",
+    ),
+    "t5_cpu": Option(
+        read_switch, Use.PLACE | Use.FAMILY | Use.LOADS | Use.SECONDS, False, MODEL,
+        "Run the T5 text encoder on the CPU.",
+    ),
+    "fp8": Option(
+        read_switch, Use.VIDEO | Use.FAMILY | Use.LOADS, False, MODEL,
+        "Keep the transformer's weights in 8 bits (hunyuan).",
+    ),
+    "ulysses": Option(
+        read_integer, Use.PLACE | Use.FAMILY | Use.LOADS | Use.PARALLEL, 1, MODEL,
+        "Number of processes (torchrun) that split a sequence by heads.", "N", range=Range(1),
+    ),
+    "ring": Option(
+        read_integer, Use.PLACE | Use.FAMILY | Use.LOADS | Use.PARALLEL, 1, MODEL,
+        "Number of processes that split a sequence into parts.", "N", range=Range(1),
+    ),
+    "fsdp": Option(
+        read_switch, Use.PLACE | Use.FAMILY | Use.LOADS | Use.PARALLEL, False, MODEL,
+        "Also shard the weights across the processes.",
+    ),
+    "output": Option(
+        read_text, Use.OUTPUT | Use.SINGLE, "", OUTPUT,
+        "Video file (.mp4); the report goes next to it (.json).", "FILE", ("--output", "-o"),
+    ),
+    "output_dir": Option(
+        read_text, Use.OUTPUT | Use.BATCH, "videos", OUTPUT,
+        "Folder for videos named by prompt.  [default: videos]", "DIR",
+    ),
+    "overwrite": Option(
+        read_switch, Use.OUTPUT | Use.BATCH, False, OUTPUT, "Replace an existing video.",
+        flags=("--overwrite",),
+    ),
+    "baseline": Option(
+        read_switch, Use.MEASURED, False, OUTPUT, "Also run uncached; report speedup, PSNR, SSIM.",
+        flags=("--baseline",),
+    ),
+    "trajectory": Option(
+        read_switch, Use.MEASURED, False, OUTPUT, "Record all steps for `replay`; needs --mode off.",
+        flags=("--trajectory",),
+    ),
 }  # fmt: skip
 BUILT_IN: dict[str, Any] = {
-    "model": "tiny", "mode": "fast", "method": "navicache", "threshold": 0.0, "predictor": "residual",
-    "speedup": 0.0, "compute": 0.0, "max_error": 0.0,
-    "image": "", "last_image": "", "reference_images": "", "source_video": "", "source_mask": "",
-    "aspect_ratio": "", "embedded_guidance": 0.0,
-    "coefficients": "", "ratios": "", "max_skips": 0, "retention": 0.0,
-    "broadcast": "", "window": "", "interval": 0, "order": 0,
-    "weights": "", "repo": "", "offload": False, "t5_cpu": False, "fp8": False,
-    "ulysses": 1, "ring": 1, "fsdp": False,
-    "output": "", "output_dir": "videos", "overwrite": False, "baseline": False,
-    "trajectory": False,
-}  # fmt: skip
-# Options that only some families have; a preset's `takes` names those of its own.
-FAMILY_OPTIONS = (
-    "aspect_ratio", "embedded_guidance", "max_error", "repo", "offload", "t5_cpu", "fp8", "ulysses", "ring",
-    "fsdp",
-)  # fmt: skip
+    name: option.default for name, option in OPTIONS.items() if option.default is not FROM_PRESET
+}
 # Keys of a preset's task that are no plan values; see `presets.Preset.tasks`.
 TASK_FACTS = ("sizes", "inputs", "optional_inputs", "by_size", "methods")
-# Files a video is made from, and what each is.
-INPUTS = {
-    "image": "a picture's path",
-    "last_image": "a picture's path",
-    "reference_images": "pictures' paths",
-    "source_video": "a video's path",
-    "source_mask": "a mask video's path",
-}
-ENVIRONMENT_ALIASES = {"NAVICACHE_THRESH": "threshold"}
+
+
+def options_with(use: Use) -> tuple[str, ...]:
+    """Return the names of the options that any of these uses is said of, in the order of the table."""
+    return tuple(name for name, option in OPTIONS.items() if option.use & use)

@@ -6,26 +6,28 @@ without loading a model, so that a typing error costs no waiting.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields, replace
+from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from navicache_cli.cache.policies.budget import budget_name, most_align_steps, share_of
+from navicache_cli.cache.policies.settings import NoSettings
 from navicache_cli.errors import UsageError
 from navicache_cli.plan.check import check
-from navicache_cli.plan.layers import Layer, option_layers
-from navicache_cli.plan.method import method_layers
-from navicache_cli.plan.options import (
-    BUILT_IN,
-    OPTIONS,
-    TASK_FACTS,
-    read_integer,
-    read_size,
-    read_text,
-)
-from navicache_cli.plan.presets import OFF, preset_for, unknown
+from navicache_cli.plan.keys import own_settings
+from navicache_cli.plan.layers import Layer, method_layers, option_layers, preset_layers
+from navicache_cli.plan.method import settings_from
+from navicache_cli.plan.option import Use
+from navicache_cli.plan.options import BUILT_IN, OPTIONS, options_with
+from navicache_cli.plan.presets import OFF, Preset, preset_for, unknown
 from navicache_cli.plan.sizes import read_option, settle_size
+from navicache_cli.values import read_integer, read_size, read_text, split_commas
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
 
 MOST_VIDEOS = 1_000_000  # of one command
 
@@ -34,35 +36,11 @@ MOST_VIDEOS = 1_000_000  # of one command
 class Plan:
     """Everything a generation needs to know, and the source of each value.
 
+    A field for each row of `options.OPTIONS`, which says what it is; and:
+
     Attributes:
-        model, task, mode, method: what runs and how it is cached.
-        prompt, negative_prompt: what is asked for.
-        image, last_image: paths of the first and last frame, or "".
-        reference_images: paths of pictures of what the video shows, with commas between, or "".
-        source_video, source_mask: paths of a video to change and of where to change it (white), or "".
-        size: `WIDTHxHEIGHT` in pixels.
-        aspect_ratio: `HEIGHT:WIDTH` in the words of a family that has names for sizes, or "".
-        frames, fps: length of the video and its frames a second.
-        steps, guidance, shift, solver, seed: the sampler's settings.
-        embedded_guidance: scale that a guidance-distilled transformer is told, 0 for other ones.
-        threshold, align_steps, estimator: the cache's settings (tau and A of the paper).
-        predictor: how a skipped output is rebuilt.
-        speedup, compute: a budget in the place of a threshold, steps over computed steps or the other way
-            round; 0 where none is asked for.
-        max_error: the predicted relative error of the final latents beyond which nothing is skipped, or 0.
-        coefficients, ratios, max_skips, retention, broadcast, window, interval, order: settings of one method
-            each; see `cache.factory.METHOD_SETTINGS` and `methods.policy_for`.
-        weights: a folder of other weights, "" for the model's own, or a word the model knows ("random").
-        repo: the official repository's checkout, or "" to look for it.
-        offload, t5_cpu: whether parts that are idle leave the GPU; whether the text encoder runs on the CPU.
-        fp8: whether the transformer's weights are held in 8 bits.
-        ulysses, ring: processes that share a sequence by heads and by parts; their product is the number of
-            processes started by torchrun.
-        fsdp: whether these processes share the weights too.
-        output: the video's path, or "" to name it by prompt in `output_dir`.
-        overwrite, baseline: whether to replace `output`; whether to run uncached too.
-        trajectory: whether to record every step for `replay`; every step must be computed.
-        provenance: option name to a description of the layer its value is from.
+        settings: of the method alone; see `cache.policies.factory.Method`.
+        provenance: name of an option or setting to a description of the layer its value is from.
     """
 
     model: str
@@ -93,14 +71,7 @@ class Plan:
     speedup: float
     compute: float
     max_error: float
-    coefficients: str
-    ratios: str
-    max_skips: int
-    retention: float
-    broadcast: str
-    window: str
-    interval: int
-    order: int
+    settings: Any
     weights: str
     repo: str
     offload: bool
@@ -137,13 +108,140 @@ class Plan:
         return budget_name(self.budget) if self.budget else self.mode
 
     def values(self) -> dict[str, Any]:
-        """All options and their values, without provenance."""
-        return {key: value for key, value in asdict(self).items() if key != "provenance"}
+        """All options and the method's own settings, by name."""
+        found: dict[str, Any] = {}
+        for one in fields(self):
+            if one.name == "settings":
+                found.update(asdict(self.settings))
+            elif one.name != "provenance":
+                found[one.name] = getattr(self, one.name)
+        return found
+
+    def uncached(self, **changes: Any) -> Plan:
+        """The plan of the same video with every step computed and nothing recorded."""
+        same: dict[str, Any] = {"mode": OFF, "method": OFF, "settings": NoSettings(), "trajectory": False}
+        return replace(self, **{**same, **changes})
+
+    def files(self) -> dict[str, list[str]]:
+        """The paths of files that the generation reads, by the option or setting that names any."""
+        values = self.values()
+        found = {name: split_commas(values[name]) for name in options_with(Use.FILE) if values[name]}
+        own = own_settings(self.method).items()
+        return {**found, **{name: [values[name]] for name, one in own if one.file and values[name]}}
+
+
+if [one.name for one in fields(Plan) if one.name not in ("settings", "provenance")] != list(OPTIONS):
+    raise TypeError("expected the fields of Plan to be the rows of the table of options, in its order")
 
 
 def plan_document(plan: Plan) -> dict[str, dict[str, Any]]:
     """Return each option with its value and its source, as reports hold them."""
     return {key: {"value": value, "source": plan.provenance[key]} for key, value in plan.values().items()}
+
+
+def resolve(layers: list[Layer]) -> Plan:
+    """Merge layers, weakest first, over the preset they select, and check the result.
+
+    Raises:
+        UsageError: an unknown key, a value of the wrong kind, or one the model cannot do.
+    """
+    from navicache_cli.plan.merge import given_in, merge
+
+    preset = preset_for(_pick("model", BUILT_IN["model"], layers))
+    choice = _choose(preset, layers)
+    given = given_in(merge(_preset_part(preset, choice), layers, partial(read_option, preset)))
+    method = given["method"].value
+    if choice.mode == OFF and method != OFF:
+        raise UsageError(
+            "mode off computes every step, "
+            f"but method {method[:40]!r} was asked for ({given['method'].source})",
+            "drop --method, or choose --mode fast, mid or slow",
+        )
+    values = {key: one.value for key, one in given.items()}
+    sources = {key: one.source for key, one in given.items()}
+    share = share_of(values["speedup"], values["compute"])
+    if share and sources["align_steps"].startswith(f"preset {preset.model}"):
+        # Alignment is paid from the budget; the modes' 10 of 50 steps would leave half of it for the rest.
+        most = most_align_steps(values["steps"], share)
+        values["align_steps"] = min(values["align_steps"], most)
+        sources["align_steps"] = f"{sources['align_steps']}, at most {most} on this budget"
+    values["size"], ratio = settle_size(preset, values["size"], values["aspect_ratio"])
+    if ratio != values["aspect_ratio"]:
+        values["aspect_ratio"], sources["aspect_ratio"] = ratio, sources["size"]
+    plan = Plan(
+        **{name: values[name] for name in OPTIONS},
+        settings=settings_from(method, preset, values, sources),
+        provenance={key: sources.get(key, "default") for key in (*OPTIONS, *own_settings(method))},
+    )
+    check(plan, preset)
+    return plan
+
+
+class _Choice(NamedTuple):
+    """What of a preset's values hold is decided by these.
+
+    Attributes:
+        size: one that the task has values of its own for, or "".
+        several: whether several processes share the work.
+    """
+
+    task: str
+    mode: str
+    size: str
+    several: bool
+    method: str
+
+
+def _choose(preset: Preset, layers: list[Layer]) -> _Choice:
+    """Find out what layers choose among a preset's values.
+
+    Raises:
+        UsageError: the model has no such task or mode.
+    """
+    task = _pick("task", preset.defaults["task"], layers)
+    if task not in preset.tasks:
+        raise UsageError(
+            unknown(f"task of {preset.model}", task, preset.tasks), "`navicache models` lists them"
+        )
+    mode = _pick("mode", BUILT_IN["mode"], layers)
+    if mode not in (*preset.modes, OFF):
+        raise UsageError(unknown("mode", mode, [*preset.modes, OFF]), "`navicache presets` shows the modes")
+    spec, size, several = preset.tasks[task], "", False
+    with suppress(ValueError):  # What cannot be read is reported with its source, where all is read.
+        size = read_size(_pick("size", spec.get("size", preset.defaults.get("size", "")), layers))
+    with suppress(ValueError):
+        ulysses, ring = (read_integer(_pick(key, "1", layers)) for key in ("ulysses", "ring"))
+        several = ulysses * ring > 1
+    choice = _Choice(task, mode, size if size in spec.get("by_size", {}) else "", several, "")
+    said = preset_layers(preset, task, mode, choice.size, several)
+    return choice._replace(method=_pick("method", BUILT_IN["method"], [*said, *layers]))
+
+
+def _pick(key: str, default: str, layers: Iterable[Layer]) -> str:
+    """Read the text that the last of the layers says of a key."""
+    picked = default
+    for layer in layers:
+        try:
+            picked = read_text(layer.values.get(key, picked))
+        except ValueError as error:
+            from navicache_cli.plan.merge import unfit
+
+            raise unfit(key, layer.values[key], error, layer) from None
+    return picked
+
+
+@lru_cache(maxsize=256)
+def _preset_part(preset: Preset, choice: _Choice) -> DictConfig:
+    """Merge what a preset says over what is built in, once for all plans that choose alike."""
+    from navicache_cli.plan.merge import merge, nothing
+
+    task, mode, size, several, method = choice
+    layers = [
+        Layer("default", BUILT_IN),
+        *preset_layers(preset, task, mode, size, several),
+        *method_layers(preset, task, size, mode, method),
+    ]
+    return merge(nothing(), layers, partial(read_option, preset))
 
 
 def build_plan(
@@ -155,88 +253,3 @@ def build_plan(
         UsageError: see `plan.resolve`.
     """
     return resolve(option_layers(flags, assignments, config, environment))
-
-
-def resolve(layers: list[Layer]) -> Plan:
-    """Merge layers, weakest first, over the preset they select, and check the result.
-
-    Raises:
-        UsageError: an unknown key, a value of the wrong kind, or one the model cannot do.
-    """
-    chosen: dict[str, Any] = dict(BUILT_IN)
-    sources: dict[str, str] = dict.fromkeys(BUILT_IN, "default")
-
-    def apply(layer: Layer) -> None:
-        for key, value in layer.values.items():
-            if key not in OPTIONS:
-                raise UsageError(f"{unknown('key', key, OPTIONS)} ({layer.source(key)})", "see --help")
-            try:
-                chosen[key] = read_option(preset, key, value)
-            except ValueError as error:
-                raise _unfit(key, value, error, layer) from None
-            sources[key] = layer.source(key)
-
-    def pick(key: str, default: str) -> str:
-        picked = default
-        for layer in layers:
-            try:
-                picked = read_text(layer.values.get(key, picked))
-            except ValueError as error:
-                raise _unfit(key, layer.values[key], error, layer) from None
-        return picked
-
-    preset = preset_for(pick("model", BUILT_IN["model"]))
-    task = pick("task", preset.defaults["task"])
-    if task not in preset.tasks:
-        raise UsageError(
-            unknown(f"task of {preset.model}", task, preset.tasks), "`navicache models` lists them"
-        )
-    mode = pick("mode", BUILT_IN["mode"])
-    if mode not in (*preset.modes, OFF):
-        raise UsageError(unknown("mode", mode, [*preset.modes, OFF]), "`navicache presets` shows the modes")
-    label = f"preset {preset.model}"
-    apply(Layer(label, {"fps": preset.fps, **preset.defaults}))
-    spec = preset.tasks[task]
-    apply(Layer(f"{label} {task}", {k: v for k, v in spec.items() if k not in TASK_FACTS}))
-    size = ""
-    with suppress(ValueError):  # A size that cannot be read is reported below, with its source.
-        size = read_size(pick("size", spec.get("size", preset.defaults.get("size", ""))))
-        by_size = spec.get("by_size", {}).get(size, {})
-        apply(Layer(f"{label} {task} {size}", {k: v for k, v in by_size.items() if k not in TASK_FACTS}))
-    with suppress(ValueError):
-        if read_integer(pick("ulysses", "1")) * read_integer(pick("ring", "1")) > 1:
-            apply(Layer(f"{label}, several processes", preset.parallel))
-    apply(Layer(f"{label} {mode}", preset.modes.get(mode, {"method": OFF})))
-    for where, values in method_layers(preset, task, size, mode, pick("method", chosen["method"])):
-        apply(Layer(where, values))
-    for layer in layers:
-        apply(layer)
-    if mode == OFF and chosen["method"] != OFF:
-        raise UsageError(
-            "mode off computes every step, "
-            f"but method {chosen['method'][:40]!r} was asked for ({sources['method']})",
-            "drop --method, or choose --mode fast, mid or slow",
-        )
-    share = share_of(chosen["speedup"], chosen["compute"])
-    if share and sources["align_steps"].startswith(label):
-        # Alignment is paid from the budget; the modes' 10 of 50 steps would leave half of it for the rest.
-        most = most_align_steps(chosen["steps"], share)
-        chosen["align_steps"] = min(chosen["align_steps"], most)
-        sources["align_steps"] = f"{sources['align_steps']}, at most {most} on this budget"
-    size, ratio = settle_size(preset, chosen["size"], chosen["aspect_ratio"])
-    if ratio != chosen["aspect_ratio"]:
-        sources["aspect_ratio"] = sources["size"]
-    plan = Plan(
-        **{**chosen, "size": size, "aspect_ratio": ratio},
-        provenance={name: sources[name] for name in OPTIONS},
-    )
-    check(plan, preset)
-    return plan
-
-
-def _unfit(option: str, value: object, error: ValueError, layer: Layer) -> UsageError:
-    """The error for a value that an option's reader refused."""
-    name = option.replace("_", "-")
-    return UsageError(
-        f"{name} expects {error}, found {str(value)[:60]!r} ({layer.source(option)})", f"set it with --{name}"
-    )

@@ -15,19 +15,23 @@ from typing import Any, NamedTuple
 from backends.registry import families
 from navicache_cli.cache.policies.factory import METHODS
 from navicache_cli.errors import BackendError, OutputError, UsageError, one_line
-from navicache_cli.plan.options import BUILT_IN, FAMILY_OPTIONS, INPUTS, OPTIONS, TASK_FACTS
+from navicache_cli.plan.keys import READERS
+from navicache_cli.plan.option import Use
+from navicache_cli.plan.options import BUILT_IN, OPTIONS, TASK_FACTS, options_with
 from navicache_cli.reading import expand_user, read_utf8
 from navicache_cli.report.documents import check_document, read_schema
 
 OFF = "off"  # the mode that computes every step; every model has it
 MOST_YAML = 1 << 20  # bytes of a file; the largest preset has a hundredth of that
 # Options that say what a user asks for or where it goes, which is not for a model family to decide.
-_OF_THE_USER = ("model", "mode", "output", "output_dir", "overwrite", "baseline", "trajectory")
+_OF_THE_USER = options_with(Use.USER | Use.OUTPUT | Use.MEASURED)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Preset:
     """One model family's file; `preset.schema.json` beside this module describes its form.
+
+    A preset is read once and equals itself alone, so that results can be kept by it.
 
     Attributes:
         model: name used with `--model`.
@@ -36,7 +40,7 @@ class Preset:
         frame_rule: `4n+1` or `any`.
         fps: frames a second of the finished video.
         solvers: sampler names the model offers, its default first.
-        takes: options that only some families have and this one does; see `options.FAMILY_OPTIONS`.
+        takes: options that only some families have and this one does; those with `Use.FAMILY`.
         defaults: plan values before task and mode.
         parallel: plan values that several processes change.
         tasks: plan values a task changes; `sizes` it supports; `inputs`, the pictures it needs (options of
@@ -187,10 +191,10 @@ def _check(data: Mapping[str, Any], name: str) -> None:
         )
     tasks, defaults, sizes = data["tasks"], data["defaults"], data.get("named_sizes", {})
     _known("defaults/task", [defaults["task"]], tasks)
-    _known("takes", data.get("takes", []), FAMILY_OPTIONS)
+    _known("takes", data.get("takes", []), options_with(Use.FAMILY))
     named = {"size": sizes, "frames": data.get("named_frames", {})}
     for where, values in _plan_values(data):
-        _known(where, values, [option for option in OPTIONS if option not in _OF_THE_USER])
+        _known(where, values, [key for key in READERS if key not in _OF_THE_USER])
         for option, value in values.items():
             if str(value) not in named.get(option, ()):
                 _read(f"{where}/{option}", option, value)
@@ -199,7 +203,7 @@ def _check(data: Mapping[str, Any], name: str) -> None:
             if size not in sizes:
                 _read(f"tasks/{task}/sizes", "size", size)
         for kind in ("inputs", "optional_inputs"):
-            _known(f"tasks/{task}/{kind}", spec.get(kind, []), INPUTS)
+            _known(f"tasks/{task}/{kind}", spec.get(kind, []), options_with(Use.FILE))
         _known(f"tasks/{task}/by_size", spec.get("by_size", {}), spec["sizes"])
     for size, pixels in sizes.items():
         if len(pixels) != len(data.get("aspect_ratios", [])):
@@ -248,7 +252,7 @@ def _known(where: str, names: Collection[Any], known: Collection[str]) -> None:
 
 def _read(where: str, option: str, value: Any) -> None:
     try:
-        OPTIONS[option](value)
+        READERS[option](value)
     except ValueError as error:
         raise ValueError(f"{where} expects {error}, found {str(value)[:60]!r}") from None
 

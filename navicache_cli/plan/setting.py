@@ -1,4 +1,4 @@
-"""What belongs to a setting: the options that videos of one setting share, and all that changes a video."""
+"""What a video depends on, and what of it belongs to a setting, which many videos share."""
 
 from __future__ import annotations
 
@@ -6,16 +6,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from navicache_cli.cache.policies.budget import share_of
-from navicache_cli.cache.policies.factory import IGNORED_BY
-from navicache_cli.plan.options import INPUTS
+from navicache_cli.cache.policies.factory import METHODS, method_called
+from navicache_cli.plan.keys import SETTINGS, own_settings
+from navicache_cli.plan.option import Use
+from navicache_cli.plan.options import options_with
 
-# What is measured beside a video, and where files go: the video is the same with other values of these.
-MEASURED = ("baseline", "trajectory")
-ASIDE = ("output", "output_dir", "overwrite", *MEASURED)
-# Where the work is done: the same video, but for last bits.
-PLACE = ("repo", "offload", "t5_cpu", "ulysses", "ring", "fsdp")
-# What a video is of; a setting makes many.
-SUBJECT = ("prompt", "negative_prompt", "seed", *INPUTS)
+_NOT_IN_VIDEO = options_with(Use.OUTPUT | Use.MEASURED | Use.PLACE)
+_SUBJECT = options_with(Use.SUBJECT)
 
 
 def in_video(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -24,7 +21,10 @@ def in_video(values: Mapping[str, Any]) -> dict[str, Any]:
     Args:
         values: a plan's, as `Plan.values` or a report has them; other keys are kept.
     """
-    ignored = {*ASIDE, *PLACE, *IGNORED_BY.get(values.get("method", ""), ())}
+    method = values.get("method", "")
+    ignored = {*_NOT_IN_VIDEO, *SETTINGS} - {*own_settings(method)}
+    if method in METHODS:
+        ignored.update(method_called(method).ignores)
     if share_of(values.get("speedup", 0.0), values.get("compute", 0.0)):
         ignored.add("threshold")  # A budget sets it.
     return {name: value for name, value in values.items() if name not in ignored}
@@ -35,4 +35,4 @@ def setting_of(values: Mapping[str, Any]) -> dict[str, Any]:
 
     `mode` is among them, although it only names values of others.
     """
-    return {name: value for name, value in in_video(values).items() if name not in SUBJECT}
+    return {name: value for name, value in in_video(values).items() if name not in _SUBJECT}

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from navicache_cli.errors import UsageError
-from navicache_cli.plan.options import OPTIONS
+from navicache_cli.plan.keys import READERS
 from navicache_cli.plan.presets import Preset, unknown
 
 
 def read_option(preset: Preset, option: str, value: Any) -> Any:
-    """Read an option's value as `OPTIONS` does; a name of the preset will do for a size or number of frames.
+    """Read a key's value as `READERS` does; a name of the preset will do for a size or number of frames.
 
     The name of a size is returned as it is: its pixels depend on the aspect ratio, see `settle_size`.
 
@@ -26,7 +26,7 @@ def read_option(preset: Preset, option: str, value: Any) -> Any:
     if name in named:
         return named[name]
     try:
-        return OPTIONS[option](value)
+        return READERS[option](value)
     except ValueError as error:
         raise ValueError(f"{error}, or one of {', '.join(named)}" if named else str(error)) from None
 

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 
 from navicache_cli.errors import UsageError
-from navicache_cli.plan.options import read_number
+from navicache_cli.values import read_number
 
 EVERY = "method"  # in the place of a method's name: each of those asked for
 MOST_VALUES = 1000

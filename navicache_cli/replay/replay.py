@@ -15,9 +15,9 @@ from navicache_cli import terminal
 from navicache_cli.cache.policies.budget import check_budget, share_of
 from navicache_cli.errors import UsageError
 from navicache_cli.plan.core_errors import told_in_options
-from navicache_cli.plan.options import read_number, split_commas
 from navicache_cli.plan.sweep import parse_sweep
 from navicache_cli.replay.replays import Outcome, Recording, choose_settings, play, read_recordings, to_json
+from navicache_cli.values import read_number, split_commas
 
 _WIDEST_STRIP = 100  # steps: a longer strip breaks the table's lines
 _EXAMPLES = {"threshold": "0.05,0.07", "compute": "0.5,0.6", "speedup": "1.5,2"}

@@ -5,15 +5,15 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from navicache_cli import __version__
-from navicache_cli.cache.policies.factory import METHOD_SETTINGS
+from navicache_cli.plan.keys import own_settings
 from navicache_cli.plan.method import about_options, about_steps
+from navicache_cli.plan.option import Use
+from navicache_cli.plan.options import OPTIONS, SAMPLER, options_with
 from navicache_cli.plan.plan import Plan, plan_document
-from navicache_cli.plan.presets import OFF
 
 if TYPE_CHECKING:
     from backends.protocol import Backend, Pipeline
@@ -50,7 +50,7 @@ def run_plan(pipeline: Pipeline, plan: Plan, watch: Watch) -> Runs:
     if not plan.baseline:
         return cached, None
     with watch("uncached", plan.steps) as on_step:
-        return cached, run(pipeline, replace(plan, mode=OFF, method=OFF, trajectory=False), on_step=on_step)
+        return cached, run(pipeline, plan.uncached(), on_step=on_step)
 
 
 def write_result(
@@ -115,23 +115,10 @@ def _compare(cached: Run, uncached: Run) -> Baseline:
 
 def video_tags(plan: Plan, model: str) -> dict[str, str]:
     """Tags for the MP4: that it is AI-generated, by what, and how to make it again."""
-    names = [
-        "mode",
-        "method",
-        "threshold",
-        "align_steps",
-        "estimator",
-        "predictor",
-        "max_error",
-        "steps",
-        "seed",
-        "guidance",
-        "shift",
-        "solver",
-        # A file of ratios is a path of this machine, which is nobody's business.
-        *(name for name in METHOD_SETTINGS.get(plan.method, ()) if name != "ratios"),
-    ]
-    settings = {name: getattr(plan, name) for name in names}
+    names = {*options_with(Use.CACHE), *own_settings(plan.method)}
+    names.update(name for name, option in OPTIONS.items() if option.panel == SAMPLER)
+    # A file is a path of this machine, which is nobody's business.
+    settings = {name: value for name, value in plan.values().items() if name in names - {*plan.files()}}
     return {
         "title": plan.prompt,
         "comment": (

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from navicache_cli.errors import UsageError
-from navicache_cli.plan.options import BUILT_IN, INPUTS, split_commas
+from navicache_cli.plan.options import BUILT_IN
 from navicache_cli.plan.presets import OFF
 from navicache_cli.plan.setting import in_video
 from navicache_cli.reading import expand_user
@@ -62,8 +62,8 @@ def result_places(plan: Plan) -> Iterator[tuple[Path, Path]]:
 
 def files_read(plan: Plan) -> list[Path]:
     """Return the files that a plan's generation reads, as far as the user named them."""
-    named = [path for name in INPUTS for path in split_commas(getattr(plan, name))]
-    files = [expand_user(name) for name in (*named, plan.ratios) if name]
+    named = [path for paths in plan.files().values() for path in paths if path]
+    files = [expand_user(path) for path in named]
     return [*files, *(expand_user(plan.weights).glob("*.json") if plan.weights else ())]
 
 

@@ -13,7 +13,6 @@ from backends.official.official import RANDOM, SMALL
 from navicache_cli import terminal
 from navicache_cli.errors import BackendError, UsageError, WeightsError
 from navicache_cli.plan.layers import environment_layer
-from navicache_cli.plan.options import read_switch, read_text
 from navicache_cli.plan.presets import load_presets, preset_faults, unknown
 from navicache_cli.plan.sizes import read_option, settle_size
 from navicache_cli.reading import expand_user
@@ -33,6 +32,7 @@ from navicache_cli.setup.checks import (
     torch_check,
     weights_checks,
 )
+from navicache_cli.values import read_switch, read_text
 
 if TYPE_CHECKING:
     from backends.official.installation import Installation

@@ -105,6 +105,23 @@ def test_again_makes_nothing(copy):
     assert {path: path.stat().st_mtime_ns for path in (copy / "out").rglob("*")} == before
 
 
+def test_videos_of_an_older_version_are_kept(copy):
+    """Its plans held the settings of all methods, and counted them in."""
+    out = copy / "out"
+    for path in (out / "reports").glob("*.json"):
+        report = json.loads(path.read_text())
+        report["plan"]["interval"] = {"value": 0, "source": "default"}
+        path.write_text(json.dumps(report))
+    manifest = out / "manifest.jsonl"
+    lines = [json.loads(line) for line in manifest.read_text().splitlines()]
+    manifest.write_text("".join(json.dumps({**line, "settings": "0" * 32}) + "\n" for line in lines))
+    done = run(copy, "batch", "prompts.txt", *QUICK, "--json")
+    assert done.returncode == 0, done.stderr
+    assert sorted(json.loads(done.stdout)["kept"]) == sorted(NAMES)
+    done = run(copy, "batch", "prompts.txt", *QUICK, "--guidance", "3")
+    assert "guidance 4.0, now 3.0" in " ".join(done.stderr.split()), "one made otherwise is still told apart"
+
+
 def test_damaged_and_missing_are_made_again(copy, finished):
     out = copy / "out"
     (out / "videos" / NAMES[0]).write_bytes(b"half a video")

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from navicache_cli.errors import NavicacheError, UsageError
-from navicache_cli.plan.options import read_integer, read_number
 from navicache_cli.plan.plan import build_plan
 from navicache_cli.run.generate import read_prompt
+from navicache_cli.values import read_integer, read_number
 from tests.program import invoke
 
 LONG = "x" * 300

@@ -70,10 +70,15 @@ def test_published_settings(where, tea, leading, mag, most_skips, ratios):
         flags["image"] = "picture.png"
     plan = plan_of(**flags, method="teacache")
     assert plan.threshold == tea
-    assert plan.coefficients.split(" ")[0] == leading
+    assert plan.settings.coefficients.split(" ")[0] == leading
     assert plan.align_steps == (5 if flags["model"] == "wan" else 1)
     plan = plan_of(**flags, method="magcache")
-    assert (plan.threshold, plan.max_skips, plan.retention, plan.ratios) == (mag, most_skips, 0.2, ratios)
+    assert (plan.threshold, plan.settings.max_skips, plan.settings.retention, plan.settings.ratios) == (
+        mag,
+        most_skips,
+        0.2,
+        ratios,
+    )
     assert flags["model"] in plan.provenance["ratios"]
 
 
@@ -83,7 +88,7 @@ def test_settings_come_from_any_layer_and_reach_the_policy(tmp_path):
     policy = policy_for(build_plan({}, ["window=60 700"], config, {}))
     assert (policy.broadcast, policy.window) == ({"self": 3, "cross": 4}, (60, 700))
     plan = build_plan({"method": "taylorseer"}, ["order=2"], None, {"NAVICACHE_INTERVAL": "4"})
-    assert (plan.interval, plan.order) == (4, 2)
+    assert (plan.settings.interval, plan.settings.order) == (4, 2)
     assert plan.provenance["interval"] == "environment NAVICACHE_INTERVAL"
     assert plan.provenance["align_steps"] == "preset tiny taylorseer"
     policy = policy_for(plan)
@@ -108,12 +113,12 @@ def test_settings_come_from_any_layer_and_reach_the_policy(tmp_path):
         ({"method": "magcache", "ratios": "wan-t2v-1.3B"}, "of tiny, found those of 'wan'", "calibrate"),
         ({"method": "magcache", "ratios": "../tiny"}, "unknown magnitude ratios '../tiny'", ".json file"),
         ({"method": "taylorseer", "interval": "0"}, "interval to be a whole number", "interval=3"),
-        ({"method": "taylorseer", "order": "x"}, "order expects a whole number", "--order"),
+        ({"method": "taylorseer", "order": "x"}, "order expects a whole number", "--set order=1"),
         ({"method": "pab", "broadcast": "temporal=2"}, r"has \(self, cross\), found 'temporal'", "self=2"),
-        ({"method": "pab", "broadcast": "self"}, "kind=number items", "--broadcast"),
+        ({"method": "pab", "broadcast": "self"}, "kind=number items", "--set broadcast='self=2 cross=6'"),
         ({"method": "pab", "window": "800"}, "window expects two timesteps", "100 800"),
         ({"method": "pab", "window": "800 100"}, "lower to a higher", "100 800"),
-        ({"method": "teacache", "coefficients": "1 x"}, "finite numbers", "--coefficients"),
+        ({"method": "teacache", "coefficients": "1 x"}, "finite numbers", "--set coefficients='1 0'"),
         ({"method": "magcache", "retention": "2"}, "retention between 0 and 1", ""),
     ],
 )
@@ -168,7 +173,7 @@ def test_calibrate_measures_what_magcache_then_uses(cli, tmp_path):
 def test_magcache_works_on_tiny_as_shipped():
     """`navicache calibrate --model tiny -o presets/magcache-tiny.json --overwrite` recorded its ratios."""
     plan = plan_of(method="magcache")
-    assert plan.ratios == "tiny"
+    assert plan.settings.ratios == "tiny"
     assert len(policy_for(plan).ratios) == plan.steps == 50
 
 

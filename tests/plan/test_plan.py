@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from navicache_cli.errors import UsageError
+from navicache_cli.plan.keys import READERS
 from navicache_cli.plan.layers import Layer, environment_layer
 from navicache_cli.plan.options import OPTIONS
 from navicache_cli.plan.plan import build_plan, resolve
@@ -264,7 +265,7 @@ def test_slugs_are_safe_file_names(text):
 
 @given(
     st.dictionaries(
-        st.sampled_from(list(OPTIONS)), st.one_of(st.text(), st.integers(), st.floats(), st.none())
+        st.sampled_from(list(READERS)), st.one_of(st.text(), st.integers(), st.floats(), st.none())
     )
 )
 def test_any_values_give_a_plan_or_a_usage_error(values):

@@ -2,48 +2,79 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from navicache_cli.cache.policies.budget import Budget
 from navicache_cli.cache.policies.easycache import EasyCache
 from navicache_cli.cache.policies.estimators import DualKalman, Estimator, ScalarKalman
 from navicache_cli.cache.policies.fbcache import FirstBlockCache
-from navicache_cli.cache.policies.magcache import MagCache
+from navicache_cli.cache.policies.magcache import MagCache, MagCacheSettings
 from navicache_cli.cache.policies.navicache import NaviCache
 from navicache_cli.cache.policies.off import Off
-from navicache_cli.cache.policies.pab import PyramidAttentionBroadcast
+from navicache_cli.cache.policies.pab import PabSettings, PyramidAttentionBroadcast
 from navicache_cli.cache.policies.policy import Policy
-from navicache_cli.cache.policies.taylorseer import TaylorSeer
-from navicache_cli.cache.policies.teacache import TeaCache
+from navicache_cli.cache.policies.settings import NoSettings, settings_of
+from navicache_cli.cache.policies.taylorseer import TaylorSeer, TaylorSeerSettings
+from navicache_cli.cache.policies.teacache import TeaCache, TeaCacheSettings
 from navicache_cli.errors import UsageError
 
 # Rebuild a skipped output; see `predictors.factory.make_predictor`.
 PREDICTORS = ("residual", "hold", "calibrated")
-# Methods whose predictor may be chosen: the other papers' methods bring their own.
-PREDICTED_METHODS = ("navicache", "easycache")
+
+
+@dataclass(frozen=True)
+class Method:
+    """A caching method.
+
+    Attributes:
+        policy: its class. It takes `threshold`, `align_steps` and `estimator` but for those the method
+            ignores, `budget` if its outputs are predicted, and its settings.
+        settings: the dataclass of settings that it alone takes.
+        ignores: options of every method that it does not look at.
+        predicted: its predictor may be chosen, and it can keep to a budget; others bring their own predictor.
+    """
+
+    policy: Callable[..., Policy]
+    settings: type = NoSettings
+    ignores: tuple[str, ...] = ("estimator",)
+    predicted: bool = False
+
+
+_METHODS = {
+    "off": Method(Off, ignores=("threshold", "align_steps", "estimator", "predictor", "max_error")),
+    "navicache": Method(NaviCache, ignores=(), predicted=True),
+    "easycache": Method(EasyCache, predicted=True),
+    "teacache": Method(TeaCache, TeaCacheSettings),
+    "magcache": Method(MagCache, MagCacheSettings, ignores=("align_steps", "estimator")),
+    "pab": Method(PyramidAttentionBroadcast, PabSettings, ignores=("threshold", "align_steps", "estimator")),
+    "fbcache": Method(FirstBlockCache),
+    "taylorseer": Method(TaylorSeer, TaylorSeerSettings, ignores=("threshold", "estimator")),
+}
+METHODS = tuple(_METHODS)
+PREDICTED_METHODS = tuple(name for name, method in _METHODS.items() if method.predicted)
 # Methods that need nothing of a model but its own region; the others need what only its family can tell.
 GENERAL_METHODS = ("off", *PREDICTED_METHODS)
-# Each of the other methods with the settings that it alone takes.
+# Each of the other methods with the names of the settings that it alone takes.
 METHOD_SETTINGS: dict[str, tuple[str, ...]] = {
-    "teacache": ("coefficients",),
-    "magcache": ("ratios", "max_skips", "retention"),
-    "pab": ("broadcast", "window"),
-    "fbcache": (),
-    "taylorseer": ("interval", "order"),
+    name: tuple(settings_of(method.settings))
+    for name, method in _METHODS.items()
+    if name not in GENERAL_METHODS
 }
-# Options of every method that some do not look at.
-IGNORED_BY: dict[str, tuple[str, ...]] = {
-    "off": ("threshold", "align_steps", "estimator", "predictor", "max_error"),
-    "pab": ("threshold", "align_steps", "estimator"),
-    "taylorseer": ("threshold", "estimator"),
-    "magcache": ("align_steps", "estimator"),
-    "easycache": ("estimator",),
-    "teacache": ("estimator",),
-    "fbcache": ("estimator",),
-}
-METHODS = (*GENERAL_METHODS, *METHOD_SETTINGS)
 _ESTIMATORS: dict[str, type[ScalarKalman] | type[DualKalman]] = {"scalar": ScalarKalman, "dual": DualKalman}
 ESTIMATORS = tuple(_ESTIMATORS)
+
+
+def method_called(name: str) -> Method:
+    """Return the method of that name.
+
+    Raises:
+        UsageError: there is none.
+    """
+    if name not in _METHODS:
+        raise UsageError(f"unknown method {name!r}", hint=f"known methods: {', '.join(METHODS)}")
+    return _METHODS[name]
 
 
 def make_policy(
@@ -59,7 +90,7 @@ def make_policy(
 
     Args:
         name: one of `METHODS`.
-        threshold: τ, relative; at least 0; see `IGNORED_BY`.
+        threshold: τ, relative; at least 0; some methods ignore it.
         align_steps: A, how many first steps are always computed.
         estimator: one of `ESTIMATORS`.
         compute: share of the steps to compute, in the place of `threshold`, or 0. For `PREDICTED_METHODS`.
@@ -68,28 +99,21 @@ def make_policy(
     Raises:
         UsageError: an unknown name, a setting of another method, or a number out of range.
     """
-    if name not in METHODS:
-        raise UsageError(f"unknown method {name!r}", hint=f"known methods: {', '.join(METHODS)}")
-    taken = METHOD_SETTINGS.get(name, ())
+    method = method_called(name)
+    taken = settings_of(method.settings)
     for setting in settings:
         if setting not in taken:
             raise UsageError(
                 f"expected settings of {name} ({', '.join(taken) or 'it has none'}), found {setting!r}",
                 hint=f"leave {setting} out",
             )
-    budget = Budget(compute) if compute and name in PREDICTED_METHODS else None
-    makers: dict[str, Any] = {
-        "off": Off,
-        "easycache": lambda: EasyCache(threshold, align_steps, budget),
-        "navicache": lambda: NaviCache(threshold, align_steps, _make_estimator(estimator), budget),
-        "teacache": lambda: TeaCache(threshold, align_steps, **settings),
-        "magcache": lambda: MagCache(threshold, **settings),
-        "pab": lambda: PyramidAttentionBroadcast(**settings),
-        "fbcache": lambda: FirstBlockCache(threshold, align_steps),
-        "taylorseer": lambda: TaylorSeer(align_steps, **settings),
-    }
-    policy: Policy = makers[name]()
-    return policy
+    options: dict[str, Any] = {"threshold": threshold, "align_steps": align_steps, "estimator": estimator}
+    arguments = {option: value for option, value in options.items() if option not in method.ignores}
+    if "estimator" in arguments:
+        arguments["estimator"] = _make_estimator(estimator)
+    if method.predicted:
+        arguments["budget"] = Budget(compute) if compute else None
+    return method.policy(**arguments, **settings)
 
 
 def _make_estimator(name: str) -> Estimator:

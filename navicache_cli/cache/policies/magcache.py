@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from navicache_cli.cache.policies.policy import (
     Decision,
@@ -14,7 +15,24 @@ from navicache_cli.cache.policies.policy import (
     check_count,
     check_threshold,
 )
+from navicache_cli.cache.policies.settings import setting
 from navicache_cli.errors import UsageError
+from navicache_cli.values import read_integer, read_number, read_text
+
+
+@dataclass(frozen=True)
+class MagCacheSettings:
+    """What it takes of a plan; see `MagCache`.
+
+    Attributes:
+        ratios: a .json file of γ, or the name of one beside the preset.
+        max_skips: K.
+        retention: ρ.
+    """
+
+    ratios: str = setting("", read_text, "FILE.json", file=True)
+    max_skips: int = setting(3, read_integer, "4")
+    retention: float = setting(0.2, read_number, "0.2")
 
 
 class MagCache(Unmeasured):

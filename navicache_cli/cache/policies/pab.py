@@ -3,9 +3,43 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
 
 from navicache_cli.cache.policies.policy import Decision, Region, Signal, Unmeasured, check_count
+from navicache_cli.cache.policies.settings import setting
 from navicache_cli.errors import UsageError
+from navicache_cli.values import read_numbers, read_whole_numbers
+
+
+def _read_window(value: Any) -> str:
+    text = read_numbers(value)
+    if len(text.split()) != 2:
+        raise ValueError("two timesteps")
+    return text
+
+
+def _window(text: str) -> tuple[float, float]:
+    low, high = text.split()
+    return float(low), float(high)
+
+
+def _ranges(text: str) -> dict[str, int]:
+    pairs = (item.partition("=") for item in text.split())
+    return {kind: int(count) for kind, _, count in pairs}
+
+
+@dataclass(frozen=True)
+class PabSettings:
+    """What it takes of a plan; see `PyramidAttentionBroadcast`.
+
+    Attributes:
+        broadcast: `kind=range` items with spaces between.
+        window: lower and upper timestep with a space between.
+    """
+
+    broadcast: str = setting("", read_whole_numbers, "'self=2 cross=6'", _ranges)
+    window: str = setting("100 800", _read_window, "'100 800'", _window)
 
 
 class PyramidAttentionBroadcast(Unmeasured):

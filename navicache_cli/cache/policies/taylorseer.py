@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from navicache_cli.cache.policies.policy import (
     Decision,
     PredictorSpec,
@@ -10,6 +12,21 @@ from navicache_cli.cache.policies.policy import (
     Unmeasured,
     check_count,
 )
+from navicache_cli.cache.policies.settings import setting
+from navicache_cli.values import read_integer
+
+
+@dataclass(frozen=True)
+class TaylorSeerSettings:
+    """What it takes of a plan; see `TaylorSeer`.
+
+    Attributes:
+        interval: N.
+        order: O.
+    """
+
+    interval: int = setting(5, read_integer, "3")
+    order: int = setting(1, read_integer, "1")
 
 
 class TaylorSeer(Unmeasured):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from navicache_cli.cache.policies.policy import (
     Decision,
@@ -13,9 +14,26 @@ from navicache_cli.cache.policies.policy import (
     check_count,
     check_threshold,
 )
+from navicache_cli.cache.policies.settings import setting
 from navicache_cli.errors import UsageError
+from navicache_cli.values import read_numbers
 
 IDENTITY = (1.0, 0.0)
+
+
+def _polynomial(text: str) -> tuple[float, ...]:
+    return tuple(float(item) for item in text.split()) or IDENTITY
+
+
+@dataclass(frozen=True)
+class TeaCacheSettings:
+    """What it takes of a plan; see `TeaCache`.
+
+    Attributes:
+        coefficients: of p, with spaces between; "" for p(x) = x.
+    """
+
+    coefficients: str = setting("", read_numbers, "'1 0'", _polynomial)
 
 
 class TeaCache(Unmeasured):

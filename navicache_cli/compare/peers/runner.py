@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +11,6 @@ from navicache_cli.compare.runners import Outcome
 from navicache_cli.compare.settings import Setting
 from navicache_cli.compare.work import count_operations
 from navicache_cli.errors import UsageError
-from navicache_cli.plan.presets import OFF
 from navicache_cli.report.peak_memory import PeakMemory
 from navicache_cli.report.report import ModelIdentity
 
@@ -70,7 +68,7 @@ class RefereeRunner:
 
         twin = self._pipeline.twin()
         (model,) = twin.models
-        short = replace(plan, mode=OFF, method=OFF, steps=1)
+        short = plan.uncached(steps=1)
         counted = count_operations(model, lambda: twin.generate(short, Stages()))
         self._shares = [counted[part] / counted[model] for part, _ in parts_of(model)]
         return self._shares
