@@ -98,11 +98,11 @@ def write_result(
 
 def _compare(cached: Run, uncached: Run) -> Baseline:
     from navicache_cli.media.fidelity import compare_videos, means_of
-    from navicache_cli.media.video import to_uint8
+    from navicache_cli.media.video import to_frames
     from navicache_cli.report.report import Baseline
     from navicache_cli.report.speed import speedup
 
-    fidelity = compare_videos(to_uint8(cached.video), to_uint8(uncached.video))
+    fidelity = compare_videos(to_frames(cached.video), to_frames(uncached.video))
     timings = uncached.timings
     return Baseline(
         denoise_s=timings.denoise,
