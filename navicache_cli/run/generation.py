@@ -70,7 +70,7 @@ def write_result(
     from navicache_cli.report.report import Output, Report, machine_facts
     from navicache_cli.report.speed import make_timings
     from navicache_cli.run.produce import publish_result
-    from navicache_cli.run.runner import Clock, step_reports, totals
+    from navicache_cli.run.runner import Clock, notes_on, step_reports, totals
 
     cached, uncached = runs
     recorder = cached.session.recorder
@@ -89,7 +89,7 @@ def write_result(
             output=Output(str(info.path), info.sha256, info.frames, info.width, info.height, info.fps),
             baseline=compared,
             trajectory=None if recorded is None else recorded.to_json(),
-            notes=tuple(notes),
+            notes=(*notes, *notes_on(cached.session)),
         )
 
     tags = video_tags(plan, pipeline.identity.name)

@@ -166,7 +166,7 @@ def test_arrays_that_torch_cannot_share() -> None:
         assert compare_videos(a[:, ::-1], locked) == expected
 
 
-@pytest.mark.parametrize("side", [1, 7, 40])
+@pytest.mark.parametrize("side", [5, 40])
 def test_figures_do_not_depend_on_the_pieces(side: int, monkeypatch: pytest.MonkeyPatch) -> None:
     a, b = textured(), changed(textured(), 20)
     expected = compare_videos(a, b)
