@@ -10,6 +10,7 @@ import math
 from collections import deque
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Union
 
 import numpy as np
 
@@ -17,7 +18,11 @@ from navicache_cli.errors import UsageError
 from navicache_cli.media.formulas import RADIUS, frame_psnr, frame_ssim
 from navicache_cli.media.metrics import METRICS, Measure
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
 _FROM_FILES = "read videos by navicache_cli.media.video_in, or see `navicache metrics --help`"
+Video = Union[np.ndarray, "Tensor"]  # or a frame of one
 Models = Mapping[str, Measure]  # of the metrics that need a model of their own, by their keys
 
 
@@ -43,13 +48,13 @@ def measures_with(models: Collection[str]) -> list[str]:
 
 
 def compare_videos(
-    a: np.ndarray, b: np.ndarray, data_range: float | None = None, models: Models | None = None
+    a: Video, b: Video, data_range: float | None = None, models: Models | None = None
 ) -> Fidelity:
     """Compare two videos frame by frame.
 
     Args:
-        a: [F, H, W, 3], uint8 or float.
-        b: the same shape.
+        a: [F, H, W, 3], uint8 or float; tensors are compared on their device, arrays on the CPU.
+        b: the same shape, on the same device.
         data_range: distance from the least to the greatest possible value; 255 for uint8 if not given, and
             to be given for floats: 1 for [0, 1], 2 for [-1, 1].
         models: what measures metrics with a model of their own; those without are left out.
@@ -63,7 +68,7 @@ def compare_videos(
 
 
 def compare_frames(
-    pairs: Iterable[tuple[np.ndarray, np.ndarray]],
+    pairs: Iterable[tuple[Video, Video]],
     data_range: float | None = None,
     models: Models | None = None,
 ) -> Fidelity:
@@ -71,19 +76,22 @@ def compare_frames(
 
     Args and errors: as `compare_videos`.
     """
+    import torch
+
     models = models or {}
     metrics = [METRICS[key] for key in measures_with(models)]
     found: dict[str, list[float]] = {metric.key: [] for metric in metrics}
-    recent: deque[tuple[np.ndarray, np.ndarray]] = deque(maxlen=max(metric.frames for metric in metrics))
+    recent: deque[tuple[Tensor, Tensor]] = deque(maxlen=max(metric.frames for metric in metrics))
     span = 0.0
 
     def measure(key: str, frames: int) -> None:
-        a, b = (np.stack(one) for one in zip(*list(recent)[-frames:], strict=True))
+        videos = zip(*list(recent)[-frames:], strict=True)
+        a, b = (torch.stack(one) if frames > 1 else one[0][None] for one in videos)
         found[key].append((METRICS[key].measure or models[key])(a, b, span))
 
     for x, y in pairs:
         span = _check(x[None], y[None], data_range)
-        recent.append((x, y))
+        recent.append((_tensor(x), _tensor(y)))
         for metric in metrics:
             if len(recent) >= metric.frames:
                 measure(metric.key, metric.frames)
@@ -98,7 +106,7 @@ def means_of(fidelity: Fidelity) -> dict[str, float]:
     return {key: series.mean for key, series in fidelity.items() if series is not None}
 
 
-def psnr(a: np.ndarray, b: np.ndarray, data_range: float | None = None) -> float:
+def psnr(a: Video, b: Video, data_range: float | None = None) -> float:
     """Peak signal-to-noise ratio in dB, the mean over frames of 10 log10(range^2 / MSE).
 
     As in VideoSys' calculate_psnr, a frame whose MSE is below 1e-10 of range^2 counts as 100 dB.
@@ -108,7 +116,7 @@ def psnr(a: np.ndarray, b: np.ndarray, data_range: float | None = None) -> float
     return _mean(frame_psnr, a, b, _check(a, b, data_range, smallest=1))
 
 
-def ssim(a: np.ndarray, b: np.ndarray, data_range: float | None = None) -> float:
+def ssim(a: Video, b: Video, data_range: float | None = None) -> float:
     """Structural similarity (Wang et al. 2004), the mean over pixels, channels and frames.
 
     Gaussian window of 11 x 11 pixels, sigma 1.5, each channel by itself. Only windows that lie wholly inside
@@ -120,11 +128,24 @@ def ssim(a: np.ndarray, b: np.ndarray, data_range: float | None = None) -> float
     return _mean(frame_ssim, a, b, _check(a, b, data_range))
 
 
-def _mean(measure: Measure, a: np.ndarray, b: np.ndarray, span: float) -> float:
-    return float(np.mean([measure(x[None], y[None], span) for x, y in zip(a, b, strict=True)]))
+def _mean(measure: Measure, a: Video, b: Video, span: float) -> float:
+    frames = ((_tensor(x)[None], _tensor(y)[None]) for x, y in zip(a, b, strict=True))
+    return float(np.mean([measure(x, y, span) for x, y in frames]))
 
 
-def _check(a: np.ndarray, b: np.ndarray, data_range: float | None, smallest: int = 2 * RADIUS + 1) -> float:
+def _tensor(frame: Video) -> Tensor:
+    """A frame as a tensor, which shares the memory of an array that torch can share."""
+    import torch
+
+    # Of arrays that run backwards or may not be written, torch takes a copy only.
+    return (
+        torch.from_numpy(np.require(frame, requirements=["C", "W"]))
+        if isinstance(frame, np.ndarray)
+        else frame
+    )
+
+
+def _check(a: Video, b: Video, data_range: float | None, smallest: int = 2 * RADIUS + 1) -> float:
     if a.shape != b.shape:
         raise UsageError(
             f"expected two videos of one shape; found {list(a.shape)} and {list(b.shape)}",
@@ -139,9 +160,10 @@ def _check(a: np.ndarray, b: np.ndarray, data_range: float | None, smallest: int
             f"expected frames of at least {smallest}x{smallest}; found {a.shape[2]}x{a.shape[1]}",
             "compare larger videos: SSIM looks through windows of that size",
         )
-    if data_range is None and (a.dtype != np.uint8 or b.dtype != np.uint8):
+    dtypes = [str(one.dtype).removeprefix("torch.") for one in (a, b)]
+    if data_range is None and dtypes != ["uint8", "uint8"]:
         raise UsageError(
-            f"expected uint8 frames, or a data_range; found {a.dtype} and {b.dtype} without one",
+            f"expected uint8 frames, or a data_range; found {' and '.join(dtypes)} without one",
             "data_range=1.0 for values in [0, 1], 2.0 for [-1, 1]",
         )
     span = 255.0 if data_range is None else float(data_range)

@@ -10,11 +10,14 @@ import importlib.util
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from navicache_cli.errors import BackendError, UsageError, WeightsError, one_line
 from navicache_cli.media.metrics import Measure
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
 
 SMALLEST_SIDE = 31  # pixels: below, AlexNet's second pooling has nothing left to pool
 # The AlexNet of torchvision's AlexNet_Weights.IMAGENET1K_V1, under which `lpips` was calibrated.
@@ -74,7 +77,7 @@ def _measure_with(network: Callable) -> Measure:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     network = network.to(device)  # type: ignore[attr-defined]
 
-    def measure(a: np.ndarray, b: np.ndarray, span: float) -> float:
+    def measure(a: Tensor, b: Tensor, span: float) -> float:
         """LPIPS of a frame [1, H, W, 3] beside another, values from 0 to `span`."""
         if min(a.shape[1:3]) < SMALLEST_SIDE:
             raise UsageError(
@@ -88,8 +91,8 @@ def _measure_with(network: Callable) -> Measure:
     return measure
 
 
-def _image(frame: np.ndarray, span: float, device: object) -> object:
+def _image(frame: Tensor, span: float, device: torch.device) -> Tensor:
     """A frame [1, H, W, 3] as the network takes it: [1, 3, H, W] float32 in [-1, 1]."""
-    import torch
+    from einops import rearrange
 
-    return torch.from_numpy(frame[0]).to(device).permute(2, 0, 1)[None].float() / span * 2 - 1  # type: ignore
+    return rearrange(frame.to(device), "1 h w c -> 1 c h w").float() / span * 2 - 1

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 from navicache_cli.media.formulas import flicker, frame_psnr, frame_ssim
 
 if TYPE_CHECKING:
-    import numpy as np
+    from torch import Tensor
 
 # Of two clips [frames, H, W, 3], and the distance from the least to the greatest possible value.
-Measure = Callable[["np.ndarray", "np.ndarray", float], float]
+Measure = Callable[["Tensor", "Tensor", float], float]
 
 
 @dataclass(frozen=True)

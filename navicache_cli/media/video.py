@@ -51,13 +51,24 @@ class VideoInfo:
 
 
 def to_uint8(video: Tensor) -> np.ndarray:
+    """Turn a decoded video into frames in memory: `to_frames` as an array.
+
+    Raises:
+        OutputError: as `to_frames`.
+    """
+    return to_frames(video).cpu().numpy()
+
+
+def to_frames(video: Tensor) -> Tensor:
     """Turn a decoded video into frames: [3, F, H, W] float in [-1, 1] to [F, H, W, 3] uint8, rounded.
 
-    Values outside [-1, 1] are clipped.
+    They stay on the device of the video. Values outside [-1, 1] are clipped.
 
     Raises:
         OutputError: another shape, or values that are not finite.
     """
+    from einops import rearrange
+
     if video.ndim != 4 or video.shape[0] != 3:
         raise OutputError(
             f"expected a video of shape [3, frames, height, width]; found {list(video.shape)}",
@@ -68,7 +79,7 @@ def to_uint8(video: Tensor) -> np.ndarray:
         hint = "generate with --mode off to see whether the model itself makes them"
         raise OutputError(f"expected finite pixels; {broken} of {video.numel()} are NaN or infinite", hint)
     pixels = video.float().add(1).mul_(127.5).round_().clamp_(0, 255)
-    return pixels.byte().permute(1, 2, 3, 0).contiguous().cpu().numpy()
+    return rearrange(pixels.byte(), "c f h w -> f h w c").contiguous()
 
 
 def check_video_name(path: Path) -> None:

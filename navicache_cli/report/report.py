@@ -20,6 +20,7 @@ from navicache_cli.report.peak_memory import PROCESS
 from navicache_cli.report.speed import Timings
 
 REPORT_VERSION = 1
+NOT_PREDICTED = "no error of the latents is predicted: "  # how a note starts that says why
 
 
 @dataclass(frozen=True)
@@ -109,7 +110,7 @@ class Totals:
     time, steps / computed_steps. `cache_bytes` is the most the cache held at once, and `cache_tensors`
     the same in tensors of the size of one branch's input, such as the latents. `attention_calls` and
     `attention_calls_saved` count attentions that ran or did not, for a method that works on them.
-    `predicted_error` is that of the final latents; None where the method foretells none.
+    `predicted_error` is that of the final latents; None where it cannot be predicted.
     `peak_memory_of` is whose `peak_memory_bytes` is; see `peak_memory.Peak`.
     """
 

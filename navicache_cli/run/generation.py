@@ -70,7 +70,7 @@ def write_result(
     from navicache_cli.report.report import Output, Report, machine_facts
     from navicache_cli.report.speed import make_timings
     from navicache_cli.run.produce import publish_result
-    from navicache_cli.run.runner import Clock, step_reports, totals
+    from navicache_cli.run.runner import Clock, notes_on, step_reports, totals
 
     cached, uncached = runs
     recorder = cached.session.recorder
@@ -89,7 +89,7 @@ def write_result(
             output=Output(str(info.path), info.sha256, info.frames, info.width, info.height, info.fps),
             baseline=compared,
             trajectory=None if recorded is None else recorded.to_json(),
-            notes=tuple(notes),
+            notes=(*notes, *notes_on(cached.session)),
         )
 
     tags = video_tags(plan, pipeline.identity.name)
@@ -98,11 +98,11 @@ def write_result(
 
 def _compare(cached: Run, uncached: Run) -> Baseline:
     from navicache_cli.media.fidelity import compare_videos, means_of
-    from navicache_cli.media.video import to_uint8
+    from navicache_cli.media.video import to_frames
     from navicache_cli.report.report import Baseline
     from navicache_cli.report.speed import speedup
 
-    fidelity = compare_videos(to_uint8(cached.video), to_uint8(uncached.video))
+    fidelity = compare_videos(to_frames(cached.video), to_frames(uncached.video))
     timings = uncached.timings
     return Baseline(
         denoise_s=timings.denoise,

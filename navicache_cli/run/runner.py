@@ -13,7 +13,15 @@ from navicache_cli.cache.session.error_estimate import CONFIDENCE
 from navicache_cli.errors import OutOfMemoryError, one_line
 from navicache_cli.plan.method import policy_for
 from navicache_cli.report.peak_memory import Peak, PeakMemory
-from navicache_cli.report.report import FitReport, ModelIdentity, PredictedError, StepReport, Totals, finite
+from navicache_cli.report.report import (
+    NOT_PREDICTED,
+    FitReport,
+    ModelIdentity,
+    PredictedError,
+    StepReport,
+    Totals,
+    finite,
+)
 from navicache_cli.report.speed import Timings, make_timings
 
 if TYPE_CHECKING:
@@ -165,6 +173,12 @@ def predicted_error(session: Session) -> PredictedError | None:
     """The predicted error of a finished session's latents; None where none is."""
     bar = session.error_estimate.error_bar
     return None if bar is None else PredictedError(bar.error, bar.low, bar.high, CONFIDENCE)
+
+
+def notes_on(session: Session) -> list[str]:
+    """What a report says of a finished session in words: why no error is predicted, where none is."""
+    reason = session.error_estimate.withheld
+    return [f"{NOT_PREDICTED}{reason}"] if reason else []
 
 
 def totals(run: Run) -> Totals:

@@ -8,6 +8,7 @@ from rich.table import Table
 
 from navicache_cli import terminal
 from navicache_cli.media.metrics import METRICS
+from navicache_cli.report.report import NOT_PREDICTED
 from navicache_cli.report.speed import BEYOND, CPU, beyond_bound, show_speedup, skip_bound
 from navicache_cli.streams import visible
 
@@ -53,6 +54,9 @@ def _summary_table(report: Report) -> Table:
             f"{bar.relative:.1%} of the latents (predicted), {bar.low:.1%} to {bar.high:.1%} "
             f"in {bar.confidence:.0%} of cases",
         )
+    for note in report.notes:
+        if note.startswith(NOT_PREDICTED):
+            table.add_row("error", f"not predicted: {note.removeprefix(NOT_PREDICTED)}")
     if totals.attention_calls_saved:
         outputs = totals.attention_calls + totals.attention_calls_saved
         table.add_row("attention", f"{totals.attention_calls_saved} of {outputs} outputs reused")

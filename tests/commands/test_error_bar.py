@@ -48,16 +48,33 @@ def test_the_report_has_the_error_and_its_band(made):
 
 def test_without_skips_there_is_no_error(made):
     shown, report, _ = made["off"]
+    assert not any("predicted" in note for note in report["notes"])
     assert report["totals"]["predicted_error"] == {"relative": 0, "low": 0, "high": 0, "confidence": 0.9}
     assert "of the latents (predicted)" not in shown
 
 
-def test_other_papers_methods_foretell_none(made):
+def test_other_papers_methods_predict_none(made):
     shown, report, _ = made["taylor"]
     assert report["totals"]["skipped_steps"] > 0
     assert report["totals"]["predicted_error"] is None
     assert {step["predicted_error"] for step in report["steps"]} == {None}
     assert "of the latents (predicted)" not in shown
+    reason = "none is known for this method and predictor"
+    assert report["notes"] == [f"no error of the latents is predicted: {reason}"]
+    assert f"error not predicted: {reason}" in shown
+
+
+def test_why_no_error_is_predicted_is_told(tmp_path, monkeypatch):
+    """A sampler whose latents move along no path, as the estimate sees it."""
+    monkeypatch.setattr("navicache_cli.cache.session.error_estimate._LEAST_COSINE", 1.1)
+    path = tmp_path / "noisy.mp4"
+    shown = " ".join(invoke("generate", "--steps", 14, "--set", "align_steps=3", "-o", path).split())
+    report = read_report(path.with_suffix(".json"))
+    assert report["totals"]["skipped_steps"] > 0
+    assert report["totals"]["predicted_error"] is None
+    (note,) = report["notes"]
+    assert note.startswith("no error of the latents is predicted: the latents do not move along a path")
+    assert "error not predicted: the latents do not move along a path" in shown
 
 
 def test_a_bound_far_away_changes_nothing(made):

@@ -232,6 +232,7 @@ def test_a_setting_that_equals_another_is_left_out(comparison, cli, copied, prom
         (["--sweep", "navicache.threshold=-1:0.2:3"], "threshold expects 0 or more"),
         (["--sweep", "fewer-steps.steps=10:90:3"], "expects 1 to 50 steps"),
         (["--seeds", "0"], "seeds expects 1"),
+        (["--prompts", "many.txt", "--seeds", "1000", "--methods", "easycache"], "at most 1,000,000 videos"),
         (["--prompts", "missing.txt"], "cannot read the prompts"),
         (["--prompts", "empty.txt"], "expected one prompt per line"),
         (["--prompts", "unknown.txt"], "no word"),
@@ -241,6 +242,7 @@ def test_a_setting_that_equals_another_is_left_out(comparison, cli, copied, prom
 )
 def test_errors_come_before_anything_is_loaded(cli, tmp_path, extra, told):
     (tmp_path / "empty.txt").write_text("\n  \n")
+    (tmp_path / "many.txt").write_text("\n".join(f"a red circle {i}" for i in range(501)))
     (tmp_path / "unknown.txt").write_text("xyzzy plugh\n")
     done = cli("compare", *extra)
     assert done.returncode == 2, done.stderr

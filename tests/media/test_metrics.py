@@ -1,10 +1,14 @@
 from __future__ import annotations
 
 import math
+import subprocess
+import sys
+import warnings
 from collections.abc import Callable
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
@@ -139,6 +143,57 @@ def test_frames_smaller_than_the_window() -> None:
     assert psnr(small, small) == 100
     with pytest.raises(UsageError, match="at least 11x11; found 45x10"):
         ssim(small, small)
+
+
+def test_tensors_have_the_figures_of_arrays() -> None:
+    a, b = textured(), changed(textured(), 20)
+    expected = compare_videos(a, b)
+    assert compare_videos(torch.from_numpy(a), torch.from_numpy(b)) == expected
+    for kind in (torch.float32, torch.float64):
+        x, y = (torch.from_numpy(video).to(kind) / 255 for video in (a, b))
+        assert compare_videos(x, y, 1.0) == compare_videos(x.numpy(), y.numpy(), 1.0)
+        with pytest.raises(UsageError, match=f"found {str(kind)[6:]} and uint8 without one"):
+            compare_videos(x, torch.from_numpy(b))
+
+
+def test_arrays_that_torch_cannot_share() -> None:
+    a, b = textured(), changed(textured(), 20)
+    expected = compare_videos(a[:, ::-1].copy(), b[:, ::-1].copy())
+    locked = b[:, ::-1].copy()
+    locked.flags.writeable = False
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert compare_videos(a[:, ::-1], locked) == expected
+
+
+@pytest.mark.parametrize("side", [5, 40])
+def test_figures_do_not_depend_on_the_pieces(side: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    a, b = textured(), changed(textured(), 20)
+    expected = compare_videos(a, b)
+    monkeypatch.setattr("navicache_cli.media.formulas._SIDE_ON_CPU", side)
+    found = compare_videos(a, b)
+    for key in FROM_FRAMES:
+        assert found[key].per_frame == pytest.approx(expected[key].per_frame, rel=1e-12), key
+
+
+LARGE = """
+import resource
+import numpy as np
+from navicache_cli.media.fidelity import compare_videos
+def peak(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+compare_videos(*np.zeros((2, 1, 256, 256, 3), np.uint8))  # what is loaded at the first call
+a, b = (np.full((1, 4096, 4096, 3), value, np.uint8) for value in (0, 255))
+before = peak()
+print(compare_videos(a, b)["ssim"].mean, peak() - before)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs Linux, where ru_maxrss is in KiB")
+def test_large_frames_need_little_memory() -> None:
+    done = subprocess.run([sys.executable, "-c", LARGE], capture_output=True, text=True, check=True)
+    ssim_mean, kib = map(float, done.stdout.split())
+    assert ssim_mean == pytest.approx(1e-4 / (1 + 1e-4), rel=1e-9)
+    assert kib < 64 * 1024, "one channel in float64 alone would be 128 MiB"
 
 
 def parts_with_metrics() -> dict[str, tuple[dict, list[str]]]:

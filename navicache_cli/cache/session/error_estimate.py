@@ -118,7 +118,7 @@ class ErrorEstimate:
     def withheld(self) -> str:
         """Why no error is predicted; "" where one is."""
         if self._scale is None:
-            return "no error is predicted for this method and predictor"
+            return "none is known for this method and predictor"
         if not self._skips:
             return ""
         if not self.sees_latents:
