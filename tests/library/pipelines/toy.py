@@ -19,8 +19,8 @@ class Toy:
 
     `build` makes it, with the same random weights each time. `arguments` makes what its call is given: a
     small video, with the guidance that the model is used with. `unguided` replaces what turns guidance off;
-    `wider` is another resolution. `has` says what it stands for; `stops` names the calls of `pipelines/calls.py` that
-    diffusers itself stops at, with its message.
+    `wider` is another resolution. `has` says what it stands for; `stops` names the calls of
+    `pipelines/calls.py` that diffusers itself stops at, with its message.
     """
 
     name: str
