@@ -46,6 +46,7 @@ class Session:
             place, what it is on the first of them, so that all decide alike; None for one process.
         recorder: measures every step against all others; for a policy that computes every step.
         max_error: the predicted relative error of the final latents beyond which nothing is skipped, or None.
+        on_end: called when a generation makes room for the next one, its records still there.
 
     Attributes:
         attached: a site runs under this session now.
@@ -70,6 +71,7 @@ class Session:
         agree: Agree | None = None,
         recorder: Recorder | None = None,
         max_error: float | None = None,
+        on_end: Callable[[Session], None] | None = None,
     ) -> None:
         self.policy = policy
         self.recorder = recorder
@@ -80,7 +82,9 @@ class Session:
         self._steps = Steps(policy, self._branches, self.error_estimate, self._read, on_step)
         self.parts = PartStore()
         self.attached = False
+        self._on_end: Callable[[Session], None] | None = None
         self.begin(total_steps)
+        self._on_end = on_end
 
     def begin(self, total_steps: int) -> None:
         """Start a new generation of `total_steps` steps, with nothing kept of any other.
@@ -89,6 +93,9 @@ class Session:
             UsageError: `total_steps` is not a whole number of at least 1.
         """
         check_count(total_steps, "total_steps", 1, hint="pass the number of steps the sampler will take")
+        if self._on_end is not None and self.records:
+            self._steps.log.close(wait=True)
+            self._on_end(self)
         self.clear()
         if self.recorder is not None:
             self.recorder.begin()
@@ -171,7 +178,7 @@ class Session:
         inputs: Tensors,
         source: SignalSource | None = None,
         *,
-        model: Hashable = None,
+        model: str = "",
         compute: bool = False,
         timer: CallTimer | None = None,
     ) -> Tensors | None:

@@ -109,7 +109,9 @@ class Steps:
         """Whether the current step is the last one: nothing is predicted after it."""
         return self.index == self._total_steps - 1
 
-    def locate(self, timestep: float | torch.Tensor | None, inputs: Tensors, source: SignalSource | None) -> Call:
+    def locate(
+        self, timestep: float | torch.Tensor | None, inputs: Tensors, source: SignalSource | None
+    ) -> Call:
         """Find the step of a call; changes nothing but what it learns from the device."""
         if self.told.index is not None:
             if self.told.index == self.index:
@@ -132,7 +134,7 @@ class Steps:
         argument = timestep if waiting and isinstance(timestep, torch.Tensor) else None
         return Call(self._tracker.classify(number), number, argument, current, found.get("signal"))
 
-    def enter(self, call: Call, inputs: Tensors, model: Hashable, compute: bool) -> None:
+    def enter(self, call: Call, inputs: Tensors, model: str, compute: bool) -> None:
         """Go on to the step and the branch of a call, and decide if it is the step's first.
 
         Args:
@@ -161,9 +163,10 @@ class Steps:
         self._leading = self.told.names
         self.branch = self.lead = lead
         self._start(call, compute or not self._branches.can_predict(lead, inputs))
+        self.record.model = model
         self.signal.remember(call.current, computed=self.record.computed)
 
-    def _next_name(self, model: Hashable) -> Hashable:
+    def _next_name(self, model: str) -> Hashable:
         """The name of the branch that calls `model` now.
 
         Raises:
