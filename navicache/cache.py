@@ -9,7 +9,7 @@ from typing import Any
 from torch import nn
 
 from navicache.log import Log, NavicacheWarning
-from navicache.report import CallReport, loop_report
+from navicache.report import CallReport
 from navicache.settings import Settings, make_settings
 from navicache_cli.cache.policies.policy import check_count
 from navicache_cli.cache.session.record import StepRecord

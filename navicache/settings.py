@@ -79,10 +79,7 @@ class Settings:
     def __str__(self) -> str:
         if self.method == "off":
             return "off"
-        if self.share:
-            how = f"speedup={1 / self.share:.3g}"
-        else:
-            how = f"threshold={self.threshold:g}"
+        how = f"speedup={1 / self.share:.3g}" if self.share else f"threshold={self.threshold:g}"
         limit = "" if self.max_error is None else f", max_error={self.max_error:g}"
         return f"{self.method}, {how}, predictor={self.predictor}{limit}"
 

@@ -29,8 +29,8 @@ class Session:
     """Everything that belongs to a generation. It starts empty, and again empty for the next one.
 
     Whoever knows the step or the branch of the calls says so by `step` and `branch`; then neither is
-    inferred. Otherwise a new generation is noticed when the timesteps turn round, when a new one comes after the last
-    step, after a forward that raised, and after `finish` or `clear`; `begin` says so outright.
+    inferred. Otherwise a new generation is noticed when the timesteps turn round, when a new one comes after
+    the last step, after a forward that raised, and after `finish` or `clear`; `begin` says so outright.
 
     The device is waited for once per step: the timestep is read together with all that was measured. A
     second branch that passes the same timestep tensor costs no read; one that passes a copy of it, or
@@ -156,7 +156,7 @@ class Session:
 
         Args:
             index: 0 to total_steps - 1.
-            time: t_i, in units of the sampler's own that only rise or only fall; left out where steps are even.
+            time: t_i, in the sampler's own units, which only rise or only fall; left out where steps are even.
 
         Raises:
             UsageError: there is no such step, or it lies before the present one.

@@ -10,7 +10,7 @@ import torch
 from navicache_cli.cache.policies.policy import Measured, Policy, Signal
 from navicache_cli.cache.session.device_read import DeviceRead
 from navicache_cli.cache.session.error_estimate import ErrorEstimate
-from navicache_cli.cache.session.memory import Branch, Branches
+from navicache_cli.cache.session.memory import Branches
 from navicache_cli.cache.session.record import StepLog, StepRecord
 from navicache_cli.cache.session.signals import SignalSource, SignalWatch
 from navicache_cli.cache.session.told import Told
@@ -178,7 +178,7 @@ class Steps:
             raise UsageError(
                 f"expected one call of branch {' '.join(map(str, names))!r} in each step, "
                 f"found another in step {self.index}",
-                hint="name the calls of a step: with cache.branch('window 1'): ...; or begin the next generation",
+                hint="name the calls of a step, with cache.branch('window 1'): ...; or begin a generation",
             )
         self._called.append(name)
         return name

@@ -78,15 +78,14 @@ def read_all(output: Any) -> tuple[Tensors, Rebuild]:
             f"found an output of type {type(output).__name__}",
             hint="switch the model's extra outputs off, or use the method 'off'",
         )
-    return tuple(items[name] for name in names), partial(
-        _rebuild_all, put, names, dict.fromkeys(items) | others
-    )
+    frame = dict.fromkeys(items) | others  # in the order of the output
+    return tuple(items[name] for name in names), partial(_rebuild_all, put, names, frame)
 
 
 def _rebuild_all(
-    put: Callable[[dict[Any, Any]], Any], names: list[Any], others: dict[Any, Any], tensors: Tensors
+    put: Callable[[dict[Any, Any]], Any], names: list[Any], frame: dict[Any, Any], tensors: Tensors
 ) -> Any:
-    return put(others | dict(zip(names, tensors, strict=True)))
+    return put(frame | dict(zip(names, tensors, strict=True)))
 
 
 def _put_fields(kind: type, items: dict[str, Any]) -> Any:
