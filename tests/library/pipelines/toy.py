@@ -51,7 +51,7 @@ def seeded(pipeline_class: Any, make_components: Callable[[], Arguments]) -> Any
 
 @torch.no_grad()
 def _fill_zeros(module: torch.nn.Module) -> None:
-    """Give random values to weights that start as zeros, as of gates: else blocks have no say in the output."""
+    """Give random values to weights that start as zeros, such as those of gates, so that blocks matter."""
     for weight in module.parameters():
         if weight.ndim > 1 and not weight.any():
             weight.normal_(std=0.1)
