@@ -23,14 +23,15 @@ from navicache_cli.cache.session.steps import Steps
 from navicache_cli.cache.session.timing import CallTimer
 from navicache_cli.cache.session.tracker import Arrival
 from navicache_cli.cache.tensors import Agree, Tensors, size_in_bytes, snapshot
+from navicache_cli.errors import SiteError
 
 
 class Session:
     """Everything that belongs to a generation. It starts empty, and again empty for the next one.
 
     Whoever knows the step or the branch of the calls says so by `step` and `branch`; then neither is
-    inferred. Otherwise a new generation is noticed when the timesteps turn round, when a new one comes after
-    the last step, after a forward that raised, and after `finish` or `clear`; `begin` says so outright.
+    inferred. Otherwise a new generation is noticed when the timesteps turn round, after a forward that
+    raised, and after `finish` or `clear`; `begin` says so outright.
 
     The device is waited for once per step: the timestep is read together with all that was measured. A
     second branch that passes the same timestep tensor costs no read; one that passes a copy of it, or
@@ -156,7 +157,7 @@ class Session:
 
         Args:
             index: 0 to total_steps - 1.
-            time: t_i, in the sampler's own units, which only rise or only fall; left out where steps are even.
+            time: t_i, in the sampler's own units, which only rise or only fall; left out, steps are even.
 
         Raises:
             UsageError: there is no such step, or it lies before the present one.
@@ -196,7 +197,8 @@ class Session:
             The predicted outputs, and the call is over; or None: run the original, then call `leave`.
 
         Raises:
-            SiteError: the policy needs a source, and the site has none.
+            SiteError: the policy needs a source, and the site has none; or the timestep goes on after the
+                last step.
             UsageError: a branch that has a name is called again in the same step.
         """
         timer = timer or CallTimer(inputs[0].device)
@@ -208,6 +210,12 @@ class Session:
             self.begin(self.total_steps)
         self._in_call = True
         call = self._steps.locate(timestep, inputs, source)
+        if call.arrival is Arrival.BEYOND:
+            raise SiteError(
+                f"expected a generation of {self.total_steps} steps, found another step, "
+                f"at timestep {call.timestep:g}",
+                hint="pass the number of steps that the sampler takes, or begin each generation",
+            )
         if call.arrival is Arrival.NEW_GENERATION:
             self.finish()
             self.begin(self.total_steps)

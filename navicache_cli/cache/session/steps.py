@@ -149,6 +149,8 @@ class Steps:
         if self.leads:
             self._called = []
         self.name = self._next_name(model)
+        if self.leads and self.log.records and self.record.model != model:
+            self._branches.clear()  # What another model returned tells nothing of what this one will.
         lead = self.branch = self._branches[self.name]
         if not self.leads:
             return

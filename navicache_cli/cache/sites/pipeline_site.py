@@ -102,7 +102,7 @@ class PipelineSite:
 
     def _look(self) -> None:
         """Bind the models and the scheduler that the pipeline has now."""
-        models = _models(self._pipeline)
+        models = models_of(self._pipeline)
         for name, denoiser in list(self._denoisers.items()):
             if models.get(name) is not denoiser.module:
                 self._denoisers.pop(name).release()
@@ -215,14 +215,14 @@ def refuse_other(pipeline: Any) -> None:
             hint="navicache.disable(pipe) first",
         )
     lacking = [name for name in ("set_timesteps", "step") if not hasattr(pipeline.scheduler, name)]
-    if lacking or not _models(pipeline):
+    if lacking or not models_of(pipeline):
         raise SiteError(
             f"expected a pipeline with a transformer and a scheduler, found {type(pipeline).__name__}",
             hint="enable the cache on its transformer: navicache.enable(model, steps=50)",
         )
 
 
-def _models(pipeline: Any) -> dict[str, nn.Module]:
+def models_of(pipeline: Any) -> dict[str, nn.Module]:
     """The models that denoise, by their names in the pipeline."""
     names = [name for name in pipeline.components if name.startswith(_MODELS)]
     found = {name: getattr(pipeline, name) for name in names}
@@ -235,9 +235,13 @@ def _refuse_other_cache(module: nn.Module) -> None:
     Raises:
         SiteError: one is, it says which.
     """
-    config = getattr(module, "_cache_config", None)
-    if config is not None:
+    kinds = [type(config).__name__] if (config := getattr(module, "_cache_config", None)) else []
+    # Hooks that remember something are caches; some were put on without the model's own enable_cache.
+    registries = [getattr(part, "_diffusers_hook", None) for part in module.modules()]
+    for hooks in (registry.hooks.values() for registry in registries if registry is not None):
+        kinds += [type(hook).__name__ for hook in hooks if hook._is_stateful]
+    if kinds:
         raise SiteError(
-            f"expected {type(module).__name__} without another cache, found {type(config).__name__}",
-            hint="disable it first: pipe.transformer.disable_cache()",
+            f"expected {type(module).__name__} without another cache, found {kinds[0]}",
+            hint="take it off first: pipe.transformer.disable_cache()",
         )
