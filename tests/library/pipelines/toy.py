@@ -71,6 +71,7 @@ def run(toy: Toy, pipe: Any, *, steps: int | None = None, seed: int = 0, **chang
         return_dict=False,
     )
     arguments.update(changes)
+    torch.manual_seed(seed)  # Some schedulers are not given the generator.
     return flat(pipe(**arguments))
 
 
