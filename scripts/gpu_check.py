@@ -30,7 +30,8 @@ from navicache_cli.plan.plan import Plan, build_plan
 from navicache_cli.plan.presets import OFF
 from navicache_cli.report.report import machine_facts
 from navicache_cli.report.speed import BEYOND, MARK, beyond_bound
-from navicache_cli.run.runner import run, step_reports, totals
+from navicache_cli.report.steps import step_reports
+from navicache_cli.run.runner import run, totals
 from navicache_cli.terminal import StepProgress, show_error
 
 # Speedups published for Wan2.1-1.3B: NaviCache arXiv 2606.26795, EasyCache arXiv 2507.02860.

@@ -24,13 +24,15 @@ FLOORS = (
     ("evaluation",),
     ("commands",),
     ("app", "__main__"),
+    # the library's face, which nothing imports
+    ("navicache",),
 )  # fmt: skip
 
 
 def modules() -> dict[str, Path]:
-    """Every module of the program and of the backends, by its dotted name."""
+    """Every module of the library, the program and the backends, by its dotted name."""
     found = {}
-    for package in ("navicache_cli", "backends"):
+    for package in ("navicache", "navicache_cli", "backends"):
         for path in (ROOT / package).rglob("*.py"):
             parts = path.relative_to(ROOT).with_suffix("").parts
             found[".".join(parts[:-1] if parts[-1] == "__init__" and len(parts) > 2 else parts)] = path
@@ -86,6 +88,14 @@ def test_no_import_goes_up() -> None:
         if floor_of(one) > floor_of(name)
     ]
     assert upward == []
+
+
+def test_nothing_imports_the_library() -> None:
+    """It may use the cache, the report and the presets, and stands beside all else."""
+    ours = {name for name in MODULES if name.startswith("navicache.")}
+    used = {one.split(".")[1] for name in ours for one in GRAPH[name] - ours}
+    assert used <= {"errors", "cache", "report", "plan"}
+    assert not [name for name, ones in GRAPH.items() if name not in ours and ones & ours]
 
 
 def test_no_circle_of_imports() -> None:

@@ -27,7 +27,7 @@ from navicache_cli.plan.layers import Layer, option_layers
 from navicache_cli.plan.method import about_steps
 from navicache_cli.plan.option import Use
 from navicache_cli.plan.options import options_with
-from navicache_cli.plan.plan import Plan, plan_document, resolve
+from navicache_cli.plan.plan import MOST_VIDEOS, Plan, plan_document, resolve
 from navicache_cli.plan.presets import Preset, preset_for
 from navicache_cli.reading import expand_user, read_utf8
 
@@ -147,7 +147,19 @@ def _read(request: Request, layers: list[Layer]) -> _Task:
         prompts = preset.examples
     else:
         prompts = [base.prompt]
+    _check_count(len(prompts), request.seeds, len(settings))
     return _Task(layers, base, settings, prompts, [base.seed + i for i in range(request.seeds)])
+
+
+def _check_count(prompts: int, seeds: int, settings: int) -> None:
+    """Check that the videos asked for, one more per prompt and seed for the baseline, are not too many."""
+    count = prompts * seeds * (settings + 1)
+    if count > MOST_VIDEOS:
+        raise UsageError(
+            f"expected at most {MOST_VIDEOS:,} videos in one comparison, found {count:,}: {prompts} prompts, "
+            f"{seeds} seeds, {settings} settings and the baseline",
+            f"--seeds {max(1, MOST_VIDEOS // (prompts * (settings + 1)))}, or fewer prompts",
+        )
 
 
 def _settings(request: Request, preset: Preset, steps: int) -> list[Setting]:

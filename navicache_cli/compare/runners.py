@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Protocol
 
 from navicache_cli.compare.settings import Setting
 from navicache_cli.compare.work import WorkMeter
-from navicache_cli.run.runner import run, step_reports, totals
+from navicache_cli.report.steps import step_reports
+from navicache_cli.run.runner import run, totals
 
 if TYPE_CHECKING:
     import numpy as np

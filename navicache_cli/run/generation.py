@@ -69,8 +69,9 @@ def write_result(
     from navicache_cli.media.video import VideoInfo, to_uint8
     from navicache_cli.report.report import Output, Report, machine_facts
     from navicache_cli.report.speed import make_timings
+    from navicache_cli.report.steps import notes_on, step_reports
     from navicache_cli.run.produce import publish_result
-    from navicache_cli.run.runner import Clock, notes_on, step_reports, totals
+    from navicache_cli.run.runner import Clock, totals
 
     cached, uncached = runs
     recorder = cached.session.recorder

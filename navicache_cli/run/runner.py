@@ -9,20 +9,12 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from navicache_cli.cache.policies.factory import PREDICTED_METHODS
-from navicache_cli.cache.session.error_estimate import CONFIDENCE
 from navicache_cli.errors import OutOfMemoryError, one_line
 from navicache_cli.plan.method import policy_for
 from navicache_cli.report.peak_memory import Peak, PeakMemory
-from navicache_cli.report.report import (
-    NOT_PREDICTED,
-    FitReport,
-    ModelIdentity,
-    PredictedError,
-    StepReport,
-    Totals,
-    finite,
-)
+from navicache_cli.report.report import ModelIdentity, Totals
 from navicache_cli.report.speed import Timings, make_timings
+from navicache_cli.report.steps import session_totals
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -30,7 +22,6 @@ if TYPE_CHECKING:
     from backends.protocol import Pipeline
     from navicache_cli.cache import Policy, Session, StepRecord
     from navicache_cli.cache.predictors.predictor import MakePredictor
-    from navicache_cli.cache.predictors.trend import Fit
     from navicache_cli.plan.plan import Plan
 
 
@@ -131,78 +122,9 @@ def warm_up_plan(plan: Plan) -> Plan:
     )
 
 
-def step_reports(session: Session) -> list[StepReport]:
-    """Copy a session's records into the report's form."""
-    return [_step_report(record) for record in session.records]
-
-
-def _step_report(record: StepRecord) -> StepReport:
-    """Flatten a record; numbers that are not finite become null."""
-    decision = record.decision
-    return StepReport(
-        index=record.index,
-        timestep=record.timestep,
-        computed=decision.compute,
-        forced=decision.forced,
-        seconds=finite(record.seconds),
-        ratio=finite(decision.ratio),
-        variance=finite(decision.variance),
-        innovation=finite(record.innovation),
-        predicted_change=finite(decision.predicted_change),
-        accumulated_error=finite(decision.accumulated_error),
-        reused=list(decision.reuse),
-        threshold=finite(decision.threshold),
-        fit=None if record.fit is None else fit_report(record.fit),
-        predicted_error=finite(record.predicted_error),
-        stopped=decision.stopped,
-    )
-
-
-def fit_report(fit: Fit) -> FitReport:
-    """Copy what a predictor knew into the report's form."""
-    return FitReport(
-        trend=fit.trend,
-        trend_deviation=finite(fit.deviation),
-        record=finite(fit.record),
-        used=fit.used,
-        settles=fit.corrects,
-    )
-
-
-def predicted_error(session: Session) -> PredictedError | None:
-    """The predicted error of a finished session's latents; None where none is."""
-    bar = session.error_estimate.error_bar
-    return None if bar is None else PredictedError(bar.error, bar.low, bar.high, CONFIDENCE)
-
-
-def notes_on(session: Session) -> list[str]:
-    """What a report says of a finished session in words: why no error is predicted, where none is."""
-    reason = session.error_estimate.withheld
-    return [f"{NOT_PREDICTED}{reason}"] if reason else []
-
-
 def totals(run: Run) -> Totals:
     """Sum up a finished run."""
-    session = run.session
-    steps = len(session.records)
-    computed = sum(record.computed for record in session.records)
-    return Totals(
-        steps=steps,
-        computed_steps=computed,
-        skipped_steps=steps - computed,
-        skip_ratio=(steps - computed) / steps,
-        compute_ratio=computed / steps,
-        transformer_calls=session.transformer_calls,
-        transformer_calls_saved=session.transformer_calls_saved,
-        attention_calls=session.parts.calls,
-        attention_calls_saved=session.parts.calls_saved,
-        cache_bytes=session.peak_cache_bytes,
-        cache_tensors=round(session.peak_cache_bytes / max(session.input_bytes, 1), 2),
-        peak_memory_bytes=run.peak_memory.bytes,
-        peak_memory_of=run.peak_memory.of,
-        speedup_bound=steps / max(computed, 1),
-        predicted_error=predicted_error(session),
-    )
+    return session_totals(run.session, run.peak_memory)
 
 
 class Clock:

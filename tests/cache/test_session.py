@@ -50,7 +50,7 @@ def test_tracker_knows_steps_and_generations():
         assert tracker.classify(value) is expected
         tracker.advance(value)
         assert tracker.classify(value) is Arrival.SAME_STEP
-    assert tracker.classify(0.4) is Arrival.NEW_GENERATION
+    assert tracker.classify(0.4) is Arrival.BEYOND
     assert tracker.classify(0.1) is Arrival.NEW_GENERATION
 
 

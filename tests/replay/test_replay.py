@@ -21,6 +21,7 @@ from navicache_cli.plan.plan import resolve
 from navicache_cli.plan.sweep import parse_sweep
 from navicache_cli.plots import accuracy
 from navicache_cli.replay.replays import REPLAYABLE
+from navicache_cli.report import steps
 from navicache_cli.report.report import read_report
 from navicache_cli.run import runner
 from tests.conftest import clean_environment
@@ -112,7 +113,7 @@ def fields(step: dict) -> list:
 @pytest.mark.parametrize("setting", SETTINGS)
 def test_decisions_are_a_sessions_on_the_recorded_path(recording: Path, setting: tuple) -> None:
     plan = resolve([Layer("test", options(*setting))])
-    real = runner.step_reports(runner.run(Unmoved(pipeline()), plan).session)
+    real = steps.step_reports(runner.run(Unmoved(pipeline()), plan).session)
     assert [fields(vars(step)) for step in real] == [fields(s) for s in replayed(recording, *setting)]
 
 
@@ -121,7 +122,7 @@ def test_budgets_decide_as_in_a_session_on_the_recorded_path(
     recording: Path, method: str, estimator: str, share: float, align: int
 ) -> None:
     plan = resolve([Layer("test", {**options(method, estimator, 0.0, align), "compute": share})])
-    real = runner.step_reports(runner.run(Unmoved(pipeline()), plan).session)
+    real = steps.step_reports(runner.run(Unmoved(pipeline()), plan).session)
     shown = invoke(
         "replay", recording, "--json", "--method", method, "--estimator", estimator,
         "--align-steps", align, "--speedup", 1 / share,

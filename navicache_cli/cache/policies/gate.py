@@ -58,13 +58,17 @@ class ErrorGate:
 
     def begin(self, total_steps: int) -> None:
         """Forget everything: a generation of `total_steps` steps starts."""
+        self.forget(total_steps)
+        if self.budget is not None:
+            self.budget.begin(total_steps, self.align_steps)
+
+    def forget(self, total_steps: int) -> None:
+        """Forget what was measured; a budget keeps what it has spent."""
         self._total_steps = total_steps
         self._error = 0.0
         self._output_norm: float | None = None
         self._innovation: float | None = None
         self.estimator.reset(total_steps, self.align_steps)
-        if self.budget is not None:
-            self.budget.begin(total_steps, self.align_steps)
 
     def decide(self, index: int, input_change: float | None) -> Decision:
         """Decide step `index`, whose input moved by `input_change` (‖x_i − x_{i−1}‖) since the last one."""

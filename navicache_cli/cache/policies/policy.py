@@ -133,6 +133,12 @@ class Policy(Protocol):
     def begin(self, total_steps: int) -> None:
         """Forget everything: a generation of `total_steps` steps starts."""
 
+    def forget(self, total_steps: int) -> None:
+        """Forget what was measured in the generation of `total_steps` steps that goes on, not what was spent.
+
+        The input has another shape from here on.
+        """
+
     def decide(self, index: int, signal: float | None, /) -> Decision:
         """Decide step `index` by the `signal` this policy asks for."""
 
@@ -155,6 +161,9 @@ class Unmeasured:
 
     def begin(self, total_steps: int) -> None:
         pass
+
+    def forget(self, total_steps: int) -> None:
+        self.begin(total_steps)
 
     def observe(
         self, index: int, input_span: float | None, output_span: float | None, output_norm: float

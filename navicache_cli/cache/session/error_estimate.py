@@ -197,7 +197,8 @@ class ErrorEstimate:
             self._wrong *= math.exp(min(change, _LARGEST_CHANGE))
             self._wrong += self._share * change * self._moved(timestep) if self._run else 0.0
         elif self._run:
-            self._lost = True
+            # Another model computed this step: no hindsight, and what was predicted of the run stands.
+            self._wrong += self._open
         if measured.input_span is not None:
             squares, length = sum(move * move for move in self._moves), sum(self._moves)
             self._aligned += measured.input_span * measured.input_span - squares

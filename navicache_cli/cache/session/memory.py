@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import replace
 
 import torch
@@ -55,8 +55,13 @@ class Branch:
         return [kept for kept in self.history if same_layout(kept.outputs, call.outputs)]
 
 
+# More calls in one step than any guidance makes: generations that ended after a step are taken for branches
+# of it, and a window may move for good. Calls of further branches are computed, and nothing is kept of them.
+MOST_BRANCHES = 32
+
+
 class Branches:
-    """The branches of a generation by their numbers, in the order they are called in at each step.
+    """The branches of a generation by their names, or by the order they are called in at each step.
 
     Args:
         make_predictor: makes the predictor of each.
@@ -68,25 +73,37 @@ class Branches:
 
     def clear(self) -> None:
         """Drop everything, and what the predictors learned."""
-        self._branches: list[Branch] = []
+        self._branches: dict[Hashable, Branch] = {}
         self._computed_step = -1
 
-    def __getitem__(self, number: int) -> Branch:
-        """The branch of this number, new if it is called for the first time."""
-        while len(self._branches) <= number:
-            self._branches.append(Branch(self._make_predictor))
-        return self._branches[number]
+    def __getitem__(self, name: Hashable) -> Branch:
+        """The branch of this name, new if it is called for the first time."""
+        if name in self._branches:
+            return self._branches[name]
+        branch = self.make()
+        if len(self._branches) >= MOST_BRANCHES:
+            self._drop_stale()
+        if len(self._branches) < MOST_BRANCHES:
+            self._branches[name] = branch
+        return branch
 
-    @property
-    def first(self) -> Branch:
-        """The branch that is measured, and by which each step is decided."""
-        return self[0]
+    def make(self) -> Branch:
+        """A branch of which nothing is kept here."""
+        return Branch(self._make_predictor)
+
+    def _drop_stale(self) -> None:
+        """Drop what has taken no part in the last computed step: nothing would be predicted from it."""
+        self._branches = {
+            name: branch
+            for name, branch in self._branches.items()
+            if branch.history and branch.history[0].step >= self._computed_step
+        }
 
     @property
     def tensors(self) -> list[Tensors]:
         """All that is kept."""
         groups: list[Tensors] = []
-        for branch in self._branches:
+        for branch in self._branches.values():
             groups += branch.predictor.tensors
             for call in branch.history:
                 groups += call.inputs, call.outputs
@@ -97,7 +114,7 @@ class Branches:
         return branch.is_like(inputs) and branch.history[0].step >= self._computed_step
 
     def computed(self, step: int) -> None:
-        """The first branch has computed `step`: what was kept before is stale for the others."""
+        """The leading branch has computed `step`: what was kept before is stale for the others."""
         self._computed_step = step
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
+
 import torch
 
 from navicache_cli.cache.tensors import Tensors, same_layout
@@ -16,11 +18,11 @@ class PartStore:
     """
 
     def __init__(self) -> None:
-        self._outputs: dict[tuple[int, int], torch.Tensor] = {}
+        self._outputs: dict[tuple[int, Hashable], torch.Tensor] = {}
         self.calls = 0
         self.calls_saved = 0
 
-    def recall(self, part: int, branch: int, like: torch.Tensor) -> torch.Tensor | None:
+    def recall(self, part: int, branch: Hashable, like: torch.Tensor) -> torch.Tensor | None:
         """The kept output, counted as used; None if there is none of the shape of `like`."""
         output = self._outputs.get((part, branch))
         if output is None or not same_layout((output,), (like,)):
@@ -28,7 +30,7 @@ class PartStore:
         self.calls_saved += 1
         return output
 
-    def ran(self, part: int, branch: int, output: torch.Tensor, *, keep: bool) -> None:
+    def ran(self, part: int, branch: Hashable, output: torch.Tensor, *, keep: bool) -> None:
         """The part ran; `keep` its output, or drop what was kept of it."""
         self.calls += 1
         self._outputs.pop((part, branch), None)

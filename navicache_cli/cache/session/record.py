@@ -19,13 +19,14 @@ class StepRecord:
 
     Attributes:
         index: 0 … total_steps − 1.
-        timestep: the timestep argument's value, in the model's own units.
+        timestep: t_i as told, or the timestep argument's value in the model's own units.
         decision: whether the model ran, and why.
         measured: what was measured at this step.
         fit: what a predictor that learns knew of the first branch before this step.
         predicted_error: of the final latents, relative, as predicted at this step; see `error_estimate`.
         innovation: z − k as measured at this very step; None if it was skipped.
         seconds: time inside the cached region, all branches together.
+        model: name of the model that the step called first, where one session serves several.
     """
 
     index: int
@@ -36,6 +37,7 @@ class StepRecord:
     predicted_error: float | None = None
     innovation: float | None = None
     seconds: float | None = None
+    model: str = ""
 
     @property
     def computed(self) -> bool:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
+from contextlib import AbstractContextManager
 from functools import partial
 
 import torch
@@ -22,13 +23,15 @@ from navicache_cli.cache.session.steps import Steps
 from navicache_cli.cache.session.timing import CallTimer
 from navicache_cli.cache.session.tracker import Arrival
 from navicache_cli.cache.tensors import Agree, Tensors, size_in_bytes, snapshot
+from navicache_cli.errors import SiteError
 
 
 class Session:
     """Everything that belongs to a generation. It starts empty, and again empty for the next one.
 
-    A new generation is noticed when the timesteps turn round, when a new one comes after the last
-    step, after a forward that raised, and after `finish` or `clear`; `begin` says so outright.
+    Whoever knows the step or the branch of the calls says so by `step` and `branch`; then neither is
+    inferred. Otherwise a new generation is noticed when the timesteps turn round, after a forward that
+    raised, and after `finish` or `clear`; `begin` says so outright.
 
     The device is waited for once per step: the timestep is read together with all that was measured. A
     second branch that passes the same timestep tensor costs no read; one that passes a copy of it, or
@@ -44,6 +47,7 @@ class Session:
             place, what it is on the first of them, so that all decide alike; None for one process.
         recorder: measures every step against all others; for a policy that computes every step.
         max_error: the predicted relative error of the final latents beyond which nothing is skipped, or None.
+        on_end: called when a generation makes room for the next one, its records still there.
 
     Attributes:
         attached: a site runs under this session now.
@@ -68,17 +72,20 @@ class Session:
         agree: Agree | None = None,
         recorder: Recorder | None = None,
         max_error: float | None = None,
+        on_end: Callable[[Session], None] | None = None,
     ) -> None:
         self.policy = policy
         self.recorder = recorder
         default = policy.predictor
         self._branches = Branches(predictor or partial(make_predictor, default.name, **default.settings))
-        self.error_estimate = estimate_for(policy, self._branches.first.predictor.name, max_error)
+        self.error_estimate = estimate_for(policy, self._branches.make().predictor.name, max_error)
         self._read = DeviceRead(agree)
         self._steps = Steps(policy, self._branches, self.error_estimate, self._read, on_step)
         self.parts = PartStore()
         self.attached = False
+        self._on_end: Callable[[Session], None] | None = None
         self.begin(total_steps)
+        self._on_end = on_end
 
     def begin(self, total_steps: int) -> None:
         """Start a new generation of `total_steps` steps, with nothing kept of any other.
@@ -87,6 +94,9 @@ class Session:
             UsageError: `total_steps` is not a whole number of at least 1.
         """
         check_count(total_steps, "total_steps", 1, hint="pass the number of steps the sampler will take")
+        if self._on_end is not None and self.records:
+            self._steps.log.close(wait=True)
+            self._on_end(self)
         self.clear()
         if self.recorder is not None:
             self.recorder.begin()
@@ -140,37 +150,81 @@ class Session:
         recorded = 0 if self.recorder is None else self.recorder.cache_bytes
         return size_in_bytes(groups) + recorded
 
+    def step(self, index: int, time: float | None = None) -> None:
+        """Say that the calls that follow belong to step `index`, whatever timestep they carry.
+
+        Step 0 after a later one starts a new generation; a step may be left out, and told again.
+
+        Args:
+            index: 0 to total_steps - 1.
+            time: t_i, in the sampler's own units, which only rise or only fall; left out, steps are even.
+
+        Raises:
+            UsageError: there is no such step, or it lies before the present one.
+        """
+        if self._over or (index == 0 and self._steps.told.index):
+            self.begin(self.total_steps)
+        self._steps.told.step(index, time)
+
+    def branch(self, name: Hashable) -> AbstractContextManager[None]:
+        """Say that the calls within belong to the branch `name`: of the guidance, or a window of the frames.
+
+        What is kept of a branch serves its own calls alone. Unnamed branches are told by the order of calls.
+        """
+        return self._steps.told.branch(name)
+
     def enter(
-        self, timestep: float | torch.Tensor, inputs: Tensors, source: SignalSource | None = None
+        self,
+        timestep: float | torch.Tensor | None,
+        inputs: Tensors,
+        source: SignalSource | None = None,
+        *,
+        model: str = "",
+        compute: bool = False,
+        timer: CallTimer | None = None,
     ) -> Tensors | None:
         """A call of the cached region starts.
 
         Args:
-            timestep: a number, or a tensor of any shape.
+            timestep: a number, or a tensor of any shape; not looked at where the step is told.
             inputs: x_i of this branch, at least one tensor.
             source: gives what a policy decides by that looks at something else than the inputs.
+            model: which of several models is called, where one session serves several.
+            compute: the original has to run, as nobody knows how to return a prediction.
+            timer: of the call, if it started earlier.
 
         Returns:
             The predicted outputs, and the call is over; or None: run the original, then call `leave`.
 
         Raises:
-            SiteError: the policy needs a source, and the site has none.
+            SiteError: the policy needs a source, and the site has none; or the timestep goes on after the
+                last step.
+            UsageError: a branch that has a name is called again in the same step.
         """
-        timer = CallTimer(inputs[0].device)
-        if self._over or self._in_call:
+        timer = timer or CallTimer(inputs[0].device)
+        if self._in_call and self._steps.told.index is not None:
+            self._timer = self._call = None
+            self._read.clear()
+            self._steps.call_failed()
+        elif self._over or self._in_call:
             self.begin(self.total_steps)
         self._in_call = True
         call = self._steps.locate(timestep, inputs, source)
+        if call.arrival is Arrival.BEYOND:
+            raise SiteError(
+                f"expected a generation of {self.total_steps} steps, found another step, "
+                f"at timestep {call.timestep:g}",
+                hint="pass the number of steps that the sampler takes, or begin each generation",
+            )
         if call.arrival is Arrival.NEW_GENERATION:
             self.finish()
             self.begin(self.total_steps)
             self._in_call, call.signal = True, None
-        self._steps.enter(call, inputs)
-        record, first = self._steps.record, self._steps.branch == 0
-        branch = self._branches[self._steps.branch]
+        self._steps.enter(call, inputs, model, compute)
+        record, first, branch = self._steps.record, self._steps.leads, self._steps.branch
         if first:
             self.input_bytes = size_in_bytes([inputs])
-        if record.computed or not self._branches.can_predict(branch, inputs):
+        if record.computed or compute or not self._branches.can_predict(branch, inputs):
             self._open_call(timer, branch, inputs)
             return None
         skipped = Skipped(record.index, inputs, record.timestep, self._steps.gap)
@@ -189,7 +243,7 @@ class Session:
         Raises:
             SiteError: the outputs' shapes are not those of the inputs.
         """
-        timer, first = self._timer, self._steps.branch == 0
+        timer, first = self._timer, self._steps.leads
         assert timer is not None, "leave() without an enter() that returned None"
         if self._call is not None:
             self._call.finish(self._steps, outputs, self._read)
@@ -211,16 +265,16 @@ class Session:
         """
         if self._timer is None or kind not in self._steps.record.decision.reuse:
             return None
-        return self.parts.recall(part, self._steps.branch, like)
+        return self.parts.recall(part, self._steps.name, like)
 
     def part_ran(self, part: int, output: torch.Tensor) -> None:
         """The part has run and returned `output`."""
         if self._timer is not None:
-            self.parts.ran(part, self._steps.branch, output, keep=not self._steps.is_last)
+            self.parts.ran(part, self._steps.name, output, keep=not self._steps.is_last)
 
     def _open_call(self, timer: CallTimer, branch: Branch, inputs: Tensors) -> None:
         """Prepare to compute: free what this branch will not need, keep what it will."""
-        self._timer, first = timer, self._steps.branch == 0
+        self._timer, first = timer, self._steps.leads
         if self.recorder is not None and first:
             self.recorder.enter(inputs)
         if not self.policy.caches:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, replace
 
 import torch
@@ -13,8 +13,10 @@ from navicache_cli.cache.session.error_estimate import ErrorEstimate
 from navicache_cli.cache.session.memory import Branches
 from navicache_cli.cache.session.record import StepLog, StepRecord
 from navicache_cli.cache.session.signals import SignalSource, SignalWatch
+from navicache_cli.cache.session.told import Told
 from navicache_cli.cache.session.tracker import Arrival, SeenTimestep, StepTracker
 from navicache_cli.cache.tensors import Tensors, timestep_number
+from navicache_cli.errors import UsageError
 
 
 @dataclass
@@ -52,7 +54,11 @@ class Steps:
     Attributes:
         record: of the current step.
         gap: t_i − t_{i−1} of the current step; 0 at the first.
-        branch: number of the branch the current call belongs to.
+        told: what somebody says of step and branch; nothing it says is inferred.
+        index: number of the current step, -1 before the first.
+        branch, name: the branch that the current call belongs to, and what it is called.
+        lead: the branch that the step's first call belongs to.
+        leads: whether the current call is its step's first, which is measured and by which it is decided.
         signal: what the policy decides by.
         log: the records.
     """
@@ -69,7 +75,7 @@ class Steps:
         on_step: Callable[[StepRecord], None] | None,
     ) -> None:
         self.signal = SignalWatch(policy)
-        self.branch = 0
+        self.told = Told()
         self._policy = policy
         self._branches = branches
         self._error_estimate = error_estimate
@@ -83,22 +89,37 @@ class Steps:
         self._total_steps = total_steps
         self._policy.begin(total_steps)
         self._error_estimate.begin()
+        self.told.begin(total_steps)
         self._tracker.begin(total_steps)
         self.log = StepLog(self._on_step)
 
     def clear(self) -> None:
         """Drop every tensor; the records stay."""
-        self.branch = 0
+        self.index = -1
+        self.leads = True
+        self.name: Hashable = 0
+        self.branch = self.lead = self._branches.make()
+        self._called: list[Hashable] = []  # names of the branches that this step has called
+        self._leading: Hashable = ()  # names told of the branch that led the last step, whichever model ran
         self.signal.previous = ()
         self._seen.clear()
 
     @property
     def is_last(self) -> bool:
         """Whether the current step is the last one: nothing is predicted after it."""
-        return self._tracker.index == self._total_steps - 1
+        return self.index == self._total_steps - 1
 
-    def locate(self, timestep: float | torch.Tensor, inputs: Tensors, source: SignalSource | None) -> Call:
+    def locate(
+        self, timestep: float | torch.Tensor | None, inputs: Tensors, source: SignalSource | None
+    ) -> Call:
         """Find the step of a call; changes nothing but what it learns from the device."""
+        if self.told.index is not None:
+            if self.told.index == self.index:
+                return _SAME_STEP
+            current = self.signal.current(inputs, source)
+            found = self._read.now(self.signal.change(current))
+            return Call(Arrival.NEW_STEP, self.told.time, None, current, found.get("signal"))
+        assert timestep is not None, "a step that is neither told nor to be inferred"
         if self._seen.is_same(timestep):
             return _SAME_STEP
         value = timestep_number(timestep)
@@ -113,39 +134,83 @@ class Steps:
         argument = timestep if waiting and isinstance(timestep, torch.Tensor) else None
         return Call(self._tracker.classify(number), number, argument, current, found.get("signal"))
 
-    def enter(self, call: Call, inputs: Tensors) -> None:
-        """Go on to the step and the branch of a call, and decide if it is the step's first."""
+    def enter(self, call: Call, inputs: Tensors, model: str, compute: bool) -> None:
+        """Go on to the step and the branch of a call, and decide if it is the step's first.
+
+        Args:
+            call: as located.
+            inputs: x_i.
+            model: of several, the one that is called; no branch of another is predicted from what it keeps.
+            compute: whether this call can only be computed.
+        """
         if call.argument is not None:
             self._seen.remember(call.argument)
-        if call.arrival is Arrival.SAME_STEP:
-            self.branch += 1
+        self.leads = call.arrival is not Arrival.SAME_STEP
+        if self.leads:
+            self._called = []
+        self.name = self._next_name(model)
+        if self.leads and self.log.records and self.record.model != model:
+            self._branches.clear()  # What another model returned tells nothing of what this one will.
+        lead = self.branch = self._branches[self.name]
+        if not self.leads:
             return
-        first = self._branches.first
-        if first.history and not first.is_like(inputs):
-            # Another resolution: nothing kept or learned applies.
-            self._policy.begin(self._total_steps)
+        if lead.history and not lead.is_like(inputs):
+            # Another resolution: nothing kept or measured applies.
+            self._policy.forget(self._total_steps)
             self._error_estimate.lose()
             self._branches.clear()
-            call.signal = None
-        self._start(call)
+            lead, call.signal = self._branches[self.name], None
+        if self.told.names != self._leading:
+            call.signal = None  # The last step was led by a branch whose input may be quite another.
+        self._leading = self.told.names
+        self.branch = self.lead = lead
+        self._start(call, compute or not self._branches.can_predict(lead, inputs))
+        self.record.model = model
         self.signal.remember(call.current, computed=self.record.computed)
 
-    def _start(self, call: Call) -> None:
+    def _next_name(self, model: str) -> Hashable:
+        """The name of the branch that calls `model` now.
+
+        Raises:
+            UsageError: it has called it already in this step.
+        """
+        names = self.told.names
+        name = (model, names or len(self._called))
+        if name in self._called:
+            raise UsageError(
+                f"expected one call of branch {' '.join(map(str, names))!r} in each step, "
+                f"found another in step {self.index}",
+                hint="name the calls of a step, with cache.branch('window 1'): ...; or begin a generation",
+            )
+        self._called.append(name)
+        return name
+
+    def call_failed(self) -> None:
+        """The model raised during the last call, which may be made again; what has been kept is dropped."""
+        del self._called[-1:]
+        self.signal.previous = ()
+        self._branches.clear()
+
+    def _start(self, call: Call, compute: bool) -> None:
+        """A step starts; `compute` where it can only be computed."""
         self.log.close()
         self.gap = call.timestep - self.record.timestep if self.log.records else 0.0
         self._tracker.advance(call.timestep)
-        self.branch = 0
-        by_timestep = self.signal.kind is Signal.TIMESTEP
-        index, first = self._tracker.index, self._branches.first
-        decision = self._policy.decide(index, call.timestep if by_timestep else call.signal)
-        if not decision.compute and not first.history:
-            # Nothing to predict from, whatever the policy says.
+        told, lead = self.told.index, self.lead
+        self.index = self._tracker.index if told is None else told
+        if self.signal.kind is Signal.TIMESTEP:
+            signal: float | None = call.timestep
+        else:
+            # Without a signal a policy computes, and a budget counts the step as spent.
+            signal = None if compute else call.signal
+        decision = self._policy.decide(self.index, signal)
+        if compute and not decision.compute:
             decision = replace(decision, compute=True)
         decision = self._error_estimate.step(call.timestep, call.signal, decision)
         by_input = self.signal.kind is Signal.INPUT
         measured = Measured(input_change=call.signal) if by_input else Measured(signal=call.signal)
         error = self._error_estimate.error
-        self.record = StepRecord(index, call.timestep, decision, measured, first.predictor.fit, error)
+        self.record = StepRecord(self.index, call.timestep, decision, measured, lead.predictor.fit, error)
         self.log.start(self.record)
 
     def measured(self, found: dict[str, float]) -> None:
@@ -154,7 +219,7 @@ class Steps:
         record.measured = measured = Measured(**{**vars(record.measured), **found})
         if measured.output_norm is None:
             return
-        self._error_estimate.computed(record.timestep, measured, self._branches.first.predictor.fit)
+        self._error_estimate.computed(record.timestep, measured, self.lead.predictor.fit)
         record.innovation = self._policy.observe(
             record.index, measured.input_span, measured.output_span, measured.output_norm
         )

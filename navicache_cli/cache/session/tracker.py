@@ -17,16 +17,17 @@ class Arrival(Enum):
     SAME_STEP = "same step"
     NEW_STEP = "new step"
     NEW_GENERATION = "new generation"
+    BEYOND = "a step after the last one"
 
 
 class StepTracker:
     """Counts steps by watching the timestep change.
 
     Counting calls instead would break when guidance is off, batched, or has a third branch. Within a
-    generation timesteps only rise or only fall, so a turn is a new generation; so is a new timestep
-    after all steps have been seen. A generation cut short after its first step cannot be told from a
-    second branch of it: whoever restarts there says so with `Session.begin`. Timesteps that differ by less
-    than float32 tells apart are one: a branch may be told a number, another a tensor of it.
+    generation timesteps only rise or only fall, so a turn is a new generation, and a timestep that goes on
+    after all steps have been seen is one too many. A generation cut short after its first step cannot be
+    told from a second branch of it: whoever restarts there says so with `Session.begin`. Timesteps that
+    differ by less than float32 tells apart are one: a branch may be told a number, another a tensor of it.
     """
 
     def __init__(self) -> None:
@@ -45,10 +46,12 @@ class StepTracker:
             return Arrival.NEW_STEP
         if math.isclose(timestep, self._timestep, rel_tol=_SAME):
             return Arrival.SAME_STEP
-        turned = self._rising is not None and (timestep > self._timestep) != self._rising
-        if turned or self.index + 1 >= self._total_steps:
+        over = self.index + 1 >= self._total_steps
+        if self._rising is None:
+            return Arrival.NEW_GENERATION if over else Arrival.NEW_STEP
+        if (timestep > self._timestep) != self._rising:
             return Arrival.NEW_GENERATION
-        return Arrival.NEW_STEP
+        return Arrival.BEYOND if over else Arrival.NEW_STEP
 
     def advance(self, timestep: float) -> None:
         """Go to the next step, at `timestep`."""

@@ -53,6 +53,50 @@ def read_output(output: Any, many: bool) -> tuple[Tensors, Rebuild]:
     )
 
 
+def read_all(output: Any) -> tuple[Tensors, Rebuild]:
+    """The same for all tensors of an output: those of a tuple, a list, a dict, or a data class.
+
+    Raises:
+        SiteError: another form, no tensor, or tensors further inside.
+    """
+    if isinstance(output, torch.Tensor):
+        return (output,), _rebuild_tensor
+    items: dict[Any, Any] = {}
+    put: Callable[[dict[Any, Any]], Any] = dict
+    if dataclasses.is_dataclass(output) and not isinstance(output, type):
+        items = {field.name: getattr(output, field.name) for field in dataclasses.fields(output)}
+        put = partial(_put_fields, type(output))
+    elif isinstance(output, dict):
+        items = dict(output)
+    elif isinstance(output, list | tuple):
+        items, put = dict(enumerate(output)), partial(_put_items, type(output))
+    names = [name for name, item in items.items() if isinstance(item, torch.Tensor)]
+    others = {name: item for name, item in items.items() if name not in names}
+    if not names or any(isinstance(item, list | tuple | dict) and item for item in others.values()):
+        raise SiteError(
+            f"expected a tensor, or a tuple, a dict or a data class of tensors, "
+            f"found an output of type {type(output).__name__}",
+            hint="switch the model's extra outputs off, or use the method 'off'",
+        )
+    frame = dict.fromkeys(items) | others  # in the order of the output
+    return tuple(items[name] for name in names), partial(_rebuild_all, put, names, frame)
+
+
+def _rebuild_all(
+    put: Callable[[dict[Any, Any]], Any], names: list[Any], frame: dict[Any, Any], tensors: Tensors
+) -> Any:
+    return put(frame | dict(zip(names, tensors, strict=True)))
+
+
+def _put_fields(kind: type, items: dict[str, Any]) -> Any:
+    return kind(**items)
+
+
+def _put_items(kind: type, items: dict[int, Any]) -> Any:
+    named = getattr(kind, "_make", None)
+    return named(items.values()) if named else kind(items.values())
+
+
 def _refuse_tensors(others: Iterable[Any]) -> None:
     if any(isinstance(other, torch.Tensor) for other in others):
         raise SiteError(

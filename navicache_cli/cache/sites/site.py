@@ -12,6 +12,7 @@ from torch import nn
 
 from navicache_cli.cache.session.session import Session
 from navicache_cli.cache.sites.arguments import as_tensors, find_argument
+from navicache_cli.cache.sites.binding import MARK, refuse_bound
 from navicache_cli.cache.sites.outputs import Rebuild, read_output
 from navicache_cli.cache.tensors import Tensors
 from navicache_cli.errors import SiteError
@@ -20,7 +21,6 @@ Forward = Callable[..., Any]
 
 SKIPPED = ""  # among kinds of modules: those that do not run at a skipped step
 _ABSENT = object()
-_MARK = "_navicache_session"
 
 
 class Site(Protocol):
@@ -57,11 +57,7 @@ def attach(site: Site, session: Session) -> Iterator[Session]:
     """
     bindings = site.bindings(session)
     for module, _ in bindings:
-        if hasattr(module.forward, _MARK):
-            raise SiteError(
-                f"expected {type(module).__name__} without a cache, found a session attached to it",
-                hint="leave the first attach(...) block before entering another",
-            )
+        refuse_bound(module)
     if session.attached:
         raise SiteError(
             "expected a session that is free, found it attached to another site",
@@ -80,7 +76,7 @@ def attach(site: Site, session: Session) -> Iterator[Session]:
         session.error_estimate.sees_latents = sees_latents
         for module, forward in bindings:
             update_wrapper(forward, module.forward)
-            setattr(forward, _MARK, session)
+            setattr(forward, MARK, session)
             module.__dict__["forward"] = forward
         yield session
         session.finish()

@@ -14,8 +14,9 @@ from backends.tiny.solvers import SOLVERS
 from navicache_cli.cache.policies.factory import METHOD_SETTINGS
 from navicache_cli.plan.layers import Layer
 from navicache_cli.plan.plan import Plan, resolve
+from navicache_cli.report.steps import step_reports
 from navicache_cli.run.generation import run_plan
-from navicache_cli.run.runner import run, step_reports, totals
+from navicache_cli.run.runner import run, totals
 from tests.cache import oracle
 
 
