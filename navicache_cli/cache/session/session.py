@@ -160,7 +160,7 @@ class Session:
             time: t_i, in the sampler's own units, which only rise or only fall; left out, steps are even.
 
         Raises:
-            UsageError: there is no such step, or it lies before the present one.
+            UsageError: there is no such step, it lies before the present one, or was told of another time.
         """
         if self._over or (index == 0 and self._steps.told.index):
             self.begin(self.total_steps)
