@@ -12,7 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from navicache_cli.errors import BackendError, OutputError, cannot_write
+from navicache_cli.errors import BackendError, OutputError, cannot_write, one_line
 from navicache_cli.files import prepare_folder, write_together
 
 if TYPE_CHECKING:
@@ -57,13 +57,7 @@ def export(pipeline: TinyPipeline, folder: Path) -> None:
     Raises:
         OutputError: it cannot be written; nothing is left of the attempt.
     """
-    with tempfile.TemporaryDirectory() as scratch:
-        in_diffusers(pipeline).save_pretrained(scratch)
-        saved = sorted(path for path in Path(scratch).rglob("*") if path.is_file())
-        files = {folder / path.relative_to(scratch): path.read_bytes() for path in saved}
-    for name in ("model_index.json", "tokenizer/tokenizer_config.json"):
-        # The name that all versions of transformers know; from 5 on they save another.
-        files[folder / name] = files[folder / name].replace(b"TokenizersBackend", b"PreTrainedTokenizerFast")
+    files = {folder / name: data for name, data in _saved(in_diffusers(pipeline)).items()}
     files[folder / "README.md"] = Path(__file__).with_name("exported_card.md").read_bytes()
     subfolders = sorted({path.parent for path in files})
     try:
@@ -75,6 +69,22 @@ def export(pipeline: TinyPipeline, folder: Path) -> None:
             with suppress(OSError):  # It is not ours alone, or was not made yet.
                 one.rmdir()
         raise
+
+
+def _saved(pipe: Any) -> dict[str, bytes]:
+    """What `save_pretrained` writes, by path."""
+    from safetensors import SafetensorError
+
+    try:
+        with tempfile.TemporaryDirectory() as scratch:
+            pipe.save_pretrained(scratch)
+            files = [path for path in Path(scratch).rglob("*") if path.is_file()]
+            return {path.relative_to(scratch).as_posix(): path.read_bytes() for path in sorted(files)}
+    except (OSError, SafetensorError) as error:
+        raise OutputError(
+            f"cannot write a copy in {tempfile.gettempdir()}: {one_line(error)}",
+            "free 30 MB there, or set TMPDIR to another folder",
+        ) from None
 
 
 def in_diffusers(pipeline: TinyPipeline) -> Any:

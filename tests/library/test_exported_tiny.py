@@ -177,7 +177,7 @@ def test_the_stock_transformer_cannot_tell_places_apart(pipe):
 def test_parts_are_stock_where_they_can_be(folder: Path):
     index = json.loads((folder / "model_index.json").read_text())
     assert index["_class_name"] == "WanPipeline"
-    assert index["tokenizer"] == ["transformers", "PreTrainedTokenizerFast"]
+    assert index["tokenizer"][0] == "transformers"
     assert index["scheduler"] == ["diffusers", "UniPCMultistepScheduler"]
     assert {index[part][0] for part in ("transformer", "text_encoder", "vae")} == {"backends.tiny.exported"}
 
