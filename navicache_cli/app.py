@@ -15,7 +15,7 @@ from rich.markup import escape
 from typer.core import TyperGroup
 
 from navicache_cli import __version__, streams
-from navicache_cli.commands.export_tiny import export_tiny
+from navicache_cli.commands.export_tiny import export_tiny_command
 from navicache_cli.commands.flags import OUTPUT, Switch, Text, generate_options, opt
 from navicache_cli.commands.shared_options import takes_options_of
 from navicache_cli.errors import (
@@ -555,7 +555,7 @@ def _replay(
     )  # fmt: skip
 
 
-app.command("export-tiny")(export_tiny)
+app.command("export-tiny")(export_tiny_command)
 
 
 def main() -> None:

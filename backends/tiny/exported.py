@@ -6,7 +6,7 @@ and their base `ModelMixin` here. What keeps a stock class from doing it:
 - transformer: nothing but the noise tells the stock one where a latent stands: on equal latents it answers
   equally everywhere. `tiny` has nine fixed channels for that.
 - text encoder: each word sees only its own phrase, which depends on the words before it.
-- codec: this one places all pixels of a latent by pixel shuffles, without norms; `AutoencoderKLWan` normalises,
+- codec: this one places all pixels of a latent by pixel shuffles, with no norm; `AutoencoderKLWan` has norms,
   and at least one of its doublings repeats pixels.
 """
 

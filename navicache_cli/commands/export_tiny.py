@@ -10,7 +10,7 @@ import typer
 from navicache_cli.reading import expand_user
 
 
-def export_tiny(
+def export_tiny_command(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="The folder to write; a new one.")],
     weights: Annotated[
         str, typer.Option(metavar="DIR", help="Weights you trained.  [default: those included]")
