@@ -15,6 +15,7 @@ from navicache_cli.commands.compare import compare_command
 from navicache_cli.commands.doctor import doctor_command
 from navicache_cli.commands.eval_common import eval_common_command
 from navicache_cli.commands.eval_vbench import eval_vbench_command
+from navicache_cli.commands.export_tiny import export_tiny_command
 from navicache_cli.commands.generate import generate_command
 from navicache_cli.commands.group import Commands, Program
 from navicache_cli.commands.listing import models_command, presets_command
@@ -65,6 +66,7 @@ for _name, _command in {
     "metrics": metrics_command,
     "plot": plot_command,
     "replay": replay_command,
+    "export-tiny": export_tiny_command,
 }.items():
     app.command(_name)(_command)
 app.add_typer(evaluation, name="eval")
