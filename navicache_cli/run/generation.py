@@ -128,7 +128,7 @@ def video_tags(plan: Plan, model: str) -> dict[str, str]:
         "guidance",
         "shift",
         "solver",
-        # A file of ratios is a path of this machine, which is nobody's business.
+        # A file of ratios is a path of this machine, which says nothing to others.
         *(name for name in METHOD_SETTINGS.get(plan.method, ()) if name != "ratios"),
     ]
     settings = {name: getattr(plan, name) for name in names}
