@@ -212,17 +212,17 @@ def probe_folder(folder: Path) -> None:
         probe.flush()
 
 
-def prepare_folder(folder: Path, mend: str) -> None:
+def prepare_folder(folder: Path, hint: str) -> None:
     """Make a folder that results will go into.
 
     Raises:
-        OutputError: it cannot be written; `mend` says what to do.
+        OutputError: it cannot be written; `hint` says what to do.
     """
     try:
         probe_folder(folder)
     except (OSError, ValueError) as error:
         reason = (error.strerror if isinstance(error, OSError) else str(error)) or "it is not a folder"
-        raise OutputError(f"cannot write in {folder}: {reason}", mend) from None
+        raise OutputError(f"cannot write in {folder}: {reason}", hint) from None
 
 
 def sha256_of(path: Path) -> str:

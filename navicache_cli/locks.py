@@ -23,14 +23,14 @@ class FolderLock:
     Args:
         folder: there already.
         work: what is done there, for the error, such as "comparison".
-        mend: what to do while another run has it.
+        hint: what to do while another run has it.
 
     Raises:
         OutputError: another run has it, or the folder cannot be written.
     """
 
     def __init__(
-        self, folder: Path, work: str, mend: str = "wait for it, or choose another --output-dir"
+        self, folder: Path, work: str, hint: str = "wait for it, or choose another --output-dir"
     ) -> None:
         self._path, self._work = folder / ".navicache.lock", work
         try:
@@ -39,7 +39,7 @@ class FolderLock:
         except OSError as error:
             raise cannot_write(self._path, error, "choose another --output-dir") from None
         if self._handle is None:
-            raise OutputError(f"another run works on this {work}: {self._path} is locked", mend)
+            raise OutputError(f"another run works on this {work}: {self._path} is locked", hint)
 
     def check(self) -> None:
         """Notice that the folder, or the lock in it, was removed or replaced while we worked.

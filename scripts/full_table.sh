@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The full table on tiny: every method, ours and the referees', at three budgets of work, over prompts that no setting
-# was tuned on. Typed again, it goes on where it stopped; fewer prompts first is no loss.
+# The full table on tiny: every method, ours and the peers', at three budgets of work, over prompts that no setting
+# was tuned on. Run again, it resumes where it stopped; fewer prompts first is no loss.
 #   scripts/full_table.sh [PROMPTS] [SEEDS] [options of navicache compare]
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)

@@ -3,7 +3,7 @@
 For both solvers, with and without guidance, and 20, 30 and 50 steps, runs `navicache compare` with what can
 be set to a budget without tuning: calibrated, navicache and easycache with `--speedup`, fewer steps, and
 TaylorSeer at the intervals that come nearest. Prints a line a condition and budget: calibrated, and of the
-others the one best in the mean. Typed again, it goes on where it stopped.
+others the one best in the mean. Run again, it resumes where it stopped.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Hold the error bar against the truth: `python scripts/measure_error_bar.py --output error_bar.json`.
 
 Every prompt is run uncached and with each predictor at each pace. Before the two are compared, the report has
-foretold how far the final latents are apart, and a band of 90 %. Prints, for each setting, for each predictor
-and for all together: the error, how often it is within the band, the rank correlation (Spearman) of foretold
-and true error, and the geometric mean and the deviation of the logarithm of true over foretold. With `--raw`
+predicted how far the final latents differ, with a band of 90 %. Prints, for each setting, for each predictor
+and for all together: the error, how often it is within the band, the rank correlation (Spearman) of predicted
+and true error, and the geometric mean and the deviation of the logarithm of true over predicted. With `--raw`
 these two are what `error_estimate.SCALES` holds: there the factor is taken for 1. The scales are from
 `--raw --seed 5 --count 32`, the figures in docs/predictors.md from other prompts. All prompts are of objects
 `tiny` was not trained on; each has a seed of its own.
@@ -56,15 +56,15 @@ def rank_correlation(a: Sequence[float], b: Sequence[float]) -> float:
 
 def summary(rows: Sequence[Row]) -> dict[str, Any]:
     """Sum up runs."""
-    logs = [math.log(row["true"] / row["foretold"]) for row in rows]
-    true, foretold = [row["true"] for row in rows], [row["foretold"] for row in rows]
+    logs = [math.log(row["true"] / row["predicted"]) for row in rows]
+    true, predicted = [row["true"] for row in rows], [row["predicted"] for row in rows]
     found = {
         "runs": len(rows),
         "compute": statistics.fmean(row["compute"] for row in rows),
         "true": statistics.fmean(true),
-        "foretold": statistics.fmean(foretold),
+        "predicted": statistics.fmean(predicted),
         "in band": statistics.fmean(row["low"] <= row["true"] <= row["high"] for row in rows),
-        "rank correlation": rank_correlation(true, foretold),
+        "rank correlation": rank_correlation(true, predicted),
         "factor": math.exp(statistics.fmean(logs)),
         "spread": statistics.stdev(logs),
     }
@@ -99,7 +99,7 @@ def measure(arguments: argparse.Namespace) -> list[Row]:
                         "prompt": index,
                         "compute": sums.compute_ratio,
                         "true": float((codec.latents - uncached).abs().mean() / uncached.abs().mean()),
-                        "foretold": bar.relative / scale,
+                        "predicted": bar.relative / scale,
                         "low": bar.low,
                         "high": bar.high,
                     }

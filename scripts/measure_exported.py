@@ -31,7 +31,7 @@ from backends.tiny.export import export
 from backends.tiny.world import describe
 from navicache_cli.compare.peers.caches import switch_on
 from navicache_cli.compare.peers.meter import parts_of
-from navicache_cli.compare.settings import referee_setting
+from navicache_cli.compare.settings import peer_setting
 from navicache_cli.compare.work import count_operations
 from navicache_cli.media.fidelity import psnr
 from navicache_cli.media.video import to_uint8
@@ -92,10 +92,10 @@ class Bench:
         meter = Meter(pipe.transformer, self._shares)
         if peer:
             name, knobs = PEERS[peer]
-            arguments = dict(referee_setting(peer, name, knobs).arguments)
+            arguments = dict(peer_setting(peer, name, knobs).arguments)
             plan = resolve([Layer("measure", {"steps": steps, "mode": "off"})])
             twin: Any = SimpleNamespace(models=[pipe.transformer])
-            switch_on(twin, arguments.pop("referee"), arguments, plan)
+            switch_on(twin, arguments.pop("peer"), arguments, plan)
         noise = torch.Generator().manual_seed(seed)
         with navicache.cached(pipe, **ours) if ours else nullcontext():
             frames = pipe(prompt, num_inference_steps=steps, generator=noise, **SIZE).frames[0]

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Open-Sora 1.2 on VBench's prompts, from inside the official checkout or one of VideoSys: makes the videos and, with
 # SCORE_DIR, scores them by `navicache eval vbench`, whose options may follow; without, by `navicache batch` and its options,
-# only makes them. Started again, it goes on where it stopped.
+# only makes them. Started again, it resumes where it stopped.
 #
 #   SCORE_DIR=scores navicache_opensora_vbench.sh --mode slow
 #

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from navicache_cli.cache.policies.estimators import DualKalman, Estimator, ScalarKalman, ZeroOrderHold
-from navicache_cli.plots.accuracy import FIRST_SCORED_STEP, Pairs, foretell, pairs_of, read_pairs
+from navicache_cli.plots.accuracy import FIRST_SCORED_STEP, Pairs, pairs_of, predict_changes, read_pairs
 from navicache_cli.replay.replays import read_recordings
 
 # Range of each parameter; those that span magnitudes are drawn evenly in their logarithm.
@@ -155,7 +155,7 @@ def middle(candidates: Candidates, scores: np.ndarray, best: int) -> dict[str, f
 def error_of(estimator: Estimator, run: Pairs) -> float:
     """Mean relative error of the one-step-ahead prediction on one generation, by the shipped code."""
     scored = run.steps >= FIRST_SCORED_STEP
-    forecasts = foretell(estimator, run)
+    forecasts = predict_changes(estimator, run)
     return float(np.mean(np.abs(forecasts - run.outputs)[scored] / run.outputs[scored]))
 
 

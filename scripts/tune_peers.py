@@ -24,10 +24,10 @@ from rich.progress import track
 from backends.registry import get_backend
 from backends.tiny.evaluate import held_out_scenes
 from backends.tiny.world import describe
-from navicache_cli.compare.peers.peers import REFEREES, installed
-from navicache_cli.compare.peers.runner import RefereeRunner
+from navicache_cli.compare.peers.peers import PEERS, installed
+from navicache_cli.compare.peers.runner import PeerRunner
 from navicache_cli.compare.runners import Outcome, PipelineRunner, Runner
-from navicache_cli.compare.settings import BASELINE, OWN_RUNNER, Setting, referee_setting
+from navicache_cli.compare.settings import BASELINE, OWN_RUNNER, Setting, peer_setting
 from navicache_cli.files import write_atomically
 from navicache_cli.media.fidelity import psnr
 from navicache_cli.plan.layers import Layer
@@ -148,8 +148,8 @@ class Bench:
     def try_out(self, search: Search, options: dict[str, Any], prompts: int) -> list[tuple[float, float]]:
         """Compute ratio and PSNR on each of the first `prompts` prompts."""
         options = {**search.fixed, **options}
-        if search.method in REFEREES:
-            setting = referee_setting(search.name, search.method, options)
+        if search.method in PEERS:
+            setting = peer_setting(search.name, search.method, options)
         else:
             setting = Setting(search.name, search.method, {"method": search.method, **options})
         results = []
@@ -176,7 +176,7 @@ class Bench:
 
     def _run(self, setting: Setting, index: int) -> Outcome:
         if setting.runner not in self._runners:
-            self._runners[setting.runner] = RefereeRunner(self._pipeline, setting.runner)
+            self._runners[setting.runner] = PeerRunner(self._pipeline, setting.runner)
         values = {**setting.values, "prompt": self.prompts[index], "seed": SEED + index, "steps": STEPS}
         return self._runners[setting.runner].run(resolve([Layer("tune", values)]), setting)
 
@@ -290,8 +290,7 @@ def main() -> None:
     searches = [
         search
         for search in SEARCHES
-        if (search.name in wanted or not wanted)
-        and (search.method not in REFEREES or installed(search.method))
+        if (search.name in wanted or not wanted) and (search.method not in PEERS or installed(search.method))
     ]
     prompts = [describe(scene) for scene in held_out_scenes(arguments.count, SEED)]
     found: list[Found] = []

@@ -73,7 +73,7 @@ def find_weights(given: str, checkout: Checkout | None) -> Path:
         raise WeightsError(
             f"expected weights of HunyuanVideo ({MODEL}) in {places[0]}, found those of HunyuanVideo-I2V "
             f"({OTHER_MODEL})",
-            _mend(Path(MODEL), places[0].parent / "HunyuanVideo", checkout),
+            _fix(Path(MODEL), places[0].parent / "HunyuanVideo", checkout),
         )
     raise WeightsError(
         f"expected the weights of HunyuanVideo, a folder with {MODEL}, at {' or '.join(map(str, places))}, "
@@ -99,8 +99,8 @@ def check_files(folder: Path, fp8: bool, checkout: Checkout | None) -> None:
     """
     tokenizers = [folder / name / "tokenizer_config.json" for name in (TEXT_ENCODER, CLIP)]
     if faults := file_faults(folder, [*weight_files(folder, fp8), *tokenizers]):
-        mends = dict.fromkeys(_mend(name, folder, checkout) for name in faults)
-        raise WeightsError(incomplete(f"the weights of HunyuanVideo in {folder}", faults), " && ".join(mends))
+        fixes = dict.fromkeys(_fix(name, folder, checkout) for name in faults)
+        raise WeightsError(incomplete(f"the weights of HunyuanVideo in {folder}", faults), " && ".join(fixes))
 
 
 def digest_weights(folder: Path, fp8: bool) -> str:
@@ -169,13 +169,13 @@ def reading_errors(folder: Path) -> AbstractContextManager[None]:
 
 
 def again(folder: Path) -> str:
-    """The command that brings the weights to a folder, or mends them there."""
+    """The command that brings the weights to a folder, or repairs them there."""
     if folder == managed_weights("HunyuanVideo"):
         return "navicache setup hunyuan --weights HunyuanVideo"
     return f"hf download tencent/HunyuanVideo --local-dir {folder} --force-download"
 
 
-def _mend(name: Path, folder: Path, checkout: Checkout | None) -> str:
+def _fix(name: Path, folder: Path, checkout: Checkout | None) -> str:
     """The command that brings a file."""
     if folder == managed_weights("HunyuanVideo"):
         return again(folder)

@@ -86,7 +86,7 @@ class Downloaded:
     Attributes:
         repository: `owner/name`.
         revision: the full hash of its commit.
-        finished: whether all files were there at the end; if not, the next run goes on at this revision.
+        finished: whether all files were there at the end; if not, the next run resumes at this revision.
     """
 
     repository: str

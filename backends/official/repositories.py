@@ -201,11 +201,11 @@ def describe_checkout(official: Official, checkout: Checkout) -> list[str]:
     notes = [f"{official.title} from {shown} ({checkout.found_by}), commit {checkout.commit[:7]}"]
     if checkout.commit != official.tested_commit:
         tested = official.tested_commit[:7]
-        mend = f"git -C {shown} checkout {tested}"
+        advice = f"git -C {shown} checkout {tested}"
         if checkout.commit == UNKNOWN:
-            mend = "no git checkout, or one that git will not read"
+            advice = "no git checkout, or one that git will not read"
         notes.append(
-            f"commit {checkout.commit[:7]} of {official.title} is untested; tested: {tested} ({mend})"
+            f"commit {checkout.commit[:7]} of {official.title} is untested; tested: {tested} ({advice})"
         )
     return notes
 

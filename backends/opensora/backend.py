@@ -58,7 +58,7 @@ def check_plan(plan: Plan) -> None:
             name = option.replace("_", "-")
             raise UsageError(f"{name} expects {expected} for opensora, found {found!r} ({source})", hint)
 
-    # Its schedule depends on frames // 17 and divides nought by nought at 2 to 16: rf/rectified_flow.py.
+    # Its schedule depends on frames // 17 and divides zero by zero at 2 to 16: rf/rectified_flow.py.
     fine = plan.frames == 1 or plan.frames >= MICRO_FRAMES
     expect(fine, "frames", f"1 or at least {MICRO_FRAMES}", f"--frames {MICRO_FRAMES}, or --frames 2s")
     expect(0 <= plan.seed < SEED_LIMIT, "seed", "0 to 4294967295", "--seed 0")

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 Part = TypeVar("Part", bound="nn.Module")
 MOST_WEIGHTS = 1 << 30  # bytes of a file
-_MEND = "reinstall navicache, or train the weights: python -m backends.tiny.train"
+_HINT = "reinstall navicache, or train the weights: python -m backends.tiny.train"
 # Of the transformer's configuration: what a training may choose, each a whole number from 1 on, ...
 _MOST = {"dim": 1 << 14, "ffn_dim": 1 << 16, "freq_dim": 1 << 14, "num_heads": 1 << 10, "num_layers": 100}
 # ... and what text encoder and codec have settled.
@@ -40,19 +40,19 @@ def read_config(folder: Path) -> dict[str, Any]:
     try:
         config = read_json(path)
     except OSError as error:
-        raise WeightsError(f"cannot read {path}: {error.strerror}", _MEND) from None
+        raise WeightsError(f"cannot read {path}: {error.strerror}", _HINT) from None
     if not isinstance(config, dict):
-        raise WeightsError(f"cannot read {path}: it is not a transformer configuration", _MEND)
+        raise WeightsError(f"cannot read {path}: it is not a transformer configuration", _HINT)
 
     def expect(fine: bool, key: str, expected: str) -> None:
         if not fine:
             found = str(config.get(key, "nothing"))[:60]
-            raise WeightsError(f"{path}: {key} expects {expected}, found {found}", _MEND)
+            raise WeightsError(f"{path}: {key} expects {expected}, found {found}", _HINT)
 
     known = (*_SETTLED, *_MOST, "eps")
     for key in config:
         if key not in known:
-            raise WeightsError(f"{path}: {unknown('key', key[:60], known)}", _MEND)
+            raise WeightsError(f"{path}: {unknown('key', key[:60], known)}", _HINT)
     for key, value in _SETTLED.items():
         expect(str(config.get(key)) == str(value), key, str(value))
     for key, most in _MOST.items():
@@ -78,7 +78,7 @@ def load_part(make: Callable[[], Part], path: Path) -> tuple[Part, bytes]:
     try:
         data = read_bytes(path, MOST_WEIGHTS)
     except OSError as error:
-        raise WeightsError(f"cannot read the weights {path}: {error.strerror}", _MEND) from None
+        raise WeightsError(f"cannot read the weights {path}: {error.strerror}", _HINT) from None
     try:
         tensors = load(data)
         if other := {str(tensor.dtype) for tensor in tensors.values() if not tensor.is_floating_point()}:
@@ -90,5 +90,5 @@ def load_part(make: Callable[[], Part], path: Path) -> tuple[Part, bytes]:
         module.load_state_dict(copies, assign=True)
     except (SafetensorError, RuntimeError, ValueError, KeyError) as error:
         cause = one_line(error, 120)
-        raise WeightsError(f"{path} does not hold weights of tiny's {path.stem}: {cause}", _MEND) from None
+        raise WeightsError(f"{path} does not hold weights of tiny's {path.stem}: {cause}", _HINT) from None
     return module, hashlib.sha256(data).digest()

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
+from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -82,16 +83,14 @@ class Codec(nn.Module):
 
     def encode(self, video: Tensor) -> Tensor:
         """Encode video [B, 3, 1+4n, H, W] in [-1, 1] to latents [B, 16, 1+n, H/8, W/8]."""
-        b = video.shape[0]
         latents = self.encode_groups(to_groups(video))
-        return latents.unflatten(0, (b, -1)).transpose(1, 2)
+        return rearrange(latents, "(b n) c h w -> b c n h w", b=len(video))
 
     def decode(self, latents: Tensor) -> Tensor:
         """Decode latents [B, 16, 1+n, h, w] to video [B, 3, 1+4n, 8h, 8w], clamped to [-1, 1]."""
-        b = latents.shape[0]
         with _one_thread():
-            groups = self.decode_groups(latents.transpose(1, 2).flatten(0, 1))
-        return from_groups(groups, b).clamp(-1, 1)
+            groups = self.decode_groups(rearrange(latents, "b c n h w -> (b n) c h w"))
+        return from_groups(groups, len(latents)).clamp(-1, 1)
 
 
 @contextmanager
@@ -112,10 +111,9 @@ def _one_thread() -> Iterator[None]:
 def to_groups(video: Tensor) -> Tensor:
     """Cut video [B, 3, 1+4n, H, W] into [B*(1+n), 12, H, W]; the first frame fills its group alone."""
     padded = torch.cat([video[:, :, :1].expand(-1, -1, 3, -1, -1), video], dim=2)
-    return padded.transpose(1, 2).unflatten(1, (-1, 4)).flatten(0, 1).flatten(1, 2)
+    return rearrange(padded, "b c (n t) h w -> (b n) (t c) h w", t=4)
 
 
 def from_groups(groups: Tensor, batch: int) -> Tensor:
     """Undo `to_groups`: [B*(1+n), 12, H, W] to [B, 3, 1+4n, H, W]."""
-    frames = groups.unflatten(0, (batch, -1)).unflatten(2, (4, 3)).flatten(1, 2)
-    return frames[:, 3:].transpose(1, 2)
+    return rearrange(groups, "(b n) (t c) h w -> b c (n t) h w", b=batch, t=4)[:, :, 3:]

@@ -128,7 +128,7 @@ def _listed(values: dict[str, Any]) -> str:
 
 
 def _download(name: str, folder: Path) -> str:
-    """The command that brings the weights to `folder`, or goes on where a download stopped."""
+    """The command that brings the weights to `folder`, or resumes where a download stopped."""
     if folder == managed_weights(name):
         return f"navicache setup wan --weights {name}"
     return f"hf download Wan-AI/{name} --local-dir {folder}"

@@ -142,7 +142,7 @@ def make_settings(methods: str | None, modes: str | None, rows: Sequence[Row]) -
         values = [] if text is None else split_commas(text)
         if text is not None and (not all(values) or len(set(values)) < len(values)):
             raise UsageError(
-                f"--{option}s expects different names separated by commas, found {text[:60]!r}", _MEND
+                f"--{option}s expects different names separated by commas, found {text[:60]!r}", _HINT
             )
         listed[option] = values
         for row in rows:
@@ -217,9 +217,9 @@ def _own_values(row: Row, plan: Plan, seeds: int) -> tuple[str, int]:
     try:
         seed = read_integer(row.options.get("seed", plan.seed))
     except ValueError as error:
-        raise UsageError(f"seed expects {error}, found {str(row.options['seed'])[:60]!r}", _MEND) from None
+        raise UsageError(f"seed expects {error}, found {str(row.options['seed'])[:60]!r}", _HINT) from None
     if not -WHOLE_LIMIT <= seed <= WHOLE_LIMIT - seeds:
-        raise UsageError(f"seed expects a 64-bit whole number, found {seed}", _MEND)
+        raise UsageError(f"seed expects a 64-bit whole number, found {seed}", _HINT)
     return prompt, seed
 
 
@@ -247,4 +247,4 @@ def _check_same_model(plan: Plan, first: Plan, where: str, first_where: str) -> 
             )
 
 
-_MEND = "see navicache batch --help"
+_HINT = "see navicache batch --help"

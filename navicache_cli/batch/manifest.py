@@ -1,7 +1,7 @@
 """The manifest of a batch: what happened to each video, a JSON object a line, each written whole and synced.
 
 A run appends to a file of its own shard, under a lock that ends with the process however it ends, and reads
-those of all shards: any split of the work can go on where any other stopped.
+those of all shards: any split of the work can resume where any other stopped.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ class Manifest:
             with suppress(OSError):  # Folders cannot be synced everywhere.
                 sync(folder)
         except OSError as error:
-            raise cannot_write(self.path, error, _MEND) from None
+            raise cannot_write(self.path, error, _HINT) from None
         if file is None:
             raise _taken(self.path)
         self._file = file
@@ -80,7 +80,7 @@ class Manifest:
             self._drop_cut_off_line()
         except OSError as error:
             os.close(self._file)
-            raise cannot_write(self.path, error, _MEND) from None
+            raise cannot_write(self.path, error, _HINT) from None
         except BaseException:
             os.close(self._file)
             raise
@@ -112,9 +112,9 @@ class Manifest:
             written = os.write(self._file, line)
             os.fsync(self._file)
         except OSError as error:
-            raise cannot_write(self.path, error, _MEND) from None
+            raise cannot_write(self.path, error, _HINT) from None
         if written < len(line):
-            raise OutputError(f"cannot write {self.path}: the disk is full", _MEND)
+            raise OutputError(f"cannot write {self.path}: the disk is full", _HINT)
         self.records[name] = record
 
     def _drop_cut_off_line(self) -> None:
@@ -212,4 +212,4 @@ def _check_other_splits(folder: Path, parts: int) -> None:
                     raise _taken(path)
 
 
-_MEND = "free some space, or choose another --output-dir; what is finished is kept"
+_HINT = "free some space, or choose another --output-dir; what is finished is kept"

@@ -71,7 +71,7 @@ def check_path(name: str, where: str) -> None:
     """
     parts = name.split("/")
     if not name.endswith(".mp4"):
-        raise UsageError(f"{where}: a video's name expects to end in .mp4, found {name[-60:]!r}", _MEND)
+        raise UsageError(f"{where}: a video's name expects to end in .mp4, found {name[-60:]!r}", _HINT)
     unprintable = [char for char in name if unicodedata.category(char) in ("Cc", "Cs")]
     if unprintable:
         raise UsageError(
@@ -83,7 +83,7 @@ def check_path(name: str, where: str) -> None:
         raise UsageError(
             f"{where}: a video's name expects a path below the folder of videos without hidden parts, "
             f"found {name[:60]!r}",
-            _MEND,
+            _HINT,
         )
     longest = max(len(os.fsencode(part)) for part in parts)
     if longest > MAX_NAME_BYTES:
@@ -99,4 +99,4 @@ def same_file(name: str) -> str:
     return composed.casefold() if sys.platform in ("darwin", "win32") else composed
 
 
-_MEND = "--name '{prompt}-{n}.mp4', or '{mode}/{row}-{slug}.mp4' for folders"
+_HINT = "--name '{prompt}-{n}.mp4', or '{mode}/{row}-{slug}.mp4' for folders"

@@ -101,18 +101,18 @@ def connected(cluster: Cluster) -> Iterator[ModuleType]:
         nowhere = stack.enter_context(open(os.devnull, "w", encoding="utf-8"))
         stack.enter_context(redirect_stdout(nowhere))
         if cluster.address:
-            what, mend = f"reach Ray at {cluster.address}", "`ray status` there; or drop --ray-address"
+            what, hint = f"reach Ray at {cluster.address}", "`ray status` there; or drop --ray-address"
         else:
-            what, mend = "start Ray on this machine", "--engine serial"
+            what, hint = "start Ray on this machine", "--engine serial"
             head = stack.enter_context(_started_here(cluster))
         try:
             address = cluster.address or within(MOST_TO_START, lambda: _address_of(head))
             stack.callback(_leave, ray)
             within(MOST_TO_START, lambda: _join(ray, address, knock=bool(cluster.address)))
         except TooLateError:
-            raise RayFailedError(f"cannot {what}: no answer within {MOST_TO_START:.0f} s", mend) from None
+            raise RayFailedError(f"cannot {what}: no answer within {MOST_TO_START:.0f} s", hint) from None
         except Exception as error:  # Some of Ray's are of no other class.
-            raise RayFailedError(f"cannot {what}: {one_line(error)}", mend) from error
+            raise RayFailedError(f"cannot {what}: {one_line(error)}", hint) from error
         yield ray
 
 

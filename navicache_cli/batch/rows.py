@@ -21,7 +21,7 @@ from navicache_cli.values import read_text
 # Options of the whole batch; a row cannot have its own.
 OF_THE_BATCH = options_with(Use.BATCH)
 ROW_OPTIONS = tuple(key for key in READERS if key not in OF_THE_BATCH)
-_MEND = "fix the line; nothing was started"
+_HINT = "fix the line; nothing was started"
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ def _read(path: Path) -> str:
 def _check_value(option: str, value: Any, where: str) -> Any:
     """Return an option's value, text stripped, "" for none; what else it must be is left to the plan."""
     if isinstance(value, (dict, list)):
-        raise UsageError(f"{where}: {option} expects text or a number, found {str(value)[:60]!r}", _MEND)
+        raise UsageError(f"{where}: {option} expects text or a number, found {str(value)[:60]!r}", _HINT)
     if not isinstance(value, str) and option != "prompt":
         return "" if value is None else value
     try:
@@ -91,11 +91,11 @@ def _check_value(option: str, value: Any, where: str) -> Any:
         raise UsageError(
             f"{where}: {option} expects text of whole characters, none of them null, "
             f"found {str(value)[:60]!r}",
-            _MEND,
+            _HINT,
         ) from None
     if len(text) > MAX_PROMPT_CHARACTERS:
         raise UsageError(
-            f"{where}: {option} expects at most {MAX_PROMPT_CHARACTERS} characters, found {len(text)}", _MEND
+            f"{where}: {option} expects at most {MAX_PROMPT_CHARACTERS} characters, found {len(text)}", _HINT
         )
     return text
 
@@ -141,7 +141,7 @@ def _csv_rows(text: str, name: str) -> Iterator[tuple[str, dict[str, Any]]]:
         try:
             fields = next(lines, None)
         except csv.Error as error:
-            raise UsageError(f"{where} is not CSV that can be read: {error}", _MEND) from None
+            raise UsageError(f"{where} is not CSV that can be read: {error}", _HINT) from None
         if fields is None:
             return
         if not any(field.strip() for field in fields):
@@ -200,4 +200,4 @@ def _parse(text: str, where: str) -> Any:
     try:
         return parse_json(text)
     except ValueError as error:
-        raise UsageError(f"{where}: {error}", _MEND) from None
+        raise UsageError(f"{where}: {error}", _HINT) from None

@@ -173,13 +173,13 @@ def _settings(request: Request, preset: Preset, steps: int) -> list[Setting]:
             [parse_sweep(text) for text in request.sweeps],
             steps,
             modes,
-            preset.referees,
+            preset.peers,
         )
         found = list({setting.name: setting for setting in [*found, *chosen]}.values())
     for setting in found:
         if setting.runner != OWN_RUNNER:
-            check_offered(setting.arguments["referee"], preset)
-            check_installed(setting.arguments["referee"])
+            check_offered(setting.arguments["peer"], preset)
+            check_installed(setting.arguments["peer"])
     return found
 
 

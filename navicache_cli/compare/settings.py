@@ -1,4 +1,4 @@
-"""What is compared: methods at their modes or over swept options, plain fewer steps, and referees."""
+"""What is compared: methods at their modes or over swept options, plain fewer steps, and peers."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from navicache_cli.cache.policies.factory import METHODS, PREDICTED_METHODS, PREDICTORS
-from navicache_cli.compare.peers.peers import REFEREES, check_knobs, installed
+from navicache_cli.compare.peers.peers import PEERS, check_knobs, installed
 from navicache_cli.errors import UsageError
 from navicache_cli.plan.keys import READERS, own_settings
 from navicache_cli.plan.option import Use
@@ -62,7 +62,7 @@ def own_methods() -> list[str]:
 
 def known_methods() -> list[str]:
     """All that can be compared with the baseline."""
-    return [*own_methods(), *variants(), *REFEREES]
+    return [*own_methods(), *variants(), *PEERS]
 
 
 def variants() -> list[str]:
@@ -127,16 +127,16 @@ def parse_sweep(text: str) -> Sweep:
 
 
 def _is_whole(method: str, option: str) -> bool:
-    if method in REFEREES:
-        return isinstance(REFEREES[method].knobs[option], int)
+    if method in PEERS:
+        return isinstance(PEERS[method].knobs[option], int)
     return READERS[option] is read_integer
 
 
 def _sweepable(method: str) -> list[str]:
     if method == FEWER_STEPS:
         return ["steps"]
-    if method in REFEREES:
-        return list(REFEREES[method].knobs)
+    if method in PEERS:
+        return list(PEERS[method].knobs)
     keys = [*options_with(Use.CACHE), *own_settings(options_of(method)["method"])]
     return [key for key in keys if READERS[key] in (read_number, read_integer)]
 
@@ -147,7 +147,7 @@ def choose_settings(
     sweeps: Iterable[Sweep],
     steps: int,
     all_modes: list[str],
-    referees: Mapping[str, dict[str, Any]] | None = None,
+    peers: Mapping[str, dict[str, Any]] | None = None,
 ) -> list[Setting]:
     """List the settings to hold against the baseline.
 
@@ -159,7 +159,7 @@ def choose_settings(
         sweeps: further settings; their methods need not be among `methods`.
         steps: of the baseline.
         all_modes: that the model has.
-        referees: what the model's preset says of them; see `Preset.referees`. If nothing is asked for by
+        peers: what the model's preset says of them; see `Preset.peers`. If nothing is asked for by
             name, those of them are run whose library is there.
 
     Raises:
@@ -168,10 +168,10 @@ def choose_settings(
     sweeps = list(sweeps)
     swept = [sweep.method for sweep in sweeps]
     by_default = methods is None and not sweeps
-    said = referees or {}
+    said = peers or {}
     for name in said:
-        if name not in REFEREES:
-            raise UsageError(unknown("referee in the model's preset", name, REFEREES), "correct the preset")
+        if name not in PEERS:
+            raise UsageError(unknown("peer in the model's preset", name, PEERS), "correct the preset")
     chosen = [*(methods or []), *swept]
     if by_default:
         chosen = [*own_methods(), *(name for name in said if installed(name))]
@@ -179,8 +179,8 @@ def choose_settings(
     for method in dict.fromkeys(chosen):
         if method not in swept or (modes is not None and method != FEWER_STEPS):
             wanted = all_modes if modes is None else modes
-            if method in REFEREES:
-                found += _referee_by_mode(method, said.get(method, {}), wanted, by_default)
+            if method in PEERS:
+                found += _peer_by_mode(method, said.get(method, {}), wanted, by_default)
             else:
                 found += _by_mode(method, wanted, steps, by_default)
         for sweep in sweeps:
@@ -203,9 +203,9 @@ def _by_mode(method: str, modes: list[str], steps: int, optional: bool) -> list[
 
 def _by_sweep(sweep: Sweep, steps: int, said: Mapping[str, Any]) -> list[Setting]:
     name = sweep.option.replace("_", "-")
-    if sweep.method in REFEREES:
+    if sweep.method in PEERS:
         return [
-            referee_setting(
+            peer_setting(
                 f"{sweep.method} {name} {value:g}",
                 sweep.method,
                 {**_knobs_said(said), sweep.option: value},
@@ -236,12 +236,12 @@ def fewer_steps(count: int, label: str = "") -> Setting:
     return Setting(label or f"{FEWER_STEPS} {count}", FEWER_STEPS, values)
 
 
-def _referee_by_mode(name: str, said: Mapping[str, Any], modes: list[str], optional: bool) -> list[Setting]:
-    if not REFEREES[name].knobs:
-        return [referee_setting(name, name, {}, optional)]
+def _peer_by_mode(name: str, said: Mapping[str, Any], modes: list[str], optional: bool) -> list[Setting]:
+    if not PEERS[name].knobs:
+        return [peer_setting(name, name, {}, optional)]
     by_mode = said.get("modes", {})
     return [
-        referee_setting(f"{name} {mode}", name, {**_knobs_said(said), **by_mode.get(mode, {})}, optional)
+        peer_setting(f"{name} {mode}", name, {**_knobs_said(said), **by_mode.get(mode, {})}, optional)
         for mode in modes
     ]
 
@@ -250,12 +250,12 @@ def _knobs_said(said: Mapping[str, Any]) -> dict[str, Any]:
     return {knob: value for knob, value in said.items() if knob != "modes"}
 
 
-def referee_setting(label: str, name: str, knobs: dict[str, Any], optional: bool = False) -> Setting:
-    """A referee with these knobs; the others are the library's own.
+def peer_setting(label: str, name: str, knobs: dict[str, Any], optional: bool = False) -> Setting:
+    """A peer with these knobs; the others are the library's own.
 
     Raises:
         UsageError: a knob is not known, or out of range.
     """
-    referee = REFEREES[name]
-    arguments = {"referee": name, **referee.knobs, **check_knobs(name, knobs)}
-    return Setting(label, name, dict(BASELINE.values), referee.package, arguments, optional)
+    peer = PEERS[name]
+    arguments = {"peer": name, **peer.knobs, **check_knobs(name, knobs)}
+    return Setting(label, name, dict(BASELINE.values), peer.package, arguments, optional)

@@ -16,14 +16,14 @@ from pathlib import Path
 from typing import Any
 
 from navicache_cli.cache.policies.factory import PREDICTED_METHODS
-from navicache_cli.compare.peers.peers import REFEREES
+from navicache_cli.compare.peers.peers import PEERS
 from navicache_cli.compare.settings import (
     FEWER_STEPS,
     Setting,
     fewer_steps,
     known_methods,
     options_of,
-    referee_setting,
+    peer_setting,
 )
 from navicache_cli.errors import UsageError
 from navicache_cli.plan.keys import own_settings
@@ -78,8 +78,8 @@ def _setting(name: str, facts: Any, path: Path, steps: int) -> Setting:
 
 
 def _read(label: str, method: str, options: dict[str, Any], steps: int) -> Setting:
-    if method in REFEREES:
-        return referee_setting(label, method, {knob: read_number(value) for knob, value in options.items()})
+    if method in PEERS:
+        return peer_setting(label, method, {knob: read_number(value) for knob, value in options.items()})
     known = ["steps"] if method == FEWER_STEPS else _options_taken(options_of(method))
     for option in options:
         if option not in known:

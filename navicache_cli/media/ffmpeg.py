@@ -1,4 +1,8 @@
-"""The ffmpeg program that comes with imageio-ffmpeg, run as a process of its own."""
+"""The ffmpeg program that comes with imageio-ffmpeg, run as a process of its own.
+
+imageio's own readers and writers are not used: they offer no limits on size and containers, no times of
+single frames, no bit-exact tags, and they hide whether ffmpeg ended well.
+"""
 
 from __future__ import annotations
 

@@ -54,8 +54,8 @@ class Preset:
         examples: prompts for comparisons; empty for the default prompt alone.
         methods: the methods of other papers that the family offers, each with its plan values; `modes` in
             them, plan values a mode changes.
-        referees: caches of other libraries that can run this model's weights, each with its knobs, and
-            `modes` as for methods; see `compare.referees`.
+        peers: caches of other libraries that can run this model's weights, each with its knobs, and
+            `modes` as for methods; see `compare.peers`.
     """
 
     model: str
@@ -75,7 +75,7 @@ class Preset:
     named_frames: dict[str, int] = field(default_factory=dict)
     examples: list[str] = field(default_factory=list)
     methods: dict[str, dict[str, Any]] = field(default_factory=dict)
-    referees: dict[str, dict[str, Any]] = field(default_factory=dict)
+    peers: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
@@ -93,15 +93,15 @@ def read_yaml(path: Path) -> dict[str, Any]:
             f"cannot read the configuration {path}: {error.strerror}", "check the path"
         ) from None
     except ValueError as error:
-        raise UsageError(f"cannot read the configuration {path}: {error}", _MEND) from None
+        raise UsageError(f"cannot read the configuration {path}: {error}", _HINT) from None
     if data is None:  # an empty file
         return {}
     if not isinstance(data, dict):
-        raise UsageError(f"{path} holds a list or a single value, a mapping was expected", _MEND)
+        raise UsageError(f"{path} holds a list or a single value, a mapping was expected", _HINT)
     return data
 
 
-_MEND = "fix the file: it must be a mapping, such as `steps: 30`"
+_HINT = "fix the file: it must be a mapping, such as `steps: 30`"
 
 
 def read_preset(path: Path, name: str) -> Preset:

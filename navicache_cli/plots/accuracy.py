@@ -2,7 +2,7 @@
 
 A pair is the relative change of the input and of the output at one step of one prompt's generation, all
 steps of which were computed. At step i an estimator knows the pairs before i and the input's change at i,
-and foretells the output's change: ratio times input change. A polynomial (TeaCache's kind of model, arXiv
+and predicts the output's change: ratio times input change. A polynomial (TeaCache's kind of model, arXiv
 2411.19108) maps the input's change to the output's without memory, and is fitted on the other prompts'
 pairs.
 """
@@ -29,7 +29,7 @@ ALIGN_STEPS = 5  # as in the presets of models with 30 steps
 POLYNOMIAL_DEGREE = 4  # TeaCache's
 _MOST_STEPS = 10_000  # a filter steps through every gap: a mistyped number should not stall it
 _SMALLEST, _LARGEST = 1e-12, 1e12  # no relative change comes near, and powers of them are still numbers
-_MEND = "fix or remove the line"
+_HINT = "fix or remove the line"
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ def read_pairs(path: Path) -> list[Pairs]:
     except csv.Error as error:
         raise OutputError(f"expected a CSV file; {path} is none: {error}", "check the path") from None
     pairs = [_pairs(prompt, found, path) for prompt, found in rows.items()]
-    # A prompt's first pair is foretold by nobody.
+    # A prompt's first pair has no prediction.
     if not any((run.steps[1:] >= FIRST_SCORED_STEP).any() for run in pairs):
         raise OutputError(
             f"expected measured pairs from step {FIRST_SCORED_STEP} on in {path}, not the first of a prompt; "
@@ -93,12 +93,12 @@ def _row(row: dict[str, str], place: str) -> tuple[int, float, float]:
     try:
         step, before, after = int(row["step"]), float(row["input_rel_l1"]), float(row["output_rel_l1"])
     except (TypeError, ValueError):
-        raise OutputError(f"expected a step and two numbers at {place}; found others", _MEND) from None
+        raise OutputError(f"expected a step and two numbers at {place}; found others", _HINT) from None
     if not (0 <= step < _MOST_STEPS and all(_SMALLEST < change < _LARGEST for change in (before, after))):
         raise OutputError(
             f"expected a step below {_MOST_STEPS} and two positive changes, {_SMALLEST:g} to {_LARGEST:g}, "
             f"at {place}; found {str(step)[:20]}, {before:g}, {after:g}",
-            _MEND,
+            _HINT,
         )
     return step, before, after
 
@@ -137,16 +137,16 @@ def measure_accuracy(pairs: list[Pairs]) -> dict[str, Accuracy]:
             "the polynomial is fitted on the other prompts",
         )
     predicted = {
-        "zero-order hold": [foretell(ZeroOrderHold(), run) for run in pairs],
+        "zero-order hold": [predict_changes(ZeroOrderHold(), run) for run in pairs],
         "polynomial": [_polynomial(run, [other for other in pairs if other is not run]) for run in pairs],
-        "scalar filter": [foretell(ScalarKalman(), run) for run in pairs],
-        "dual filter": [foretell(DualKalman(), run) for run in pairs],
+        "scalar filter": [predict_changes(ScalarKalman(), run) for run in pairs],
+        "dual filter": [predict_changes(DualKalman(), run) for run in pairs],
     }
     return {name: _accuracy(pairs, forecasts) for name, forecasts in predicted.items()}
 
 
-def foretell(estimator: Estimator, run: Pairs) -> np.ndarray:
-    """[n] output changes, each foretold before it was measured; NaN before the first measurement."""
+def predict_changes(estimator: Estimator, run: Pairs) -> np.ndarray:
+    """[n] output changes, each predicted before it was measured; NaN before the first measurement."""
     estimator.reset(total_steps=int(run.steps[-1]) + 1, align_steps=ALIGN_STEPS)
     forecasts = []
     for step, before, after in zip(

@@ -31,7 +31,7 @@ def draw_run(trace: Trace, theme: Theme) -> Figure:
     if trace.trend is not None:
         panels.append((1.2, _trend))
     if trace.error_bar is not None and trace.error_bar[1] > 0:
-        panels.append((1.2, _foretold))
+        panels.append((1.2, _predicted_error))
     heights = [height for height, _ in panels]
     figure = new_figure(1.05 + 1.25 * sum(heights) + 0.35 * len(panels))
     axes = figure.subplots(len(panels), 1, sharex=True, squeeze=False, height_ratios=heights)[:, 0]
@@ -147,13 +147,18 @@ def _trend(axes: Axes, trace: Trace, theme: Theme) -> None:
     axes.set_ylim(-0.25, 1.75)
 
 
-def _foretold(axes: Axes, trace: Trace, theme: Theme) -> None:
-    """How far off the final latents were foretold to be, at each step; at the last one with the band."""
-    steps = np.arange(len(trace.foretold))
+def _predicted_error(axes: Axes, trace: Trace, theme: Theme) -> None:
+    """How far off the final latents were predicted to be, at each step; at the last one with the band."""
+    steps = np.arange(len(trace.predicted_error))
     assert trace.error_bar is not None
     low, error, high = (100 * value for value in trace.error_bar)
     axes.step(
-        steps, 100 * trace.foretold, where="mid", color=theme.computed, linewidth=1.6, label="predicted"
+        steps,
+        100 * trace.predicted_error,
+        where="mid",
+        color=theme.computed,
+        linewidth=1.6,
+        label="predicted",
     )
     axes.errorbar(
         steps[-1], error, [[error - low], [high - error]],

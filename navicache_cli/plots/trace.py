@@ -36,8 +36,8 @@ class Trace:
         innovation: [N] measured ratio minus k.
         trend: [N] what a calibrated predictor had learnt before the step, and [N] its standard deviation;
             None for other predictors.
-        foretold: [N] relative error of the final latents as foretold at each step.
-        error_bar: the same at the end, and its band: low, error, high; None where nothing was foretold.
+        predicted_error: [N] relative error of the final latents as predicted at each step.
+        error_bar: the same at the end, and its band: low, error, high; None where none was predicted.
         max_error: its bound; None where there is none.
     """
 
@@ -55,7 +55,7 @@ class Trace:
     high: np.ndarray
     innovation: np.ndarray
     trend: tuple[np.ndarray, np.ndarray] | None
-    foretold: np.ndarray
+    predicted_error: np.ndarray
     error_bar: tuple[float, float, float] | None
     max_error: float | None
 
@@ -110,7 +110,7 @@ def read_trace(path: Path) -> Trace:
         high=high,
         innovation=columns["innovation"],
         trend=_trend(steps, path),
-        foretold=_optional(steps, "predicted_error", path),
+        predicted_error=_optional(steps, "predicted_error", path),
         error_bar=_error_bar(document["totals"], path),
         max_error=_number(plan.get("max_error")) or None,
     )

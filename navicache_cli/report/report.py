@@ -53,7 +53,7 @@ class FitReport:
 
 @dataclass(frozen=True)
 class PredictedError:
-    """How far the final latents are from those without a cache, foretold; see docs/predictors.md.
+    """How far the final latents are from those without a cache, predicted; see docs/predictors.md.
 
     Attributes:
         relative: mean absolute error over the mean absolute value of the uncached latents.
@@ -81,7 +81,7 @@ class StepReport:
         reused: kinds of attention whose earlier outputs were used; the model ran all the same.
         threshold: the threshold E was compared with, if it was.
         fit: what a predictor that learns knew before the step.
-        predicted_error: relative error of the final latents, as foretold at this step.
+        predicted_error: relative error of the final latents, as predicted at this step.
         stopped: computed because that error would have passed --max-error.
     """
 

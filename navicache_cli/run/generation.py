@@ -118,7 +118,7 @@ def video_tags(plan: Plan, model: str) -> dict[str, str]:
     """Tags for the MP4: that it is AI-generated, by what, and how to make it again."""
     names = {*options_with(Use.CACHE), *own_settings(plan.method)}
     names.update(name for name, option in OPTIONS.items() if option.panel == SAMPLER)
-    # A file is a path of this machine, which is nobody's business.
+    # A file is a path of this machine, which says nothing to others.
     settings = {name: value for name, value in plan.values().items() if name in names - {*plan.files()}}
     return {
         "title": plan.prompt,

@@ -23,7 +23,7 @@ TRACES = (
     "internal error",
     "You may need to add PYTHONIOENCODING",
 )
-# doctor says by its exit code what is missing, and what mends it in the table.
+# doctor says by its exit code what is missing, and what fixes it in the table.
 TELLS_BY_TABLE = {"doctor"}
 # Commands whose folders of results are kept over several runs.
 KEEPS = {"batch", "compare", "eval vbench", "eval common", "batch-report"}

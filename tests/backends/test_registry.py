@@ -254,7 +254,7 @@ def test_the_program_goes_on(tmp_path):
     assert {row["name"] for row in summary["checks"]} >= {"good", "broken", "blank", "wan t2v-14B"}
 
 
-def test_an_unknown_referee():
+def test_an_unknown_peer():
     from navicache_cli.compare.settings import choose_settings
 
     with pytest.raises(UsageError, match=r"'diffusers:fbcash', expected .* did you mean diffusers:fbcache"):

@@ -238,7 +238,7 @@ def test_a_failing_video_does_not_stop_the_others(tmp_path):
     assert "prompts.txt line 2" in outcome["failed"]["0002.mp4"]
     failed = [record for record in records(tmp_path / "out") if record["state"] == "failed"]
     assert [(record["name"], record["exit_code"]) for record in failed] == [("0002.mp4", 2), ("0004.mp4", 2)]
-    # Mended, it goes on; and stops where told to.
+    # Fixed, it resumes; and stops where told to.
     (tmp_path / "prompts.txt").write_text("a red circle\na hippopotamus\na blue star\na purple square\n")
     done = run(tmp_path, *common, "--json", "--max-failures", "1")
     assert done.returncode == 8, done.stderr

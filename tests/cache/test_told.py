@@ -262,7 +262,7 @@ def test_several_models_share_steps_budget_and_ratio_but_no_output():
     assert held[17] == held[0], "what the first model returned is dropped"
 
 
-def test_the_error_is_foretold_across_models():
+def test_the_error_is_predicted_across_models():
     session, x = session_of(40), noise()
     for i, t in enumerate(timesteps(40)):
         session.step(i, t)

@@ -38,7 +38,7 @@ def test_settings_by_name(tmp_path):
     assert pab.values == {"method": "pab", "broadcast": "self=2 cross=4", "window": [0, 1000]}
     assert (third.method, third.values["steps"]) == ("fewer-steps", 4)
     assert theirs.runner == "diffusers"
-    assert theirs.arguments == {"referee": "diffusers:fbcache", "threshold": 0.3}
+    assert theirs.arguments == {"peer": "diffusers:fbcache", "threshold": 0.3}
 
 
 def test_a_name_that_stands_for_a_predictor(tmp_path):

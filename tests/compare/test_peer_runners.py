@@ -12,10 +12,10 @@ from backends.protocol import Stages
 from backends.tiny.backend import TinyPipeline, shipped_weights
 from navicache_cli.compare.document import validate
 from navicache_cli.compare.peers.meter import parts_of
-from navicache_cli.compare.peers.peers import PACKAGES, REFEREES, check_installed, installed
-from navicache_cli.compare.peers.runner import RefereeRunner
+from navicache_cli.compare.peers.peers import PACKAGES, PEERS, check_installed, installed
+from navicache_cli.compare.peers.runner import PeerRunner
 from navicache_cli.compare.runners import Outcome, PipelineRunner
-from navicache_cli.compare.settings import Setting, choose_settings, parse_sweep, referee_setting
+from navicache_cli.compare.settings import Setting, choose_settings, parse_sweep, peer_setting
 from navicache_cli.compare.work import count_operations
 from navicache_cli.errors import BackendError, UsageError
 from navicache_cli.media.fidelity import psnr
@@ -29,7 +29,7 @@ PROMPT = "a red circle moving right on a dark striped background"
 
 
 def judged(name: str, *values):
-    """Parameters of a test of one referee, skipped where its library is not there."""
+    """Parameters of a test of one peer, skipped where its library is not there."""
     missing = pytest.mark.skipif(not installed(name), reason=f"pip install 'navicache[peers]' to test {name}")
     return pytest.param(name, *values, marks=missing, id=name)
 
@@ -55,8 +55,8 @@ def shares() -> dict[str, float]:
 
 
 def run(name: str, knobs: dict, **options) -> Outcome:
-    runner = RefereeRunner(tiny(), REFEREES[name].package)
-    return runner.run(plan_of(**options), referee_setting("test", name, knobs))
+    runner = PeerRunner(tiny(), PEERS[name].package)
+    return runner.run(plan_of(**options), peer_setting("test", name, knobs))
 
 
 @pytest.mark.parametrize("guidance", [4.0, 1.0])
@@ -180,7 +180,7 @@ def test_ours_is_what_theirs_is(name, knobs, method, options):
 
 
 def test_knobs_are_checked():
-    assert referee_setting("x", "diffusers:taylorseer", {"interval": 2.0}).arguments["interval"] == 2
+    assert peer_setting("x", "diffusers:taylorseer", {"interval": 2.0}).arguments["interval"] == 2
     for name, knobs, said in (
         ("diffusers:taylorseer", {"interval": 2.5}, "a whole number of at least 1"),
         ("diffusers:fbcache", {"threshold": -1}, "at least 0"),
@@ -188,7 +188,7 @@ def test_knobs_are_checked():
         ("diffusers:off", {"threshold": 1}, "unknown option of diffusers:off"),
     ):
         with pytest.raises(UsageError, match=said):
-            referee_setting("x", name, knobs)
+            peer_setting("x", name, knobs)
 
 
 @pytest.mark.parametrize(
@@ -199,9 +199,9 @@ def test_more_blocks_than_there_are(name, knobs):
         run(name, knobs)
 
 
-def test_referees_are_chosen_like_methods():
-    said = preset_for("tiny").referees
-    assert set(said) == set(REFEREES)
+def test_peers_are_chosen_like_methods():
+    said = preset_for("tiny").peers
+    assert set(said) == set(PEERS)
 
     def chosen(*arguments):
         return choose_settings(*arguments, 50, ["fast", "mid"], said)
@@ -212,7 +212,7 @@ def test_referees_are_chosen_like_methods():
     ]  # fmt: skip
     swept = chosen(None, None, [parse_sweep("diffusers:taylorseer.interval=2:4:3")])
     assert [one.arguments["interval"] for one in swept] == [2, 3, 4]
-    assert {one.arguments["referee"] for one in swept} == {"diffusers:taylorseer"}
+    assert {one.arguments["peer"] for one in swept} == {"diffusers:taylorseer"}
     present = {one.method for one in chosen(None, None, []) if ":" in one.method}
     assert present == {name for name in said if installed(name)}, "those that are there, by default"
     with pytest.raises(UsageError, match="unknown option of diffusers:pab"):
@@ -221,21 +221,21 @@ def test_referees_are_chosen_like_methods():
 
 def test_a_library_that_is_too_old_is_missing(monkeypatch):
     monkeypatch.setitem(PACKAGES, "diffusers", "999")
-    for name in REFEREES:
+    for name in PEERS:
         with pytest.raises(BackendError, match="diffusers 999 or later") as caught:
             check_installed(name)
         assert caught.value.hint == "pip install 'navicache[peers]'"
 
 
-def test_other_models_have_no_referees(cli):
+def test_other_models_have_no_peers(cli):
     done = cli("compare", "--model", "wan", "--methods", "diffusers:fbcache")
     assert_refused(done, 2, "expects a model whose weights it can run", "--model tiny")
 
 
-def test_compare_runs_referees(tmp_path):
+def test_compare_runs_peers(tmp_path):
     """Through the program: a sweep and a method, one baseline for all, standard output all JSON."""
-    referees = ["diffusers:fbcache", *(["cache-dit:dbcache"] if installed("cache-dit:dbcache") else [])]
-    sweeps = [part for name in referees for part in ("--sweep", f"{name}.threshold=0.05:2:2")]
+    peers = ["diffusers:fbcache", *(["cache-dit:dbcache"] if installed("cache-dit:dbcache") else [])]
+    sweeps = [part for name in peers for part in ("--sweep", f"{name}.threshold=0.05:2:2")]
     shown = invoke(
         "compare", "--methods", "diffusers:off", *sweeps, "--prompt", PROMPT, "--steps", 12, "--no-lpips",
         "--output-dir", tmp_path, "--json",
@@ -244,10 +244,10 @@ def test_compare_runs_referees(tmp_path):
     validate(document)
     found = {one["name"]: one for one in document["settings"]}
     assert found["diffusers:off"]["psnr"]["mean"] > 50
-    for name in referees:
+    for name in peers:
         strict, lax = found[f"{name} threshold 0.05"], found[f"{name} threshold 2"]
         assert lax["compute_ratio"] < strict["compute_ratio"] <= 1
-        assert lax["runner"] == REFEREES[name].package
+        assert lax["runner"] == PEERS[name].package
     (cell, *_) = [one for one in document["cells"] if one["setting"].startswith("diffusers:fbcache")]
     report = json.loads((tmp_path / cell["report"]).read_text())
     assert report["model"]["repository"] == "huggingface/diffusers"

@@ -121,7 +121,7 @@ def test_text_of_a_report_is_text(report: Writer, tmp_path: Path) -> None:
 def test_steps_and_error_against_threshold(report: Writer, generated: dict) -> None:
     with drawing(LIGHT):
         figure = draw_run(read_trace(report()), LIGHT)
-    strip, error, ratio, innovation, foretold = figure.axes
+    strip, error, ratio, innovation, predicted = figure.axes
     expected = [
         LIGHT.skipped if not step["computed"] else LIGHT.forced if step["forced"] else LIGHT.computed
         for step in generated["steps"]
@@ -133,8 +133,8 @@ def test_steps_and_error_against_threshold(report: Writer, generated: dict) -> N
     assert set(threshold.get_ydata()) == {0.15}
     assert ratio.get_title(loc="left").startswith("Feature-change ratio")
     assert innovation.get_title(loc="left").startswith("Innovation")
-    assert foretold.get_title(loc="left").startswith("Predicted error of the final latents")
-    np.testing.assert_allclose(foretold.lines[0].get_ydata(), 100 * numbers(generated, "predicted_error"))
+    assert predicted.get_title(loc="left").startswith("Predicted error of the final latents")
+    np.testing.assert_allclose(predicted.lines[0].get_ydata(), 100 * numbers(generated, "predicted_error"))
 
 
 def test_ratio_band_and_innovation(report: Writer, generated: dict) -> None:

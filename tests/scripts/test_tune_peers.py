@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from navicache_cli.cache.policies.factory import METHODS
-from navicache_cli.compare.peers.peers import REFEREES
+from navicache_cli.compare.peers.peers import PEERS
 from navicache_cli.compare.settings_file import read_settings
 from tests.program import SCRIPTS, loaded_script
 
@@ -19,7 +19,7 @@ def script():
 
 def test_every_method_is_searched(script):
     searched = {search.method for search in script.SEARCHES}
-    assert searched == {*METHODS, *REFEREES} - {"off", "diffusers:off"}
+    assert searched == {*METHODS, *PEERS} - {"off", "diffusers:off"}
     for search in script.SEARCHES:
         assert bool(search.choices) != (0 < search.low < search.high)
 

@@ -1,4 +1,4 @@
-"""How each referee is switched on, as its own library documents it.
+"""How each peer is switched on, as its own library documents it.
 
 Every generation has fresh models, so nothing has to be switched off again. Both branches of the guidance
 keep what is their own: in diffusers by cache contexts, except for its PAB, whose state knows none and which
@@ -19,20 +19,20 @@ if TYPE_CHECKING:
 APART = ("diffusers:pab",)  # a model for each branch
 
 
-def switch_on(twin: Twin, referee: str, knobs: dict[str, Any], plan: Plan) -> None:
-    """Switch a referee's cache on in fresh models.
+def switch_on(twin: Twin, peer: str, knobs: dict[str, Any], plan: Plan) -> None:
+    """Switch a peer's cache on in fresh models.
 
     Args:
         twin: whose models; of those in `APART` there is one a branch.
-        referee, knobs: see `referees.REFEREES`.
+        peer, knobs: see `peers.PEERS`.
         plan: what will be generated.
 
     Raises:
         UsageError: a knob does not fit the model, or MagCache's ratios are not known.
     """
-    if referee == "diffusers:off":
+    if peer == "diffusers:off":
         return
-    if referee.startswith("cache-dit:"):
+    if peer.startswith("cache-dit:"):
         _switch_on_dbcache(twin, knobs, plan)
         return
     makers = {
@@ -44,7 +44,7 @@ def switch_on(twin: Twin, referee: str, knobs: dict[str, Any], plan: Plan) -> No
     }
     for model in twin.models:
         enable: Any = model.enable_cache
-        enable(makers[referee](twin, knobs, plan))
+        enable(makers[peer](twin, knobs, plan))
 
 
 def _fbcache(twin: Twin, knobs: dict[str, Any], plan: Plan) -> Any:
@@ -72,7 +72,7 @@ def _magnitude_ratios(plan: Plan) -> list[float]:
     from navicache_cli.plan.method import policy_for
     from navicache_cli.plan.plan import resolve
 
-    policy = policy_for(resolve([Layer("referee", {"model": plan.model, "method": "magcache"})]))
+    policy = policy_for(resolve([Layer("peer", {"model": plan.model, "method": "magcache"})]))
     assert isinstance(policy, MagCache)
     return list(policy.ratios)
 

@@ -1,4 +1,4 @@
-"""What a referee's generation cost: which parts of the blocks really ran, and the tensors its cache held.
+"""What a peer's generation cost: which parts of the blocks really ran, and the tensors its cache held.
 
 A cache of another library replaces forwards, so calls of a block say nothing. What is counted are calls of
 the first layer inside each attention and feed-forward, which only runs where the part itself does; each
@@ -35,7 +35,7 @@ def parts_of(model: Any) -> list[tuple[nn.Module, nn.Module]]:
     ]
 
 
-class RefereeMeter:
+class PeerMeter:
     """Follows one generation.
 
     Args:

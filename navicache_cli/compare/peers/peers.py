@@ -1,7 +1,7 @@
-"""Referees: caches that other libraries implement, run on the same weights. Imports none of them.
+"""Peers: caches that other libraries implement, run on the same weights. Imports none of them.
 
-Every knob of a referee is a number, so that any of them can be swept. The defaults here are the libraries'
-own; a preset's `referees` has those of its model. How each is switched on is in `caches`, how its
+Every knob of a peer is a number, so that any of them can be swept. The defaults here are the libraries'
+own; a preset's `peers` has those of its model. How each is switched on is in `caches`, how its
 work is counted in `meter`.
 """
 
@@ -19,7 +19,7 @@ _HINT = "pip install 'navicache[peers]'"
 
 
 @dataclass(frozen=True)
-class Referee:
+class Peer:
     """One cache of another library.
 
     Attributes:
@@ -34,22 +34,22 @@ class Referee:
 _TAYLOR: dict[str, float] = {"interval": 5, "order": 1, "warmup": 3}
 # The library's own 8 first blocks are for models of 28 blocks and more.
 _DBCACHE: dict[str, float] = {"threshold": 0.08, "first": 1, "last": 0, "warmup": 8}
-REFEREES = {
-    "diffusers:off": Referee("diffusers", {}),
-    "diffusers:fbcache": Referee("diffusers", {"threshold": 0.05}),
-    "diffusers:magcache": Referee("diffusers", {"threshold": 0.06, "max_skips": 3, "retention": 0.2}),
-    "diffusers:taylorseer": Referee("diffusers", _TAYLOR),
-    "diffusers:taylorseer-lite": Referee("diffusers", _TAYLOR),
-    "diffusers:pab": Referee("diffusers", {"self": 2, "cross": 6, "window_low": 100, "window_high": 800}),
-    "cache-dit:dbcache": Referee("cache-dit", _DBCACHE),
-    "cache-dit:dbcache-taylor": Referee("cache-dit", {**_DBCACHE, "order": 1}),
+PEERS = {
+    "diffusers:off": Peer("diffusers", {}),
+    "diffusers:fbcache": Peer("diffusers", {"threshold": 0.05}),
+    "diffusers:magcache": Peer("diffusers", {"threshold": 0.06, "max_skips": 3, "retention": 0.2}),
+    "diffusers:taylorseer": Peer("diffusers", _TAYLOR),
+    "diffusers:taylorseer-lite": Peer("diffusers", _TAYLOR),
+    "diffusers:pab": Peer("diffusers", {"self": 2, "cross": 6, "window_low": 100, "window_high": 800}),
+    "cache-dit:dbcache": Peer("cache-dit", _DBCACHE),
+    "cache-dit:dbcache-taylor": Peer("cache-dit", {**_DBCACHE, "order": 1}),
 }
 # What a knob cannot be below, where that is not 0.
 _LEAST = {"interval": 1, "self": 1, "cross": 1, "first": 1}
 
 
 def installed(name: str) -> bool:
-    """Whether the library of a referee is there."""
+    """Whether the library of a peer is there."""
     try:
         check_installed(name)
     except BackendError:
@@ -58,14 +58,14 @@ def installed(name: str) -> bool:
 
 
 def check_installed(name: str) -> None:
-    """Check that the library of a referee is there, in a version that will do.
+    """Check that the library of a peer is there, in a version that will do.
 
     Raises:
         BackendError: it is not.
     """
     from packaging.version import Version
 
-    package = REFEREES[name].package
+    package = PEERS[name].package
     needed = ["diffusers", package] if package != "diffusers" else [package]
     for one in needed:
         try:
@@ -79,24 +79,24 @@ def check_installed(name: str) -> None:
 
 
 def check_offered(name: str, preset: Preset) -> None:
-    """Check that a referee can judge a model.
+    """Check that a peer can judge a model.
 
     Raises:
-        UsageError: the model's weights do not run in the referee's library here.
+        UsageError: the model's weights do not run in the peer's library here.
     """
-    if name not in preset.referees:
+    if name not in preset.peers:
         raise UsageError(
             f"{name} expects a model whose weights it can run, tiny, found {preset.model}", "--model tiny"
         )
 
 
 def check_knobs(name: str, values: dict[str, float]) -> dict[str, float]:
-    """Return the knobs of a referee, whole where they are meant to be.
+    """Return the knobs of a peer, whole where they are meant to be.
 
     Raises:
         UsageError: one is not known, or out of range.
     """
-    knobs, checked = REFEREES[name].knobs, {}
+    knobs, checked = PEERS[name].knobs, {}
     for knob, value in values.items():
         if knob not in knobs:
             raise UsageError(unknown(f"option of {name}", knob, knobs), "see docs/comparing.md")

@@ -1,4 +1,4 @@
-"""The runner of referees: other libraries' caches under this project's sampler, weights and noise."""
+"""The runner of peers: other libraries' caches under this project's sampler, weights and noise."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from navicache_cli.compare.peers.caches import APART, switch_on
-from navicache_cli.compare.peers.meter import RefereeMeter, parts_of
+from navicache_cli.compare.peers.meter import PeerMeter, parts_of
 from navicache_cli.compare.runners import Outcome
 from navicache_cli.compare.settings import Setting
 from navicache_cli.compare.work import count_operations
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 _REPOSITORIES = {"diffusers": "huggingface/diffusers", "cache-dit": "vipshop/cache-dit"}
 
 
-class RefereeRunner:
-    """Runs all referees of one library; see `Runner`.
+class PeerRunner:
+    """Runs all peers of one library; see `Runner`.
 
     Args:
         pipeline: the loaded model, with a `twin` as `backends.tiny` has it.
@@ -53,10 +53,10 @@ class RefereeRunner:
         from navicache_cli.media.video import to_uint8
 
         knobs = dict(setting.arguments)
-        referee = knobs.pop("referee")
-        twin = self._pipeline.twin(apart=referee in APART)
-        meter = RefereeMeter(twin, self._shares or self._count_shares(plan), plan.steps)
-        switch_on(twin, referee, knobs, plan)
+        peer = knobs.pop("peer")
+        twin = self._pipeline.twin(apart=peer in APART)
+        meter = PeerMeter(twin, self._shares or self._count_shares(plan), plan.steps)
+        switch_on(twin, peer, knobs, plan)
         stages, peak = Stages(), PeakMemory()
         video = twin.generate(plan, stages)
         sums = meter.totals(peak.read())
