@@ -115,6 +115,7 @@ SEARCHES = (
     ),
     Search("diffusers:fbcache", 0.03, 0.5),
     Search("diffusers:magcache", 0.003, 0.5, {"max_skips": 6}, same=True),
+    Search("diffusers:seacache", 0.03, 0.5),
     Search("diffusers:taylorseer", choices=intervals("warmup"), same=True),
     Search("diffusers:taylorseer-lite", choices=intervals("warmup"), same=True),
     Search(
@@ -128,6 +129,8 @@ SEARCHES = (
     ),
     Search("cache-dit:dbcache", 0.03, 0.5),
     Search("cache-dit:dbcache-taylor", 0.03, 0.5),
+    Search("cache-dit:dbcache-dmd", 0.03, 0.5),
+    Search("cache-dit:dbcache-foca", 0.03, 0.5),
 )
 
 
