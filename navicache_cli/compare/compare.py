@@ -259,7 +259,7 @@ def _run(
     from navicache_cli.compare.code import code_digest
     from navicache_cli.compare.document import Comparison
     from navicache_cli.compare.jobs import list_jobs
-    from navicache_cli.compare.peers.runner import RefereeRunner
+    from navicache_cli.compare.peers.runner import PeerRunner
     from navicache_cli.compare.runners import PipelineRunner, Runner
     from navicache_cli.compare.running import Work
     from navicache_cli.compare.summary import cell_result, setting_result
@@ -271,7 +271,7 @@ def _run(
         pipeline = backend.load(task.base)
     runners: dict[str, Runner] = {OWN_RUNNER: PipelineRunner(pipeline)}
     for package in {setting.runner for setting in task.settings} - {OWN_RUNNER}:
-        runners[package] = RefereeRunner(pipeline, package)
+        runners[package] = PeerRunner(pipeline, package)
     identities = {name: runner.identity for name, runner in runners.items()}
     jobs = list_jobs(task.layers, task.settings, task.prompts, task.seeds, identities, code_digest(backend))
     work = Work(runners, store, uuid.uuid4().hex, models)
