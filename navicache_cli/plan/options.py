@@ -112,11 +112,11 @@ OPTIONS: dict[str, Option] = {
     ),
     "estimator": Option(
         read_text, Use.CACHE, FROM_PRESET, CACHE,
-        f"Filter of the feature-change ratio: {_one_of(ESTIMATORS)}.",
+        f"Filter of the feature-change ratio: {_one_of(ESTIMATORS)}.", choices=ESTIMATORS,
     ),
     "predictor": Option(
         read_text, Use.CACHE | Use.PREDICTED, "residual", CACHE,
-        f"How a skipped output is rebuilt: {_one_of(PREDICTORS)}.",
+        f"How a skipped output is rebuilt: {_one_of(PREDICTORS)}.", choices=PREDICTORS,
     ),
     "speedup": Option(
         read_number, Use.CACHE | Use.PREDICTED | Use.COMPARED, 0.0, CACHE,
