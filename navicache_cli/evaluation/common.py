@@ -9,12 +9,13 @@ from typing import Any
 from navicache_cli import terminal
 from navicache_cli.errors import InterruptedRunError, UsageError
 from navicache_cli.evaluation.documents import checked_text, common_document
+from navicache_cli.evaluation.metrics import metrics_table
 from navicache_cli.evaluation.page import pairs_page
 from navicache_cli.evaluation.store import MEND_FOLDER, PairLog, pair_key
 from navicache_cli.files import check_replaceable, prepare_folder, sha256_of, write_together
 from navicache_cli.locks import FolderLock
-from navicache_cli.media.compare import metrics_table, pick_lpips
 from navicache_cli.media.fidelity import Fidelity, Models, means_of
+from navicache_cli.media.lpips import pick_lpips
 from navicache_cli.media.pairs import compare_files, over_files, pairs_of
 
 
@@ -33,7 +34,7 @@ def eval_common(
         a: folder of the references.
         b: folder of videos of the same names.
         folder: where results go.
-        use_lpips: see `metrics.pick_lpips`.
+        use_lpips: see `lpips.pick_lpips`.
         page: whether to write index.html.
         as_json: print the document instead of the table.
 
