@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection
 from contextlib import nullcontext
 from functools import partial
@@ -140,7 +139,9 @@ def generate(
         return None
     report = write_result(plan, pipeline, chain([first], places), runs, load_seconds, notes)
     if as_json:
-        print(json.dumps(report.to_json(), indent=1))
+        from navicache_cli.report.documents import document_text
+
+        print(document_text(report), end="")
     elif quiet:
         terminal.show_path(report.output.path)
     else:
@@ -152,8 +153,9 @@ def _show_plan(plan: Plan, as_json: bool) -> None:
     from navicache_cli import terminal
     from navicache_cli.commands.summary import plan_table
     from navicache_cli.plan.plan import plan_document
+    from navicache_cli.report.documents import json_text, plain
 
     if as_json:
-        print(json.dumps(plan_document(plan), indent=1))
+        print(json_text(plain(plan_document(plan))), end="")
     else:
         terminal.stdout.print(plan_table(plan))

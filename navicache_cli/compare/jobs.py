@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from navicache_cli.compare.settings import BASELINE, Setting
@@ -14,6 +14,7 @@ from navicache_cli.plan.options import INPUTS, split_commas
 from navicache_cli.plan.plan import Layer, Plan, resolve
 from navicache_cli.plan.setting import in_video
 from navicache_cli.reading import expand_user
+from navicache_cli.report.documents import plain
 
 if TYPE_CHECKING:
     from navicache_cli.report.report import ModelIdentity
@@ -99,7 +100,7 @@ def cell_key(plan: Plan, setting: Setting, identity: ModelIdentity, code: str, b
         "arguments": setting.arguments,
         "plan": what_matters(plan),
         "inputs": {name: _digests(getattr(plan, name)) for name in _FILES if getattr(plan, name)},
-        "model": asdict(identity),
+        "model": plain(identity),
         "baseline": baseline,
     }
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:_KEY_DIGITS]

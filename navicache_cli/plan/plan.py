@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from navicache_cli.cache.policies.budget import budget_name, most_align_steps, share_of
 from navicache_cli.cache.policies.factory import ESTIMATORS, PREDICTORS
@@ -28,6 +28,9 @@ from navicache_cli.plan.options import (
 )
 from navicache_cli.plan.presets import OFF, Preset, preset_for, unknown
 from navicache_cli.plan.sizes import read_option, settle_size, sizes_in_pixels
+
+if TYPE_CHECKING:
+    from navicache_cli.report.report import PlanEntry
 
 MAX_PROMPT_CHARACTERS = 20_000
 MOST_VIDEOS = 1_000_000  # of one command
@@ -144,9 +147,11 @@ class Plan:
         return {key: value for key, value in asdict(self).items() if key != "provenance"}
 
 
-def plan_document(plan: Plan) -> dict[str, dict[str, Any]]:
+def plan_document(plan: Plan) -> dict[str, PlanEntry]:
     """Return each option with its value and its source, as reports hold them."""
-    return {key: {"value": value, "source": plan.provenance[key]} for key, value in plan.values().items()}
+    from navicache_cli.report.report import PlanEntry
+
+    return {key: PlanEntry(value, plan.provenance[key]) for key, value in plan.values().items()}
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,7 @@ from navicache_cli.compare.jobs import what_matters
 from navicache_cli.compare.settings import BASELINE, parse_sweep
 from navicache_cli.errors import UsageError
 from navicache_cli.media.video import read_video
-from navicache_cli.report.report import read_report
-from tests.program import invoke
+from tests.program import invoke, report_in
 
 SETTINGS = {
     "free": (),
@@ -30,7 +29,7 @@ def made(tmp_path_factory):
     for name, options in SETTINGS.items():
         path = folder / f"{name}.mp4"
         shown = invoke("generate", "--steps", 14, "--set", "align_steps=3", *options, "-o", path)
-        made[name] = " ".join(shown.split()), read_report(path.with_suffix(".json")), read_video(path)[0]
+        made[name] = " ".join(shown.split()), report_in(path.with_suffix(".json")), read_video(path)[0]
     return made
 
 

@@ -20,10 +20,9 @@ from navicache_cli.plan.plan import Layer, resolve
 from navicache_cli.plan.sweep import parse_sweep
 from navicache_cli.plots import accuracy
 from navicache_cli.replay.replays import REPLAYABLE
-from navicache_cli.report.report import read_report
 from navicache_cli.run import runner
 from tests.conftest import clean_environment
-from tests.program import invoke
+from tests.program import invoke, report_in
 
 STEPS = 20
 SETTINGS = [
@@ -165,7 +164,7 @@ def test_decisions_are_a_real_runs_up_to_the_first_skip(
         "generate", "--steps", STEPS, "-q", "-o", tmp_path / "run.mp4", "--method", method,
         "--estimator", estimator, "--threshold", threshold, "--align-steps", align,
     )  # fmt: skip
-    real, found = read_report(tmp_path / "run.json")["steps"], replayed(recording, *setting)
+    real, found = report_in(tmp_path / "run.json")["steps"], replayed(recording, *setting)
     skips = [step["index"] for step in found if not step["computed"]]
     end = skips[0] + 1 if skips else STEPS
     assert [fields(step) for step in found[:end]] == [fields(step) for step in real[:end]]
@@ -177,7 +176,7 @@ def test_decisions_are_a_real_runs_up_to_the_first_skip(
 
 def test_recording_changes_no_pixel(recording: Path, tmp_path: Path) -> None:
     invoke("generate", "--steps", STEPS, "--mode", "off", "-q", "-o", tmp_path / "plain.mp4")
-    plain, recorded = read_report(tmp_path / "plain.json"), read_report(recording)
+    plain, recorded = report_in(tmp_path / "plain.json"), report_in(recording)
     assert "trajectory" not in plain
     assert plain["totals"]["cache_bytes"] == 0
     latents = 16 * 5 * 8 * 8 * 4
@@ -236,7 +235,7 @@ def test_the_picture_shows_the_ratios(recording: Path) -> None:
 
 def test_without_options_the_modes_of_the_model(recording: Path) -> None:
     document = json.loads(invoke("replay", recording, "--json"))
-    plan = read_report(recording)["plan"]
+    plan = report_in(recording)["plan"]
     (modes,) = json.loads(invoke("presets", "--model", "tiny", "--json")).values()
     expected = sorted(mode["threshold"] for mode in modes["modes"].values() if "threshold" in mode)
     assert [setting["threshold"] for setting in document["settings"]] == expected
@@ -316,7 +315,7 @@ def test_requests_that_make_no_sense(
     kind: type[NavicacheError],
     message: str,
 ) -> None:
-    document = copy.deepcopy(read_report(recording))
+    document = copy.deepcopy(report_in(recording))
     change(document)
     path = tmp_path / "changed.json"
     path.write_text(json.dumps(document))
@@ -328,7 +327,7 @@ def test_requests_that_make_no_sense(
 
 
 def test_recordings_of_different_models_are_told_apart(recording: Path, tmp_path: Path) -> None:
-    document = copy.deepcopy(read_report(recording))
+    document = copy.deepcopy(report_in(recording))
     document["plan"]["model"]["value"] = "wan"
     (tmp_path / "other.json").write_text(json.dumps(document))
     with pytest.raises(UsageError, match=f"found tiny t2v {STEPS} steps .* and wan t2v"):
@@ -352,7 +351,7 @@ def test_every_method_is_replayed_or_refused_with_a_reason(recording: Path, meth
 
 
 def test_ratios_that_are_no_numbers_are_null(recording: Path, tmp_path: Path) -> None:
-    document = copy.deepcopy(read_report(recording))
+    document = copy.deepcopy(report_in(recording))
     document["trajectory"]["output_norms"][5] = None
     (tmp_path / "run.json").write_text(json.dumps(document))
     steps = replayed(tmp_path / "run.json", "easycache", "scalar", 0.3, 2)
