@@ -205,7 +205,7 @@ def _fault(values: Any, kind: type[msgspec.Struct], told: str) -> str:
     """Say of values that do not fit where, what was expected and what was found.
 
     Args:
-        values: with the figures gathered.
+        values: with the figures gathered; their mappings are taken apart.
         kind: what they should be.
         told: by msgspec, such as "Expected `int` >= 0 - at `$.steps[0].index`".
     """
@@ -229,19 +229,24 @@ def _fault(values: Any, kind: type[msgspec.Struct], told: str) -> str:
 
 
 def _key_at_fault(values: Any, mapping: dict[str, Any], kind: type[msgspec.Struct], told: str) -> str:
-    """Find which key of a mapping msgspec speaks of: the one with which alone it says the same."""
-    whole = dict(mapping)
-    for key, one in whole.items():
-        mapping.clear()
-        mapping[key] = one
-        try:
-            msgspec.convert(values, kind)
-        except msgspec.ValidationError as error:
-            if str(error) == told:
+    """Find which key of a mapping msgspec speaks of, by halves; all others are removed from the mapping."""
+    while len(mapping) > 1:
+        items = list(mapping.items())
+        middle = len(items) // 2
+        for part in (items[:middle], items[middle:]):
+            mapping.clear()
+            mapping.update(part)
+            if _refusal(values, kind) == told:
                 break
-    mapping.clear()
-    mapping.update(whole)
-    return key
+    return next(iter(mapping))
+
+
+def _refusal(values: Any, kind: type[msgspec.Struct]) -> str:
+    try:
+        msgspec.convert(values, kind)
+    except msgspec.ValidationError as error:
+        return str(error)
+    return ""
 
 
 def _shown(value: Any) -> str:

@@ -82,6 +82,23 @@ def test_records_are_on_the_disk_when_append_returns(tmp_path):
     assert (tmp_path / "new/folder/manifest.jsonl").read_bytes().count(b"\n") == 2
 
 
+def test_a_line_is_as_it_always_was_and_takes_names_of_any_bytes(tmp_path, monkeypatch):
+    """The path in an error need not be UTF-8; a manifest with it is read all the same."""
+    monkeypatch.setattr(time, "time", lambda: 1.5)
+    error = "cannot read w\udcff"
+    with Manifest(tmp_path, (1, 1)) as manifest:
+        manifest.append(Failed, "a.mp4", settings="s", attempt=2, error=error, exit_code=4)
+        manifest.append(Started, "b.mp4", settings="s", attempt=1, pid=7)
+    assert (tmp_path / "manifest.jsonl").read_text().splitlines() == [
+        '{"version": 2, "name": "a.mp4", "state": "failed", "run": 1, "at": 1.5, '
+        f'"pid": {os.getpid()}, "settings": "s", "attempt": 2, '
+        '"error": "cannot read w\\udcff", "exit_code": 4}',
+        '{"version": 2, "name": "b.mp4", "state": "started", "run": 1, "at": 1.5, '
+        '"pid": 7, "settings": "s", "attempt": 1}',
+    ]
+    assert read_manifests(tmp_path)["a.mp4"].error == error
+
+
 def test_the_latest_record_counts_in_whichever_shard_it_is(tmp_path):
     with Manifest(tmp_path, (2, 3)) as manifest:
         manifest.append(Done, "x.mp4", **FINISHED)
@@ -161,7 +178,8 @@ def test_a_cut_off_last_line_is_no_record(tmp_path, cut, zeros):
 @pytest.mark.parametrize(
     "line",
     ["no JSON", "[]", "{}", '{"name": "a.mp4"}', '{"version": 2}', "\x00" * 40, "[" * 100_000, "9" * 5000,
-     json.dumps({**LINE, "state": "done"}), json.dumps({**LINE, "version": 1}),
+     json.dumps({**LINE, "state": "done"}), json.dumps({**LINE, "state": "lost"}),
+     json.dumps({**LINE, **FINISHED, "state": "done", "steps": "50"}), json.dumps({**LINE, "version": 1}),
      *(json.dumps({**LINE, "run": run}) for run in ("1", 0, 1.5, True, 10**400, float("nan"))),
      *(json.dumps({**LINE, "run": 7}).replace("7", run) for run in ("1e400", "-Infinity"))],
 )  # fmt: skip

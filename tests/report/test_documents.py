@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import time
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
@@ -111,6 +112,10 @@ def test_figures_stand_among_the_other_keys() -> None:
         ),
         (lambda d: d["leaves"].clear(), "leaves: expected object of length >= 1, found {}"),
         (lambda d: d["counts"]["z"].update(v=1.5), "counts/z/v: expected int, found 1.5"),
+        (
+            lambda d: d["counts"].update(x={"ok": 1, "no": -1}, z={"y": -2}),
+            "counts/x/no: expected int >= 0, found -1",
+        ),
         (lambda d: d.update(psnr="30"), 'psnr: expected object | null, found "30"'),
         (lambda d: d["psnr"]["per_frame"].append("x"), 'psnr/per_frame/2: expected float, found "x"'),
         (lambda d: d.update(more_figures={"mean": 1.0}), "more_figures: expected the key per_frame"),
@@ -124,6 +129,19 @@ def test_what_does_not_fit_is_named_with_what_was_expected_and_found(change: Any
     assert refused(document) == told
     assert document == before, "looking for the fault changes nothing"
     assert list(Draft202012Validator(schema_of(Tree)).iter_errors(document)), "the schema refuses it too"
+
+
+def test_the_fault_among_many_keys_is_found_at_once() -> None:
+    many = {f"leaf {i}": {"share": 0.5} for i in range(30_000)}
+    more = [{"share": 0.5}] * 30_000
+    faulty = {
+        **FITTING,
+        "leaves": {**many, "leaf 22222": {"share": 7}, "leaf 29999": {"share": 9}},
+        "more": more,
+    }
+    before = time.process_time()
+    assert refused(faulty) == "leaves/leaf 22222/share: expected float <= 1.0, found 7"
+    assert time.process_time() - before < 5
 
 
 def test_a_newer_version_asks_for_a_newer_program() -> None:
