@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from navicache_cli.cache.session.session import Session
+from navicache_cli.report.documents import plain
 from navicache_cli.report.report import StepReport, Totals
 from navicache_cli.report.steps import session_totals, step_reports
 
@@ -39,7 +40,7 @@ class LoopReport:
 
     def to_json(self) -> dict[str, Any]:
         """The report as plain JSON values; `steps` and `totals` have the keys of the command line's."""
-        return asdict(self)
+        return {key: plain(value) for key, value in vars(self).items()}
 
     def __str__(self) -> str:
         totals = self.totals

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from navicache_cli.compare.store import Store
     from navicache_cli.compare.summary import CellResult
     from navicache_cli.media.fidelity import Models
+    from navicache_cli.report.report import Report
 
 
 def compare(
@@ -57,7 +58,9 @@ def compare(
         except KeyboardInterrupt:
             raise _stopped(store) from None
     if request.as_json:
-        print(json.dumps(comparison.to_json(), indent=1))
+        from navicache_cli.report.documents import document_text
+
+        print(document_text(comparison), end="")
     else:
         _show(comparison, paths)
     return comparison
@@ -131,7 +134,7 @@ def _left_out(name: str, reason: str) -> str:
 
 def _run(
     task: Task, backend: Backend, store: Store, models: Models, notes: list[str]
-) -> tuple[Comparison, dict[str, dict[str, Any]]]:
+) -> tuple[Comparison, dict[str, Report]]:
     """Load the model, find or run every cell, and sum up; the reports come by their cells' keys."""
     from navicache_cli.compare.code import code_digest
     from navicache_cli.compare.document import Comparison
@@ -160,7 +163,7 @@ def _run(
     results = [cell_result(job, cells[job.key], cells[job.baseline or job.key]) for job in done]
     settings = [one for one in [BASELINE, *task.settings] if one.name not in work.left_out]
     left_out = [_left_out(name, reason) for name, reason in work.left_out.items()]
-    clocks = {cell.report["timings_s"].get("clock") for cell in cells.values()}
+    clocks = {cell.report.timings_s.clock for cell in cells.values()}
     late = [*left_out, *speed_notes(clocks, any(result.beyond_bound for result in results))]
     for note in late:
         terminal.show_note(note)

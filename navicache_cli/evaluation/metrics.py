@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,7 +9,8 @@ from navicache_cli import terminal
 from navicache_cli.media.fidelity import Fidelity, means_of
 from navicache_cli.media.lpips import pick_lpips
 from navicache_cli.media.metrics import METRICS
-from navicache_cli.media.pairs import CONVENTION, compare_files, over_files, pairs_of, plain
+from navicache_cli.media.pairs import CONVENTION, compare_files, over_files, pairs_of
+from navicache_cli.report.documents import json_text, plain
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -49,7 +49,7 @@ def metrics(a: Path, b: Path, use_lpips: bool | None = None, as_json: bool = Fal
         table = metrics_table("frame", _by_frame(total), means_of(total))
     if as_json:
         document = {"convention": CONVENTION, "a": str(a), "b": str(b), **plain(total), **extra}
-        print(json.dumps({**document, "notes": notes}, indent=1, allow_nan=False))
+        print(json_text({**document, "notes": notes}), end="")
     else:
         terminal.stdout.print(table)
 

@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from omegaconf import DictConfig
 
@@ -28,6 +28,9 @@ from navicache_cli.plan.options import BUILT_IN, OPTIONS, options_with
 from navicache_cli.plan.presets import OFF, Preset, preset_for, unknown
 from navicache_cli.plan.sizes import read_option, settle_size
 from navicache_cli.values import read_integer, read_size, read_text, split_commas
+
+if TYPE_CHECKING:
+    from navicache_cli.report.report import PlanEntry
 
 MOST_VIDEOS = 1_000_000  # of one command
 
@@ -134,9 +137,11 @@ if [one.name for one in fields(Plan) if one.name not in ("settings", "provenance
     raise TypeError("expected the fields of Plan to be the rows of the table of options, in its order")
 
 
-def plan_document(plan: Plan) -> dict[str, dict[str, Any]]:
+def plan_document(plan: Plan) -> dict[str, PlanEntry]:
     """Return each option with its value and its source, as reports hold them."""
-    return {key: {"value": value, "source": plan.provenance[key]} for key, value in plan.values().items()}
+    from navicache_cli.report.report import PlanEntry
+
+    return {key: PlanEntry(value, plan.provenance[key]) for key, value in plan.values().items()}
 
 
 def resolve(layers: list[Layer]) -> Plan:
