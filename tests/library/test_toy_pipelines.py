@@ -11,7 +11,7 @@ each = pytest.mark.parametrize("toy", ROWS, ids=str)
 
 
 def test_every_name_is_there_once():
-    assert len({toy.name for toy in ROWS}) == len(ROWS) == 43
+    assert len({toy.name for toy in ROWS}) == len(ROWS)
 
 
 @each
@@ -35,7 +35,7 @@ def test_a_toy_takes_other_calls_or_diffusers_stops(toy: Toy, call: str):
     pipe = toy.build()
     changes = CALLS[call](toy, pipe)
     if call in toy.stops:
-        with pytest.raises((RuntimeError, ValueError), match=toy.stops[call]):
+        with pytest.raises((RuntimeError, TypeError, ValueError), match=toy.stops[call]):
             run(toy, pipe, output_type="latent", steps=4, **changes)
         return
     with guider_off(pipe):
