@@ -28,6 +28,16 @@ def test_a_toy_makes_the_same_from_one_seed_and_more_from_another(toy: Toy):
     assert not torch.equal(run(toy, pipe, seed=1), made)
 
 
+@each
+def test_a_toy_reads_its_prompts(toy: Toy):
+    arguments = toy.arguments()
+    prompts = {name: "a blue star" for name in ("prompt", "negative_prompt") if name in arguments}
+    pipe = toy.build()
+    made = run(toy, pipe, steps=4, output_type="latent")
+    for name, words in prompts.items():
+        assert not torch.equal(run(toy, pipe, steps=4, output_type="latent", **{name: words}), made)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("call", CALLS)
 @each
