@@ -67,7 +67,7 @@ class Denoiser:
             where nobody tells the step.
 
     Raises:
-        SiteError: the forward lacks such parameters, or a cache is bound to the module.
+        SiteError: the forward lacks such parameters, or a cache is bound to the module, ours or another.
     """
 
     def __init__(
@@ -79,6 +79,7 @@ class Denoiser:
         inputs: str | None = None,
         timestep: str | None = None,
     ) -> None:
+        refuse_other_cache(module)
         self.module = module
         self.name = name
         self._place = place
@@ -182,3 +183,17 @@ def _named(place: Place) -> ExitStack:
     for name in place.names:
         stack.enter_context(place.session.branch(name))
     return stack
+
+
+def refuse_other_cache(module: nn.Module) -> None:
+    """Check that no cache of diffusers is on.
+
+    Raises:
+        SiteError: one is, it says which.
+    """
+    config = getattr(module, "_cache_config", None)
+    if config is not None:
+        raise SiteError(
+            f"expected {type(module).__name__} without another cache, found {type(config).__name__}",
+            hint="disable it first: pipe.transformer.disable_cache()",
+        )

@@ -11,7 +11,7 @@ from torch import nn
 
 from navicache_cli.cache.session.session import Session
 from navicache_cli.cache.sites.context import ContextWatch
-from navicache_cli.cache.sites.denoiser import Denoiser, Place
+from navicache_cli.cache.sites.denoiser import Denoiser, Place, refuse_other_cache
 from navicache_cli.cache.sites.loop import Loop, step_times
 from navicache_cli.cache.sites.overlay import Method, Overlay, overlaid
 from navicache_cli.errors import SiteError
@@ -109,11 +109,10 @@ class PipelineSite:
                 self._contexts.pop(name).release()
         for name, module in models.items():
             if name in self._denoisers:
-                _refuse_other_cache(module)
+                refuse_other_cache(module)
                 self._denoisers[name].renew()
                 self._contexts[name].renew()
             else:
-                _refuse_other_cache(module)
                 self._denoisers[name] = Denoiser(module, name, self._place, self._owner)
                 self._contexts[name] = ContextWatch(module, self.branch)
         scheduler = self._pipeline.scheduler
@@ -229,21 +228,3 @@ def models_of(pipeline: Any) -> dict[str, nn.Module]:
     names = [name for name in pipeline.components if name.startswith(_MODELS)]
     found = {name: getattr(pipeline, name) for name in names}
     return {name: module for name, module in found.items() if isinstance(module, nn.Module)}
-
-
-def _refuse_other_cache(module: nn.Module) -> None:
-    """Check that no cache of diffusers is on.
-
-    Raises:
-        SiteError: one is, it says which.
-    """
-    kinds = [type(config).__name__] if (config := getattr(module, "_cache_config", None)) else []
-    # Hooks that remember something are caches; some were put on without the model's own enable_cache.
-    registries = [getattr(part, "_diffusers_hook", None) for part in module.modules()]
-    for hooks in (registry.hooks.values() for registry in registries if registry is not None):
-        kinds += [type(hook).__name__ for hook in hooks if hook._is_stateful]
-    if kinds:
-        raise SiteError(
-            f"expected {type(module).__name__} without another cache, found {kinds[0]}",
-            hint="take it off first: pipe.transformer.disable_cache()",
-        )

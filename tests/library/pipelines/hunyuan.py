@@ -4,7 +4,7 @@ import diffusers
 import transformers
 
 from tests.library.pipelines import text, vaes
-from tests.library.pipelines.toy import Arguments, Toy
+from tests.library.pipelines.toy import Arguments, Toy, seeded
 from tests.library.pipelines.wan import picture
 
 SIZE = {"height": 16, "width": 16, "num_frames": 9}
@@ -45,7 +45,7 @@ def hunyuan(pipeline_class, encoder=text.llama, **changes):
             return {**parts, "text_encoder": llava, "image_processor": processor}
         return {**parts, "text_encoder": encoder()}
 
-    return text.seeded(pipeline_class, components)
+    return seeded(pipeline_class, components)
 
 
 def hunyuan_i2v():
@@ -61,7 +61,7 @@ def hunyuan_i2v():
 def hunyuan15():
     from diffusers.guiders import ClassifierFreeGuidance
 
-    pipe = text.seeded(
+    pipe = seeded(
         diffusers.HunyuanVideo15Pipeline,
         lambda: {
             "transformer": diffusers.HunyuanVideo15Transformer3DModel(
@@ -106,7 +106,7 @@ def hunyuan15():
 
 def kandinsky(pipeline_class, widths, visual_cond: bool):
     """One of the pipelines of Kandinsky 5."""
-    return text.seeded(
+    return seeded(
         pipeline_class,
         lambda: {
             "transformer": diffusers.Kandinsky5Transformer3DModel(

@@ -3,11 +3,11 @@
 import diffusers
 
 from tests.library.pipelines import text, vaes
-from tests.library.pipelines.toy import Arguments, Toy
+from tests.library.pipelines.toy import Arguments, Toy, seeded
 
 
 def flux():
-    return text.seeded(
+    return seeded(
         diffusers.FluxPipeline,
         lambda: {
             "transformer": diffusers.FluxTransformer2DModel(
@@ -32,7 +32,7 @@ def flux():
 
 
 def qwenimage():
-    return text.seeded(
+    return seeded(
         diffusers.QwenImagePipeline,
         lambda: {
             "transformer": diffusers.QwenImageTransformer2DModel(
@@ -61,7 +61,7 @@ def qwenimage():
 
 
 def sd3():
-    return text.seeded(
+    return seeded(
         diffusers.StableDiffusion3Pipeline,
         lambda: {
             "transformer": diffusers.SD3Transformer2DModel(

@@ -3,7 +3,7 @@
 import diffusers
 
 from tests.library.pipelines import text, vaes
-from tests.library.pipelines.toy import Arguments, Toy
+from tests.library.pipelines.toy import Arguments, Toy, seeded
 from tests.library.pipelines.wan import picture
 
 NEGATIVE = "blurred"
@@ -11,7 +11,7 @@ NEGATIVE = "blurred"
 
 def ltx(pipeline_class):
     """One of the three pipelines of LTX-Video."""
-    return text.seeded(
+    return seeded(
         pipeline_class,
         lambda: {
             "transformer": diffusers.LTXVideoTransformer3DModel(
@@ -113,7 +113,7 @@ def ltx2_connectors():
 
 def ltx2(pipeline_class):
     """One of the pipelines of LTX-2: the transformer has two outputs, video and sound."""
-    return text.seeded(
+    return seeded(
         pipeline_class,
         lambda: {
             "transformer": diffusers.LTX2VideoTransformer3DModel(

@@ -4,7 +4,7 @@ import diffusers
 import torch
 
 from tests.library.pipelines import text, vaes
-from tests.library.pipelines.toy import Arguments, Toy
+from tests.library.pipelines.toy import Arguments, Toy, seeded
 from tests.library.pipelines.wan import flow_euler, picture
 
 GUIDED = {"prompt": "", "negative_prompt": "blurred", "guidance_scale": 6.0}
@@ -40,7 +40,7 @@ def cogvideox(pipeline_class, **changes):
         "temporal_compression_ratio": 4,
         "max_text_seq_length": 32,
     }
-    return text.seeded(
+    return seeded(
         pipeline_class,
         lambda: with_t5(
             diffusers.CogVideoXTransformer3DModel(**{**shape, **changes}),
@@ -76,11 +76,11 @@ def mochi():
             activation_fn="swiglu",
             max_sequence_length=16,
         )
-        # Made empty, to be filled from a checkpoint.
+        # The model leaves this uninitialised, to be filled from a checkpoint.
         torch.nn.init.zeros_(made.pos_frequencies)
         return made
 
-    return text.seeded(
+    return seeded(
         diffusers.MochiPipeline,
         lambda: with_t5(
             transformer(),
@@ -112,7 +112,7 @@ def allegro():
         made.kernel, made.stride = (8, 16, 16), (4, 8, 8)
         return made
 
-    return text.seeded(
+    return seeded(
         diffusers.AllegroPipeline,
         lambda: with_t5(
             diffusers.AllegroTransformer3DModel(
@@ -136,7 +136,7 @@ def allegro():
 
 def latte():
     # Twice as many channels out as in: the rest is the learnt sigma.
-    return text.seeded(
+    return seeded(
         diffusers.LattePipeline,
         lambda: with_t5(
             diffusers.LatteTransformer3DModel(
@@ -200,7 +200,7 @@ def cosmos_model(channels: int, conditions: int):
 
 def cosmos(pipeline_class, conditions: int):
     """One of the pipelines of Cosmos 1, which works on EDM's noise levels."""
-    return text.seeded(
+    return seeded(
         pipeline_class,
         lambda: with_t5(
             cosmos_model(4, conditions),
@@ -214,7 +214,7 @@ def cosmos(pipeline_class, conditions: int):
 
 
 def cosmos2():
-    return text.seeded(
+    return seeded(
         diffusers.Cosmos2VideoToWorldPipeline,
         lambda: with_t5(
             cosmos_model(16, 1),
@@ -226,7 +226,7 @@ def cosmos2():
 
 
 def cosmos2_5():
-    return text.seeded(
+    return seeded(
         diffusers.Cosmos2_5_PredictBasePipeline,
         lambda: {
             "transformer": cosmos_model(16, 1),
@@ -241,7 +241,7 @@ def cosmos2_5():
 
 def sana(pipeline_class, scheduler):
     """One of the pipelines of Sana-Video."""
-    return text.seeded(
+    return seeded(
         pipeline_class,
         lambda: {
             "transformer": diffusers.SanaVideoTransformer3DModel(
@@ -271,7 +271,7 @@ def sana(pipeline_class, scheduler):
 def motif():
     from diffusers.guiders import AdaptiveProjectedGuidance
 
-    return text.seeded(
+    return seeded(
         diffusers.MotifVideoPipeline,
         lambda: {
             "transformer": diffusers.MotifVideoTransformer3DModel(

@@ -1,6 +1,5 @@
 """Tokenizers and text and image encoders at toy size, made in memory with random weights."""
 
-import torch
 import transformers
 
 # Renders the text of a conversation, whether its content is a string or a list of parts.
@@ -218,14 +217,3 @@ def t5gemma2():
         patch_size=4,
     )
     return T5Gemma2Encoder(T5Gemma2EncoderConfig(text_config=text, vision_config=vision))
-
-
-def seeded(pipeline_class, make_components):
-    """A pipeline of these components: the same random weights each time, in evaluation mode."""
-    torch.manual_seed(0)
-    pipe = pipeline_class(**make_components())
-    for part in pipe.components.values():
-        if isinstance(part, torch.nn.Module):
-            part.eval()
-    pipe.set_progress_bar_config(disable=True)
-    return pipe

@@ -36,6 +36,27 @@ class Toy:
         return self.name
 
 
+def seeded(pipeline_class: Any, make_components: Callable[[], Arguments]) -> Any:
+    """A pipeline of these components: the same random weights each time, in evaluation mode."""
+    torch.manual_seed(0)
+    pipe = pipeline_class(**make_components())
+    for part in pipe.components.values():
+        if isinstance(part, torch.nn.Module):
+            part.eval()
+    for module in denoisers(pipe):
+        _fill_zeros(module)
+    pipe.set_progress_bar_config(disable=True)
+    return pipe
+
+
+@torch.no_grad()
+def _fill_zeros(module: torch.nn.Module) -> None:
+    """Give random values to weights that start as zeros, such as those of gates, so that blocks matter."""
+    for weight in module.parameters():
+        if weight.ndim > 1 and not weight.any():
+            weight.normal_(std=0.1)
+
+
 def run(toy: Toy, pipe: Any, *, steps: int | None = None, seed: int = 0, **changes: Any) -> torch.Tensor:
     """Call the pipeline once; what it makes as one tensor (of LTX2: the video, then the sound)."""
     arguments = toy.arguments()
@@ -50,6 +71,7 @@ def run(toy: Toy, pipe: Any, *, steps: int | None = None, seed: int = 0, **chang
         return_dict=False,
     )
     arguments.update(changes)
+    torch.manual_seed(seed)  # Some schedulers are not given the generator.
     return flat(pipe(**arguments))
 
 

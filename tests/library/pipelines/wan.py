@@ -4,7 +4,7 @@ import diffusers
 from PIL import Image
 
 from tests.library.pipelines import text, vaes
-from tests.library.pipelines.toy import Arguments, Toy
+from tests.library.pipelines.toy import Arguments, Toy, seeded
 
 NEGATIVE = "blurred"
 SIZE = {"height": 16, "width": 16, "num_frames": 9}
@@ -62,18 +62,18 @@ def with_vision(size: int = 8) -> Arguments:
 
 
 def wan():
-    return text.seeded(diffusers.WanPipeline, lambda: {**common(model()), "transformer_2": None})
+    return seeded(diffusers.WanPipeline, lambda: {**common(model()), "transformer_2": None})
 
 
 def wan22():
-    return text.seeded(
+    return seeded(
         diffusers.WanPipeline,
         lambda: {**common(model(), flow_unipc()), "transformer_2": model(), "boundary_ratio": 0.875},
     )
 
 
 def wan22_ti2v():
-    return text.seeded(
+    return seeded(
         diffusers.WanPipeline,
         lambda: {
             **common(model(in_channels=48, out_channels=48), flow_unipc(), vaes.wan22()),
@@ -84,7 +84,7 @@ def wan22_ti2v():
 
 
 def wan_i2v():
-    return text.seeded(
+    return seeded(
         diffusers.WanImageToVideoPipeline,
         lambda: {**common(model(in_channels=36, image_dim=4)), **with_vision(), "transformer_2": None},
     )
@@ -92,7 +92,7 @@ def wan_i2v():
 
 def wan_flf2v():
     # Two pictures of 4 × 4 patches and a class token each.
-    return text.seeded(
+    return seeded(
         diffusers.WanImageToVideoPipeline,
         lambda: {
             **common(model(in_channels=36, image_dim=4, pos_embed_seq_len=2 * 17)),
@@ -103,7 +103,7 @@ def wan_flf2v():
 
 
 def wan22_i2v():
-    return text.seeded(
+    return seeded(
         diffusers.WanImageToVideoPipeline,
         lambda: {
             **common(model(in_channels=36), flow_unipc()),
@@ -116,7 +116,7 @@ def wan22_i2v():
 
 
 def wan22_ti2v_i2v():
-    return text.seeded(
+    return seeded(
         diffusers.WanImageToVideoPipeline,
         lambda: {
             **common(model(in_channels=48, out_channels=48), flow_unipc(), vaes.wan22()),
@@ -129,12 +129,12 @@ def wan22_ti2v_i2v():
 
 
 def wan_v2v():
-    return text.seeded(diffusers.WanVideoToVideoPipeline, lambda: common(model(), flow_unipc()))
+    return seeded(diffusers.WanVideoToVideoPipeline, lambda: common(model(), flow_unipc()))
 
 
 def wan_vace():
     vace = diffusers.WanVACETransformer3DModel
-    return text.seeded(
+    return seeded(
         diffusers.WanVACEPipeline,
         lambda: {
             **common(model(vace, num_layers=3, vace_layers=[0, 2], vace_in_channels=96)),
@@ -155,7 +155,7 @@ def wan_animate():
         "inject_face_latents_blocks": 2,
     }
     animate = diffusers.WanAnimateTransformer3DModel
-    return text.seeded(
+    return seeded(
         diffusers.WanAnimatePipeline,
         lambda: {
             **common(model(animate, in_channels=36, latent_channels=16, image_dim=4, **motion)),
@@ -167,12 +167,12 @@ def wan_animate():
 def skyreels(pipeline_class, shift: float, **changes):
     """SkyReels V2 without a picture encoder."""
     transformer = diffusers.SkyReelsV2Transformer3DModel
-    return text.seeded(pipeline_class, lambda: common(model(transformer, **changes), flow_unipc(shift)))
+    return seeded(pipeline_class, lambda: common(model(transformer, **changes), flow_unipc(shift)))
 
 
 def skyreels_v2_i2v():
     transformer = diffusers.SkyReelsV2Transformer3DModel
-    return text.seeded(
+    return seeded(
         diffusers.SkyReelsV2ImageToVideoPipeline,
         lambda: {**common(model(transformer, in_channels=36, image_dim=4), flow_unipc(5.0)), **with_vision()},
     )
@@ -180,7 +180,7 @@ def skyreels_v2_i2v():
 
 def chronoedit():
     transformer = diffusers.ChronoEditTransformer3DModel
-    return text.seeded(
+    return seeded(
         diffusers.ChronoEditPipeline,
         lambda: {**common(model(transformer, in_channels=36, image_dim=4)), **with_vision()},
     )
@@ -195,7 +195,7 @@ def helios():
         "zero_history_timestep": True,
         "is_amplify_history": False,
     }
-    return text.seeded(
+    return seeded(
         diffusers.HeliosPipeline,
         lambda: common(
             diffusers.HeliosTransformer3DModel(**shape),
