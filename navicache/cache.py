@@ -62,7 +62,8 @@ class Cache:
             UsageError: `steps` is not a whole number of at least 1, or this is the cache of a pipeline.
         """
         check_count(steps, "steps", 1, hint="pass the number of steps the sampler will take")
-        self._only_of_a_model("begin")
+        _, site = self._only_of_a_model("begin")
+        site.renew()
         self.end()
         self._session = self._log.begin_loop(steps)
 
@@ -78,7 +79,9 @@ class Cache:
             UsageError: there is no such step, it lies before the present one, or this is the cache of a
                 pipeline, whose scheduler tells the steps.
         """
-        self._only_of_a_model("step").step(index, time)
+        session, site = self._only_of_a_model("step")
+        site.renew()
+        session.step(index, time)
 
     def branch(self, name: Hashable) -> AbstractContextManager[None]:
         """Say that calls within belong to the branch `name`: of the guidance, or a window of the frames.
@@ -112,15 +115,15 @@ class Cache:
         head = f"<navicache on {self._target}: {self._settings}{state}; {calls} reports>"
         return head if not calls else f"{head}\n{self._log.reports[-1]}"
 
-    def _only_of_a_model(self, name: str) -> Session:
+    def _only_of_a_model(self, name: str) -> tuple[Session, ModelSite]:
         if self._site is None:
             raise _disabled()
-        if self._session is None:
+        if self._session is None or not isinstance(self._site, ModelSite):
             raise UsageError(
                 f"expected a cache on a model by itself, found {name}() on the cache of {self._target}",
                 hint="its scheduler tells the steps; name windows or branches with cache.branch(name)",
             )
-        return self._session
+        return self._session, self._site
 
     def _attach(self, target: Any, steps: int | None, inputs: str | None, timestep: str | None) -> None:
         if is_pipeline(target):

@@ -119,7 +119,8 @@ def make_settings(
         )
     for name, value in {**given, "max_error": max_error}.items():
         if value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
-            raise UsageError(f"{name} expects a number, found {value!r}", hint=f"such as {name}=0.5")
+            example = "speedup=2" if name == "speedup" else f"{name}=0.05"
+            raise UsageError(f"{name} expects a number, found {value!r}", hint=f"such as {example}")
     if method not in PREDICTED_METHODS:
         if chosen or max_error is not None:
             told = chosen[0] if chosen else "max_error"

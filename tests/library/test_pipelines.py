@@ -8,10 +8,10 @@ import math
 from contextlib import nullcontext
 from typing import Any
 
-import navicache
 import pytest
 import torch
 
+import navicache
 from tests.library.leftovers import living_bytes, state_of
 from tests.library.pipelines.calls import CALLS, guider_off
 from tests.library.pipelines.table import ROW, ROWS

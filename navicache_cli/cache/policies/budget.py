@@ -86,7 +86,8 @@ class Budget:
     step; towards the end, evenly in half the log-SNR, which for rectified flow is λ but for a constant,
     whatever the schedule's shift. So the weight expected by the end is shared out evenly among the B + 1
     runs of skips that are left; half a step is taken off because a run ends at the first step at or
-    beyond its share.
+    beyond its share. Where more had to be computed than was asked for, the last steps are skipped instead,
+    as long as more of them are left than of the budget.
 
     A fixed threshold gives every run of skips the same change: it makes the largest error least. But the
     sampler adds errors up: h steps that are interpolated in hindsight are off by a multiple of e h³ in
@@ -163,6 +164,7 @@ class Budget:
         longest = max(1 + self._runs // _RAMP, mean + 0.5 - _CAUTION * steps / self._total)
         affordable = run < share and self._run_steps + 1 <= longest
         skip = steps > max(left, 0) and (affordable or left <= 0)
+        skip |= self._total - index > self.planned - self._spent and steps <= 0
         error = before + change
         threshold = share * error / run if run else share
         if skip:

@@ -160,9 +160,11 @@ class Session:
             time: t_i, in the sampler's own units, which only rise or only fall; left out, steps are even.
 
         Raises:
-            UsageError: there is no such step, or it lies before the present one.
+            UsageError: there is no such step, it lies before the present one, or was told of another time.
         """
-        if self._over or (index == 0 and self._steps.told.index):
+        told = self._steps.told.index
+        inferred = told is None and bool(self.records)  # of another generation: none is told by halves
+        if self._over or inferred or (index == 0 and told):
             self.begin(self.total_steps)
         self._steps.told.step(index, time)
 

@@ -16,7 +16,7 @@ from navicache_cli.cache.session.signals import SignalSource, SignalWatch
 from navicache_cli.cache.session.told import Told
 from navicache_cli.cache.session.tracker import Arrival, SeenTimestep, StepTracker
 from navicache_cli.cache.tensors import Tensors, timestep_number
-from navicache_cli.errors import UsageError
+from navicache_cli.errors import SiteError, UsageError
 
 
 @dataclass
@@ -112,14 +112,22 @@ class Steps:
     def locate(
         self, timestep: float | torch.Tensor | None, inputs: Tensors, source: SignalSource | None
     ) -> Call:
-        """Find the step of a call; changes nothing but what it learns from the device."""
+        """Find the step of a call; changes nothing but what it learns from the device.
+
+        Raises:
+            SiteError: nobody tells the step, and the call has no timestep.
+        """
         if self.told.index is not None:
             if self.told.index == self.index:
                 return _SAME_STEP
             current = self.signal.current(inputs, source)
             found = self._read.now(self.signal.change(current))
             return Call(Arrival.NEW_STEP, self.told.time, None, current, found.get("signal"))
-        assert timestep is not None, "a step that is neither told nor to be inferred"
+        if timestep is None:
+            raise SiteError(
+                "expected a timestep in the call, or a step that was told, found neither",
+                hint="tell each step where it starts: cache.step(i); or name the parameter: timestep='...'",
+            )
         if self._seen.is_same(timestep):
             return _SAME_STEP
         value = timestep_number(timestep)

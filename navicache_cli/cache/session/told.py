@@ -32,7 +32,7 @@ class Told:
         """The calls that follow belong to step `index`; see `Session.step`.
 
         Raises:
-            UsageError: there is no such step, or it lies before the present one.
+            UsageError: there is no such step, it lies before the present one, or was told of another time.
         """
         check_count(index, "a step", 0, hint="number the steps from 0")
         if index >= self._total_steps:
@@ -45,10 +45,14 @@ class Told:
                 f"expected step {self.index} or a later one, found {index}",
                 hint="begin another generation before its first step",
             )
-        if index != self.index:
-            self.index = index
-            # Without a time steps are taken to be even, and to fall as timesteps do.
-            self.time = float(self._total_steps - index) if time is None else float(time)
+        # Without a time steps are taken to be even, and to fall as timesteps do.
+        time = float(self._total_steps - index) if time is None else float(time)
+        if index == self.index and time != self.time:
+            raise UsageError(
+                f"expected step {index} at {self.time:g}, as was told before, found it at {time:g}",
+                hint="begin another generation before its first step",
+            )
+        self.index, self.time = index, time
 
     @contextmanager
     def branch(self, name: Hashable) -> Iterator[None]:

@@ -191,9 +191,13 @@ def refuse_other_cache(module: nn.Module) -> None:
     Raises:
         SiteError: one is, it says which.
     """
-    config = getattr(module, "_cache_config", None)
-    if config is not None:
+    kinds = [type(config).__name__] if (config := getattr(module, "_cache_config", None)) else []
+    # Hooks that remember something are caches; some were put on without the model's own enable_cache.
+    registries = [getattr(part, "_diffusers_hook", None) for part in module.modules()]
+    for hooks in (registry.hooks.values() for registry in registries if registry is not None):
+        kinds += [type(hook).__name__ for hook in hooks if hook._is_stateful]
+    if kinds:
         raise SiteError(
-            f"expected {type(module).__name__} without another cache, found {type(config).__name__}",
-            hint="disable it first: pipe.transformer.disable_cache()",
+            f"expected {type(module).__name__} without another cache, found {kinds[0]}",
+            hint="take it off first: pipe.transformer.disable_cache()",
         )

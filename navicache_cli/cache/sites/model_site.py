@@ -38,6 +38,11 @@ class ModelSite:
         self._denoiser = Denoiser(module, "", self._place, owner, inputs, timestep)
         self._context = ContextWatch(module, self.branch)
 
+    def renew(self) -> None:
+        """Bind again, where others have put something of theirs in the place."""
+        self._denoiser.renew()
+        self._context.renew()
+
     def release(self) -> None:
         """Put everything back as it was."""
         self._context.release()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import copyreg
 import weakref
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -36,8 +37,9 @@ class Overlay:
         self._copies: weakref.WeakSet[Any] = weakref.WeakSet()
 
         def reduce(this: Any, protocol: Any) -> Any:
-            function, arguments, *rest = base.__reduce_ex__(this, protocol)
-            return function, tuple(base if one is kind else one for one in arguments), *rest
+            _, _, *state = base.__reduce_ex__(this, 2)
+            # As in a pickle of protocol 0: those of later ones insist on the class the object has.
+            return copyreg._reconstructor, (base, object, None), *state  # type: ignore[attr-defined]
 
         def deep_copy(this: Any, memo: dict[int, Any]) -> Any:
             twin = base.__new__(base)

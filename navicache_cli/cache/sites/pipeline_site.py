@@ -126,7 +126,9 @@ class PipelineSite:
         """What a call of a model belongs to."""
         if self._ready is not None:
             scheduler, self._ready = self._ready, None
-            times = step_times(scheduler, getattr(self._pipeline, "_num_timesteps", None))
+            # Outside a call it is what the last call took.
+            steps = getattr(self._pipeline, "_num_timesteps", None) if self._in_call else None
+            times = step_times(scheduler, steps)
             if times:
                 self._loop = Loop(self._listener.begin_loop(len(times)), times)
         if self._loop is None or not self._loop.called():
