@@ -17,7 +17,6 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import navicache
 import torch
 from diffusers import WanPipeline
 from diffusers.utils import logging
@@ -25,6 +24,7 @@ from rich.progress import track
 from torch import Tensor
 
 import backends.tiny.exported  # noqa: F401  where diffusers finds the classes
+import navicache
 from backends.tiny.backend import TinyPipeline, shipped_weights
 from backends.tiny.evaluate import held_out_scenes
 from backends.tiny.export import export
