@@ -15,6 +15,7 @@ from rich.markup import escape
 from typer.core import TyperGroup
 
 from navicache_cli import __version__, streams
+from navicache_cli.commands.export_tiny import export_tiny_command
 from navicache_cli.commands.flags import OUTPUT, Switch, Text, generate_options, opt
 from navicache_cli.commands.shared_options import takes_options_of
 from navicache_cli.errors import (
@@ -552,6 +553,9 @@ def _replay(
         recordings, method, threshold, align_steps, estimator, sweep or [], compute, speedup, as_json, output,
         dark,
     )  # fmt: skip
+
+
+app.command("export-tiny")(export_tiny_command)
 
 
 def main() -> None:

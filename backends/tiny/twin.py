@@ -78,25 +78,36 @@ class _Denoiser:
 def diffusers_model(transformer: TinyWan) -> nn.Module:
     """A `diffusers.WanTransformer3DModel` that shares the weights of `transformer`."""
     from diffusers import WanTransformer3DModel
-    from diffusers.loaders.single_file_utils import convert_wan_transformer_to_diffusers
 
-    config = transformer.config
-    model: Any = WanTransformer3DModel(
-        patch_size=transformer.patch_size,
-        num_attention_heads=config["num_heads"],
-        attention_head_dim=transformer.head_dim,
-        in_channels=config["in_dim"],
-        out_channels=config["out_dim"],
-        text_dim=config["text_dim"],
-        freq_dim=config["freq_dim"],
-        ffn_dim=config["ffn_dim"],
-        num_layers=config["num_layers"],
-        cross_attn_norm=True,
-        qk_norm="rms_norm_across_heads",
-        eps=config["eps"],
-    )
-    renamed = convert_wan_transformer_to_diffusers(dict(transformer.state_dict()))
-    model.load_state_dict(renamed, strict=True, assign=True)
+    model: Any = WanTransformer3DModel(**diffusers_config(transformer))
+    model.load_state_dict(diffusers_weights(transformer), strict=True, assign=True)
     device = next(transformer.parameters()).device
     ready: nn.Module = model.to(device).eval().requires_grad_(False)
     return ready
+
+
+def diffusers_config(transformer: TinyWan) -> dict[str, Any]:
+    """The arguments of `diffusers.WanTransformer3DModel` for a transformer like this."""
+    config = transformer.config
+    return {
+        "patch_size": transformer.patch_size,
+        "num_attention_heads": config["num_heads"],
+        "attention_head_dim": transformer.head_dim,
+        "in_channels": config["in_dim"],
+        "out_channels": config["out_dim"],
+        "text_dim": config["text_dim"],
+        "freq_dim": config["freq_dim"],
+        "ffn_dim": config["ffn_dim"],
+        "num_layers": config["num_layers"],
+        "cross_attn_norm": True,
+        "qk_norm": "rms_norm_across_heads",
+        "eps": config["eps"],
+    }
+
+
+def diffusers_weights(transformer: TinyWan) -> dict[str, Tensor]:
+    """The same tensors under the names that diffusers gives them."""
+    from diffusers.loaders.single_file_utils import convert_wan_transformer_to_diffusers
+
+    renamed: dict[str, Tensor] = convert_wan_transformer_to_diffusers(dict(transformer.state_dict()))
+    return renamed

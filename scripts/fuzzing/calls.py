@@ -58,6 +58,7 @@ BASES: dict[str, tuple[tuple[str, ...], ...]] = {
     ),
     "calibrate": (("calibrate", "--steps", "3"), ("calibrate", "--steps", "2", "-q", "-o", "ratios.json",
     "--overwrite")),
+    "export-tiny": (("export-tiny", "new"), ("export-tiny", "new/er", "--weights", "a")),
     "presets": (("presets",), ("presets", "--json"), ("presets", "--model", "tiny")),
     "models": (("models",), ("models", "--json")),
     "setup": (("setup", "wan", "--dry-run"), ("setup", "hunyuan", "--weights", "HunyuanVideo", "--dry-run")),

@@ -97,6 +97,8 @@ def test_only_regular_files_are_read(
         ("generate", "--model", "wan", "--weights", "random-small", "--frames", "5", "--repo", "{}"),
         ("generate", "--method", "magcache", "--set", "ratios={}.json"),
         ("calibrate", "-o", "{}.json"),
+        ("export-tiny", "{}"),
+        ("export-tiny", "new", "--weights", "{}"),
         ("batch", "{}.txt"),
         ("batch", "prompts.txt", "--output-dir", "{}"),
         ("compare", "--output-dir", "{}"),
