@@ -91,7 +91,7 @@ class Cache:
         """
         if self._site is None:
             raise _disabled()
-        return self._site.branch(name)
+        return self._site.names.branch(name)
 
     def end(self) -> None:
         """Say that a generation is over: its report is made, and its tensors are dropped."""
