@@ -31,7 +31,7 @@ class LoopReport:
     planned_steps: int
     seconds: float
 
-    def strip(self, model: str | None = None) -> str:
+    def marks(self, model: str | None = None) -> str:
         """One character a step: █ computed, ░ skipped; blank where another than `model` was called."""
         return "".join(
             _OTHER if model not in (None, one) else _COMPUTED if step.computed else _SKIPPED
@@ -57,7 +57,7 @@ class LoopReport:
         said.append(f"{self.seconds:.2f} s, cache {totals.cache_bytes / 2**20:.2f} MiB")
         names = list(dict.fromkeys(self.models))
         width = max(len(name) for name in names)
-        strips = [f"{name:{width}}  {self.strip(name)}".strip() for name in names]
+        strips = [f"{name:{width}}  {self.marks(name)}".strip() for name in names]
         return "\n".join([*strips, *said])
 
     __repr__ = __str__
