@@ -74,6 +74,5 @@ def _match(target: Any) -> _Match:
 
 def _fits(module: nn.Module, match: _Match) -> bool:
     config: Any = getattr(module, "config", None) or {}
-    return type(module).__name__ == match.kind and all(
-        config.get(name) == value for name, value in match.config.items()
-    )
+    kinds = [kind.__name__ for kind in type(module).__mro__]
+    return match.kind in kinds and all(config.get(name) == value for name, value in match.config.items())

@@ -71,6 +71,7 @@ class Option:
         flags: its flags, if they are not `--name`, or `--name/--no-name` for a switch.
         variables: of the environment, beside NAVICACHE_<NAME>.
         range: if it is a number.
+        choices: the names it may be, if there are no others.
         file: what kind of file it names, with `Use.FILE`.
     """
 
@@ -83,6 +84,7 @@ class Option:
     flags: tuple[str, ...] = ()
     variables: tuple[str, ...] = ()
     range: Range | None = None
+    choices: tuple[str, ...] = ()
     file: str = ""
 
     def __post_init__(self) -> None:

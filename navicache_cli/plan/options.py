@@ -7,13 +7,21 @@ policy; see `keys`.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
+from navicache_cli.cache.policies.factory import ESTIMATORS, METHODS, PREDICTORS
 from navicache_cli.plan.option import FROM_PRESET, Option, Range, Use
 from navicache_cli.values import read_integer, read_number, read_size, read_switch, read_text, read_words
 
 WHAT, SAMPLER, MODEL, CACHE, OUTPUT = PANELS = ("What to generate", "Sampler", "Model", "Cache", "Output")
 
+
+def _one_of(names: Sequence[str]) -> str:
+    return f"{', '.join(names[:-1])} or {names[-1]}"
+
+
+_CACHING = [*(name for name in METHODS if name != "off"), "off"]
 # In the order plans are shown.
 OPTIONS: dict[str, Option] = {
     "model": Option(
@@ -29,7 +37,7 @@ OPTIONS: dict[str, Option] = {
     ),
     "method": Option(
         read_text, Use.CACHE | Use.COMPARED, "navicache", CACHE,
-        "Caching method: navicache, easycache, teacache, taylorseer, magcache, fbcache, pab or off.",
+        f"Caching method: {_one_of(_CACHING)}.",
     ),
     "prompt": Option(
         read_words, Use.SUBJECT, FROM_PRESET, WHAT,
@@ -103,11 +111,12 @@ OPTIONS: dict[str, Option] = {
         range=Range(0),
     ),
     "estimator": Option(
-        read_text, Use.CACHE, FROM_PRESET, CACHE, "Filter of the feature-change ratio: scalar or dual."
+        read_text, Use.CACHE, FROM_PRESET, CACHE,
+        f"Filter of the feature-change ratio: {_one_of(ESTIMATORS)}.", choices=ESTIMATORS,
     ),
     "predictor": Option(
         read_text, Use.CACHE | Use.PREDICTED, "residual", CACHE,
-        "How a skipped output is rebuilt: residual, hold or calibrated.",
+        f"How a skipped output is rebuilt: {_one_of(PREDICTORS)}.", choices=PREDICTORS,
     ),
     "speedup": Option(
         read_number, Use.CACHE | Use.PREDICTED | Use.COMPARED, 0.0, CACHE,

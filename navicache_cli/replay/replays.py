@@ -15,7 +15,8 @@ from navicache_cli.cache.recording.trajectory import ReplayedStep, Trajectory, r
 from navicache_cli.errors import OutputError, UsageError
 from navicache_cli.plan.presets import load_presets
 from navicache_cli.plan.sweep import EVERY, Sweep
-from navicache_cli.report.report import finite, plan_values, read_report
+from navicache_cli.report.documents import plain
+from navicache_cli.report.report import finite, read_report
 
 # Methods that decide by the changes of input and output, which is what a recording holds.
 REPLAYABLE = ("off", "navicache", "easycache")
@@ -96,23 +97,23 @@ def read_recordings(paths: Sequence[Path]) -> list[Recording]:
 
 
 def _read(path: Path) -> Recording:
-    document = read_report(path)
-    if "trajectory" not in document:
+    report = read_report(path)
+    if not report.trajectory:
         raise OutputError(
             f"expected a recorded trajectory in {path}; found a report without one",
             "record one: navicache generate --mode off --trajectory",
         )
     try:
-        trajectory = Trajectory.from_json(document["trajectory"])
+        trajectory = Trajectory.from_json(plain(report.trajectory))
     except OutputError as error:
         raise OutputError(f"{path}: {error.message}", error.hint) from None
-    if not trajectory.total_steps or trajectory.total_steps != len(document["steps"]):
+    if not trajectory.total_steps or trajectory.total_steps != len(report.steps):
         raise OutputError(
             f"expected as many steps recorded as generated in {path}; found {trajectory.total_steps} "
-            f"and {len(document['steps'])}",
+            f"and {len(report.steps)}",
             "record it again: navicache generate --mode off --trajectory",
         )
-    return Recording(path, plan_values(document), trajectory)
+    return Recording(path, report.plan_values(), trajectory)
 
 
 def _kind(recording: Recording) -> str:

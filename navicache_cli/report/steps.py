@@ -47,7 +47,7 @@ def fit_report(fit: Fit) -> FitReport:
         trend_deviation=finite(fit.deviation),
         record=finite(fit.record),
         used=fit.used,
-        settles=fit.corrects,
+        corrects=fit.corrects,
     )
 
 
