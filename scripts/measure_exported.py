@@ -33,7 +33,7 @@ from backends.tiny.world import describe
 from navicache_cli.compare.peers.caches import switched_on
 from navicache_cli.compare.peers.meter import PeerMeter, count_shares
 from navicache_cli.compare.peers.peers import PEERS
-from navicache_cli.compare.settings import FEWER_STEPS, OWN_RUNNER, Setting, peer_setting
+from navicache_cli.compare.settings import FEWER_STEPS, Setting, peer_setting
 from navicache_cli.compare.settings_file import read_settings
 from navicache_cli.media.fidelity import psnr
 from navicache_cli.media.video import to_uint8
@@ -85,7 +85,7 @@ class Bench:
     def _switched_on(self, pipe: Any, plan: Plan, setting: Setting) -> AbstractContextManager[Any]:
         if setting.method == OURS:
             return navicache.cached(pipe, speedup=setting.values["speedup"])
-        if setting.runner == OWN_RUNNER:
+        if setting.method == FEWER_STEPS:
             return nullcontext()
         arguments = dict(setting.arguments)
         return switched_on([pipe.transformer], arguments.pop("peer"), arguments, plan)
@@ -120,7 +120,7 @@ def at_budgets() -> list[Setting]:
     return [
         setting
         for setting in read_settings(TUNED, STEPS)
-        if setting.method in (FEWER_STEPS, OURS) or (setting.runner != OWN_RUNNER and setting.arguments)
+        if setting.method in (FEWER_STEPS, OURS) or (setting.method in PEERS and PEERS[setting.method].knobs)
     ]
 
 
@@ -154,7 +154,7 @@ def print_budgets(settings: list[Setting], judged: dict[str, Judged]) -> None:
     for setting in settings:
         method, _, budget = setting.name.rpartition(" ")
         rows.setdefault(method, {})[budget] = judged[setting.name]
-    budgets = sorted({budget for row in rows.values() for budget in row})
+    budgets = sorted({budget for row in rows.values() for budget in row}, key=lambda one: float(one[:-1]))
     print(f"| PSNR (worst); computed | {' | '.join(budgets)} |\n|---|{'---|' * len(budgets)}")
     for method, row in sorted(rows.items(), key=lambda one: -one[1][budgets[0]].mean):
         print(f"| `{method}` | {' | '.join(str(row[budget]) for budget in budgets)} |")

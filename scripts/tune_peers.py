@@ -89,8 +89,8 @@ def intervals(
         for speedup in speedups:
             # first + (steps - first) / interval = steps / speedup
             count = round((steps / speedup - steps / interval) / (1 - 1 / interval))
-            if count >= 1:
-                chosen.append({"interval": interval, first: count})
+            if count >= 0:
+                chosen.append({"interval": interval, first: max(count, 1)})
     return tuple({str(one): one for one in chosen}.values())
 
 

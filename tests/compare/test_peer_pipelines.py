@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
+import navicache
 from backends.tiny.backend import TinyPipeline, shipped_weights
 from navicache_cli.compare.peers.caches import APART, switched_on
 from navicache_cli.compare.peers.meter import PeerMeter, count_shares
@@ -135,3 +136,11 @@ def test_nothing_is_left_behind(name):
     assert torch.equal(make(pipe, plan), uncached(plan))
     with switched_on([pipe.transformer], name, knobs, plan):
         assert torch.equal(make(pipe, plan), first)
+
+
+def test_a_forward_that_is_not_called_is_no_work():
+    """What `navicache.cached` skips never reaches the model; scripts/measure_exported.py meters it as well."""
+    plan, pipe = plan_of("navicache"), wan_pipeline()
+    with navicache.cached(pipe, speedup=2):
+        _, sums, _ = metered(pipe, plan)
+    assert sums.compute_ratio == pytest.approx(0.5)

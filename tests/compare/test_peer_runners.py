@@ -244,7 +244,11 @@ def test_other_models_have_no_peers(cli):
 
 def test_compare_runs_peers(tmp_path):
     """Through the program: a sweep and a method, one baseline for all, standard output all JSON."""
-    peers = ["diffusers:fbcache", *(["cache-dit:dbcache"] if installed("cache-dit:dbcache") else [])]
+    peers = [
+        "diffusers:fbcache",
+        "diffusers:seacache",
+        *(["cache-dit:dbcache"] if installed("cache-dit:dbcache") else []),
+    ]
     sweeps = [part for name in peers for part in ("--sweep", f"{name}.threshold=0.05:2:2")]
     shown = invoke(
         "compare", "--methods", "diffusers:off", *sweeps, "--prompt", PROMPT, "--steps", 12, "--no-lpips",

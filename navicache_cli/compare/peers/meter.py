@@ -86,8 +86,9 @@ class PeerMeter:
             self.cache_bytes = max(self.cache_bytes, held_bytes(self._models))
 
     def compute_ratio(self) -> float:
-        """Share of the work of all its own steps that the generation did."""
-        return _mean([work for of_step in self._of_steps for work in of_step])
+        """Share of the work of all its own steps that the generation did; forwards not called did none."""
+        done = sum(work for of_step in self._of_steps for work in of_step)
+        return _rounded(done / (self._steps * self._branches))
 
     def step_reports(self) -> list[StepReport]:
         """Each step; computed are those that did at least half of their work."""
@@ -129,8 +130,12 @@ class PeerMeter:
 
 
 def _mean(values: list[float]) -> float:
-    # Rounded, as shares that add up to 1 do so but for the last digit.
-    return round(sum(values) / len(values), 9)
+    return _rounded(sum(values) / len(values))
+
+
+def _rounded(share: float) -> float:
+    # Shares that add up to 1 do so but for the last digit.
+    return round(share, 9)
 
 
 def held_bytes(models: Iterable[nn.Module]) -> int:

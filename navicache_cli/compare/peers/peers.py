@@ -14,7 +14,7 @@ from navicache_cli.errors import BackendError, UsageError
 from navicache_cli.plan.presets import Preset, unknown
 
 # Distributions, each with the first version that has all that is used of it.
-PACKAGES = {"diffusers": "0.42", "cache-dit": "1.5"}
+PACKAGES = {"diffusers": "0.41", "cache-dit": "1.5"}
 _HINT = "pip install 'navicache[peers]'"
 
 
