@@ -139,7 +139,7 @@ def test_nothing_is_left_behind(name):
 
 
 def test_a_forward_that_is_not_called_is_no_work():
-    """What `navicache.cached` skips never reaches the model; scripts/measure_exported.py meters it as well."""
+    """What `navicache.cached` skips never reaches the model; scripts/measure_exported.py counts on it."""
     plan, pipe = plan_of("navicache"), wan_pipeline()
     with navicache.cached(pipe, speedup=2):
         _, sums, _ = metered(pipe, plan)

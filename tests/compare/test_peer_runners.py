@@ -244,11 +244,8 @@ def test_other_models_have_no_peers(cli):
 
 def test_compare_runs_peers(tmp_path):
     """Through the program: a sweep and a method, one baseline for all, standard output all JSON."""
-    peers = [
-        "diffusers:fbcache",
-        "diffusers:seacache",
-        *(["cache-dit:dbcache"] if installed("cache-dit:dbcache") else []),
-    ]
+    wanted = ["diffusers:fbcache", "diffusers:seacache", "cache-dit:dbcache"]
+    peers = [name for name in wanted if installed(name)]
     sweeps = [part for name in peers for part in ("--sweep", f"{name}.threshold=0.05:2:2")]
     shown = invoke(
         "compare", "--methods", "diffusers:off", *sweeps, "--prompt", PROMPT, "--steps", 12, "--no-lpips",
