@@ -4,17 +4,16 @@ import pytest
 import torch
 
 from tests.library.pipelines.calls import CALLS, guider_off
+from tests.library.pipelines.each import each
 from tests.library.pipelines.table import ROWS
 from tests.library.pipelines.toy import Count, Toy, denoisers, run
-
-each = pytest.mark.parametrize("toy", ROWS, ids=str)
 
 
 def test_every_name_is_there_once():
     assert len({toy.name for toy in ROWS}) == len(ROWS)
 
 
-@each
+@each()
 def test_a_toy_makes_the_same_from_one_seed_and_more_from_another(toy: Toy):
     pipe = toy.build()
     assert 1 <= len(denoisers(pipe)) <= 2
@@ -28,7 +27,8 @@ def test_a_toy_makes_the_same_from_one_seed_and_more_from_another(toy: Toy):
     assert not torch.equal(run(toy, pipe, seed=1), made)
 
 
-@each
+@pytest.mark.slow
+@each()
 def test_a_toy_reads_its_prompts(toy: Toy):
     arguments = toy.arguments()
     prompts = {name: "a blue star" for name in ("prompt", "negative_prompt") if name in arguments}
@@ -40,7 +40,7 @@ def test_a_toy_reads_its_prompts(toy: Toy):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("call", CALLS)
-@each
+@each()
 def test_a_toy_takes_other_calls_or_diffusers_stops(toy: Toy, call: str):
     pipe = toy.build()
     changes = CALLS[call](toy, pipe)
