@@ -72,6 +72,7 @@ class Option:
         variables: of the environment, beside NAVICACHE_<NAME>.
         range: if it is a number.
         file: what kind of file it names, with `Use.FILE`.
+        repeated: whether its flag may be given several times; it is then read from a list.
     """
 
     read: Reader
@@ -84,6 +85,7 @@ class Option:
     variables: tuple[str, ...] = ()
     range: Range | None = None
     file: str = ""
+    repeated: bool = False
 
     def __post_init__(self) -> None:
         roles = self.use & ROLES
