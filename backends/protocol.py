@@ -2,9 +2,9 @@
 
 A package has an entry point in the group `navicache.backends`, NAME = "package.module:Class". It says three
 things: the value of `--model`; the class, a `Backend`; and where the preset is, the file NAME.yaml in the
-package that the module is in. The preset (its form: `navicache_cli/preset.schema.json`) is read without
-importing the package. Files of magnitude ratios that it names, magcache-….json, lie beside it.
-`examples/plugin` is a whole one.
+package that the module is in. The preset is read without importing the package; its form is described by
+`navicache_cli/report/schemas/preset.schema.json`. Files of magnitude ratios that it names, magcache-….json,
+lie beside it. `examples/plugin` is a whole one.
 """
 
 from __future__ import annotations

@@ -91,7 +91,7 @@ class Cache:
         """
         if self._site is None:
             raise _disabled()
-        return self._site.branch(name)
+        return self._site.names.branch(name)
 
     def end(self) -> None:
         """Say that a generation is over: its report is made, and its tensors are dropped."""
@@ -111,9 +111,8 @@ class Cache:
 
     def __repr__(self) -> str:
         state = "" if self.enabled else ", disabled"
-        calls = len(self._log.reports)
-        head = f"<navicache on {self._target}: {self._settings}{state}; {calls} reports>"
-        return head if not calls else f"{head}\n{self._log.reports[-1]}"
+        head = f"<navicache on {self._target}: {self._settings}{state}>"
+        return f"{head}\n{self._log.reports[-1]}" if self._log.reports else head
 
     def _only_of_a_model(self, name: str) -> tuple[Session, ModelSite]:
         if self._site is None:

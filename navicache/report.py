@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from navicache_cli.cache.session.session import Session
+from navicache_cli.report.documents import plain
 from navicache_cli.report.report import StepReport, Totals
 from navicache_cli.report.steps import session_totals, step_reports
 
@@ -30,7 +31,7 @@ class LoopReport:
     planned_steps: int
     seconds: float
 
-    def strip(self, model: str | None = None) -> str:
+    def marks(self, model: str | None = None) -> str:
         """One character a step: █ computed, ░ skipped; blank where another than `model` was called."""
         return "".join(
             _OTHER if model not in (None, one) else _COMPUTED if step.computed else _SKIPPED
@@ -39,7 +40,7 @@ class LoopReport:
 
     def to_json(self) -> dict[str, Any]:
         """The report as plain JSON values; `steps` and `totals` have the keys of the command line's."""
-        return asdict(self)
+        return {key: plain(value) for key, value in vars(self).items()}
 
     def __str__(self) -> str:
         totals = self.totals
@@ -56,7 +57,7 @@ class LoopReport:
         said.append(f"{self.seconds:.2f} s, cache {totals.cache_bytes / 2**20:.2f} MiB")
         names = list(dict.fromkeys(self.models))
         width = max(len(name) for name in names)
-        strips = [f"{name:{width}}  {self.strip(name)}".strip() for name in names]
+        strips = [f"{name:{width}}  {self.marks(name)}".strip() for name in names]
         return "\n".join([*strips, *said])
 
     __repr__ = __str__

@@ -74,6 +74,7 @@ def _import_what_is_slow() -> None:
     import imageio.v3
     import imageio_ffmpeg
     import jsonschema
+    import msgspec
     import numpy
     import omegaconf
     import rich.progress
@@ -91,7 +92,7 @@ def _import_what_is_slow() -> None:
             __import__(name)
         except ImportError:
             pass
-    del imageio, imageio_ffmpeg, jsonschema, numpy, omegaconf, rich, safetensors, torch, typer
+    del imageio, imageio_ffmpeg, jsonschema, msgspec, numpy, omegaconf, rich, safetensors, torch, typer
 
 
 def options_of_commands() -> dict[str, calls.Options]:

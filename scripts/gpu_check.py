@@ -28,6 +28,7 @@ from navicache_cli.cache import Policy, StepRecord, make_policy
 from navicache_cli.errors import NavicacheError
 from navicache_cli.plan.plan import Plan, build_plan
 from navicache_cli.plan.presets import OFF
+from navicache_cli.report.documents import plain
 from navicache_cli.report.report import machine_facts
 from navicache_cli.report.speed import BEYOND, MARK, beyond_bound
 from navicache_cli.report.steps import step_reports
@@ -102,9 +103,9 @@ def measure(pipeline: Pipeline, plan: Plan, title: str) -> tuple[Measured, list[
     """Generate once under a session."""
     with StepProgress(title, plan.steps, quiet=False) as progress:
         result = run(pipeline, plan, on_step=progress)
-    steps = [asdict(step) for step in step_reports(result.session)]
+    steps = [plain(step) for step in step_reports(result.session)]
     threshold = None if plan.method == OFF else plan.threshold
-    measured = Measured(threshold, result.seconds["denoise"], steps, asdict(totals(result)))
+    measured = Measured(threshold, result.seconds["denoise"], steps, plain(totals(result)))
     return measured, result.session.records
 
 
@@ -179,8 +180,8 @@ def document(
     bare = (runs["bare"].denoise_s + runs["bare again"].denoise_s) / 2
     return {
         "plan": plan.values(),
-        "model": asdict(pipeline.identity),
-        "machine": machine_facts(),
+        "model": plain(pipeline.identity),
+        "machine": plain(machine_facts()),
         "bare_denoise_s": bare,
         "session_us_a_step": cost,
         "targets": verdicts(runs, bare, cost),

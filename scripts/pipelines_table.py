@@ -14,6 +14,7 @@ import argparse
 import multiprocessing
 import os
 import queue
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -250,7 +251,11 @@ def main() -> None:
     from diffusers.utils import logging
 
     logging.set_verbosity_error()
-    cells = {(name, tool): apart(name, tool) for name in options.only for tool in options.tools}
+    cells: dict[tuple[str, str], Cell] = {}
+    for name in options.only:
+        for tool in options.tools:
+            cells[name, tool] = cell = apart(name, tool)
+            print(f"{name}, {tool}: {cell.verdict} {cell.detail}".strip(), file=sys.stderr)
     text = table(cells, options.only, options.tools)
     if options.write:
         put_into(options.write, text)

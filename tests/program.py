@@ -83,6 +83,14 @@ def report_of(done: subprocess.CompletedProcess) -> dict:
     return json.loads(done.stdout)
 
 
+def report_in(path: Path) -> dict:
+    """A report as JSON values, read and checked as every command does."""
+    from navicache_cli.report.documents import plain
+    from navicache_cli.report.report import read_report
+
+    return plain(read_report(path))
+
+
 def assert_refused(done: subprocess.CompletedProcess, code: int, *told: str) -> None:
     """The program ended with this exit code, said all that is to be told, and what to type next."""
     assert done.returncode == code, (done.stdout, done.stderr)

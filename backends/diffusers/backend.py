@@ -6,8 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from backends.official.installation import Package
-from navicache_cli.errors import BackendError, UsageError
-from navicache_cli.plan.presets import unknown
+from navicache_cli.errors import BackendError
 from navicache_cli.reading import expand_user
 
 if TYPE_CHECKING:
@@ -45,14 +44,9 @@ class DiffusersBackend:
         self._need_packages()
         from backends.diffusers.call import check_call
         from backends.diffusers.defaults import read_pipeline
-        from backends.diffusers.loading import DTYPES, OFFLOADS
         from navicache_cli.media.picture_in import check_picture
         from navicache_cli.media.video_in import probe_video
 
-        for option, known in (("dtype", DTYPES), ("offload_by", OFFLOADS)):
-            if (value := getattr(plan, option)) not in known:
-                flag = option.replace("_", "-")
-                raise UsageError(unknown(flag, value, known), f"--{flag} {known[0]}")
         _, call, _ = read_pipeline(plan.weights, plan.revision)
         check_call(call, plan)
         notes = [note for path in (plan.image, plan.last_image) if path for note in check_picture(path)]

@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
     from navicache_cli.plan.plan import Plan
 
-DTYPES = ("auto", "float32", "bfloat16", "float16")
-OFFLOADS = ("model", "group", "sequential")
 # Decoders that know no other way than in tiles.
 _TILED = ("AutoencoderKLAllegro",)
 

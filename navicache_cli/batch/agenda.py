@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from navicache_cli.batch.folder import Folder, Standing
 from navicache_cli.batch.items import Item
 from navicache_cli.batch.making import Checked, Made, failure
-from navicache_cli.batch.manifest import DONE, FAILED, STARTED, Manifest
+from navicache_cli.batch.manifest import Done, Failed, Manifest, Record, Started
 
 if TYPE_CHECKING:
     from navicache_cli.batch.progress import BatchProgress
@@ -104,11 +104,11 @@ class Agenda:
         Raises:
             OutputError: the manifest cannot be written; so too below.
         """
-        self._append(task, STARTED, pid=pid)
+        self._append(Started, task, pid=pid)
         self._progress.start(task.item.name)
 
     def made(self, task: Task, made: Made) -> None:
-        self._append(task, DONE, **done_facts(task.item, made, self._folder))
+        self._append(Done, task, **done_facts(task.item, made, self._folder))
         self._outcome.made.append(task.item.name)
         self._progress.done(task.item.name, made.steps, made.skipped)
 
@@ -117,7 +117,7 @@ class Agenda:
         if task.attempt > self._retry or self._stopped:
             self._give_up(task, facts)
             return
-        self._append(task, FAILED, **facts)
+        self._append(Failed, task, **facts)
         self._tasks.appendleft(replace(task, attempt=task.attempt + 1))
 
     def lost(self, task: Task, reason: str) -> None:
@@ -137,27 +137,27 @@ class Agenda:
         return 0 < self._max_failures <= len(self._outcome.failed)
 
     def _give_up(self, task: Task, facts: dict[str, Any]) -> None:
-        self._append(task, FAILED, **facts)
+        self._append(Failed, task, **facts)
         self._outcome.failed[task.item.name] = str(facts["error"])
         self._progress.failed(task.item.name, str(facts["error"]))
 
-    def _append(self, task: Task, state: str, **facts: Any) -> None:
+    def _append(self, kind: type[Record], task: Task, **facts: Any) -> None:
         item = task.item
-        self._manifest.append(item.name, state, settings=item.fingerprint(), attempt=task.attempt, **facts)
+        self._manifest.append(kind, item.name, settings=item.fingerprint(), attempt=task.attempt, **facts)
 
 
 def adopt(item: Item, folder: Folder, manifest: Manifest) -> None:
     """Record an item whose video and report are there: its run was killed before it could."""
     facts = done_facts(item, made_before(item, folder), folder)
-    manifest.append(item.name, DONE, settings=item.fingerprint(), attempt=1, **facts)
+    manifest.append(Done, item.name, settings=item.fingerprint(), attempt=1, **facts)
 
 
 def made_before(item: Item, folder: Folder) -> Made:
     """Return what the report of a finished item says that there is no record of."""
     report = folder.finished_report(item)
     assert report is not None, "that is what its standing says"
-    totals, seconds = report["totals"], report["timings_s"]["total"]
-    return Made(report["output"]["sha256"], totals["steps"], totals["skipped_steps"], seconds)
+    totals = report.totals
+    return Made(report.output.sha256, totals.steps, totals.skipped_steps, report.timings_s.total)
 
 
 def done_facts(item: Item, made: Made, folder: Folder) -> dict[str, Any]:

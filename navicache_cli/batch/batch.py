@@ -18,7 +18,7 @@ from navicache_cli.batch.agenda import Agenda, Outcome, Task, adopt
 from navicache_cli.batch.folder import Folder, Standing
 from navicache_cli.batch.items import Item, in_shard, make_items, make_settings, read_shard
 from navicache_cli.batch.making import Checked, check_items
-from navicache_cli.batch.manifest import Manifest, Record, read_manifests
+from navicache_cli.batch.manifest import Done, Manifest, Record, read_manifests
 from navicache_cli.batch.progress import BatchProgress
 from navicache_cli.batch.rows import read_rows
 from navicache_cli.errors import BatchError, InterruptedRunError, UsageError
@@ -163,8 +163,8 @@ def _run(
     finished = {name for name, one in standings.items() if one in (Standing.KEEP, Standing.ADOPT)}
     outcome = Outcome(kept=[item.name for item in items if item.name in finished])
     todo = [item for item in items if item.name not in finished]
-    kept = [manifest.records[name] for name in outcome.kept]
-    steps, skipped = (sum(record[key] for record in kept) for key in ("steps", "skipped"))
+    kept = [one for name in outcome.kept if isinstance(one := manifest.records[name], Done)]
+    steps, skipped = sum(one.steps for one in kept), sum(one.skipped for one in kept)
     progress = BatchProgress(len(items), len(kept), steps, skipped, quiet)
     if todo:
         checked = _check(folder, todo, quiet)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,8 +15,8 @@ from navicache_cli.media.metrics import FROM_FRAMES
 from navicache_cli.plan.options import BUILT_IN
 from navicache_cli.plan.presets import OFF
 from navicache_cli.plan.setting import setting_of
-from navicache_cli.report.report import plan_values, read_report
-from navicache_cli.report.speed import WALL, beyond_bound, skip_bound
+from navicache_cli.report.report import Report, read_report
+from navicache_cli.report.speed import beyond_bound, skip_bound
 
 Options = tuple[tuple[str, str], ...]  # of a setting: names and values
 
@@ -54,32 +53,32 @@ def read_finished(root: Path, names: Sequence[str]) -> tuple[list[Finished], lis
     return found, unread
 
 
-def _read(name: str, report: dict[str, Any]) -> Finished:
+def _read(name: str, report: Report) -> Finished:
     """Keep what is summed up; reports of many videos would fill the memory.
 
     Raises:
         KeyError, ValueError, TypeError, ArithmeticError: an option is missing or none, or there are no steps.
     """
-    computed = [bool(step["computed"]) for step in report["steps"]]
-    values = {**BUILT_IN, **plan_values(report), "steps": len(computed)}  # an older plan has fewer options
-    times, baseline = report["timings_s"], report.get("baseline", {})
-    speedup = _number(baseline.get("speedup"))
+    computed = [step.computed for step in report.steps]
+    values = {**BUILT_IN, **report.plan_values(), "steps": len(computed)}  # an older plan has fewer options
+    speedup = report.baseline.speedup if report.baseline else None
+    fidelity = report.baseline.fidelity if report.baseline else {}
     facts = {
         "prompt": str(values["prompt"]),
         "seed": int(values["seed"]),
         "steps": len(computed),
         "skipped": computed.count(False),
         "skip_ratio": computed.count(False) / len(computed),
-        "denoise_s": _number(times["denoise"]) or 0.0,
-        "total_s": _number(times["total"]) or 0.0,
+        "denoise_s": report.timings_s.denoise,
+        "total_s": report.timings_s.total,
         "speedup": speedup,
-        "fidelity": {key: _number(baseline.get(key)) for key in FROM_FRAMES},
-        "beyond_bound": beyond_bound(speedup, skip_bound(report["totals"])),
-        "clock": str(times.get("clock", WALL)),
+        "fidelity": {key: fidelity.get(key) for key in FROM_FRAMES},
+        "beyond_bound": beyond_bound(speedup, skip_bound(report.totals)),
+        "clock": report.timings_s.clock,
         "video": f"{VIDEOS}/{name}",
         "report": f"{REPORTS}/{report_name(name)}",
     }
-    return Finished(name, str(report["model"]["name"]), _options(values), computed, facts)
+    return Finished(name, report.model.name, _options(values), computed, facts)
 
 
 def _options(values: dict[str, Any]) -> Options:
@@ -91,12 +90,3 @@ def _options(values: dict[str, Any]) -> Options:
     elif setting["method"] == OFF:
         setting["mode"] = OFF
     return tuple((key, str(value)) for key, value in setting.items())
-
-
-def _number(value: Any) -> float | None:
-    """A report's number, or None for one that no JSON can hold again."""
-    try:
-        number = float(value)
-    except (TypeError, ValueError, OverflowError):
-        return None
-    return number if math.isfinite(number) else None

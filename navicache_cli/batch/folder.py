@@ -7,13 +7,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
-from typing import Any
 
 from navicache_cli.batch.items import Item, fingerprint, for_fingerprint
-from navicache_cli.batch.manifest import DONE, Record
+from navicache_cli.batch.manifest import Done, Record
 from navicache_cli.errors import NavicacheError, UsageError
 from navicache_cli.files import prepare_folder, sha256_of, sweep
-from navicache_cli.report.report import plan_values, read_report
+from navicache_cli.report.report import Report, read_report
 
 VIDEOS, REPORTS = "videos", "reports"
 
@@ -62,10 +61,10 @@ class Folder:
         there = [path for path in (video, report) if os.path.lexists(path)]
         if not there:
             return Standing.NEW
-        if record is not None and record["state"] == DONE:
+        if isinstance(record, Done):
             # An older version counted other options in; the report tells whether they are the same.
-            if record["settings"] == item.fingerprint() or self.finished_report(item) is not None:
-                fine = sha256_of(video) == record["video"] and report.is_file()
+            if record.settings == item.fingerprint() or self.finished_report(item) is not None:
+                fine = sha256_of(video) == record.video and report.is_file()
                 return Standing.KEEP if fine else Standing.REPLACE
             if video in there and not overwrite:
                 raise self._other_settings(item)
@@ -79,14 +78,14 @@ class Folder:
             )
         return Standing.REPLACE
 
-    def finished_report(self, item: Item) -> dict[str, Any] | None:
+    def finished_report(self, item: Item) -> Report | None:
         """Return the report of an item whose video is complete, or None."""
         try:
             report = read_report(self.report(item))
-            same = fingerprint(plan_values(report)) == item.fingerprint()
+            same = fingerprint(report.plan_values()) == item.fingerprint()
         except (NavicacheError, ValueError, TypeError, ArithmeticError):  # It may have been edited.
             return None
-        return report if same and report["output"]["sha256"] == sha256_of(self.video(item)) else None
+        return report if same and report.output.sha256 == sha256_of(self.video(item)) else None
 
     def prepare(self, items: Iterable[Item]) -> None:
         """Make the folders of these items and find out whether they can be written.
@@ -107,7 +106,7 @@ class Folder:
 
     def _other_settings(self, item: Item) -> UsageError:
         try:
-            found = plan_values(read_report(self.report(item)))
+            found = read_report(self.report(item)).plan_values()
         except NavicacheError:
             found = {}
         wanted = for_fingerprint(item.plan(self.videos).values())

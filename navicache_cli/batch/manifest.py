@@ -13,25 +13,85 @@ import time
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import UNSET, Meta, UnsetType
 
 from navicache_cli.errors import OutputError, cannot_write
 from navicache_cli.files import sync
 from navicache_cli.locks import check_stays, open_locked, try_lock
 from navicache_cli.reading import open_regular
+from navicache_cli.report.documents import plain
 
 VERSION = 2
 STARTED, DONE, FAILED = "started", "done", "failed"
-Record = dict[str, Any]
-"""A line. All have `version`, `name` (of the video, below the folder of videos), `state`, `run` (one more
-than any there was when the run began: the order of records in different files), `at` (seconds since 1970, for
-people), `settings` (a digest of the plan), `attempt` and `pid`. `done` has `video` (SHA-256), `report` (path
-in the batch's folder), `steps`, `skipped` and `seconds`; `failed` has `error`, `exit_code`, and `traceback`
-if the error is none of navicache's own.
-"""
 _FILE = re.compile(r"manifest(-\d+-of-(?P<parts>\d+))?\.jsonl")
 _LINE = f'{{"version": {VERSION}, "name": "'.encode()  # what every line that `append` writes begins with
 _MOST_RUNS = 2**53
+
+
+class _Line(msgspec.Struct, frozen=True, kw_only=True, tag_field="state"):
+    """What every line has. Those that a program other than navicache wrote may have only some of it.
+
+    Attributes:
+        name: of the video, below the folder of videos.
+        run: one more than any there was when the run began: the order of records in different files.
+        at: seconds since 1970, for people.
+        pid: of the process that makes the video.
+        settings: a digest of the plan.
+        attempt: 1, or more where it failed before.
+    """
+
+    version: Literal[2]
+    name: str
+    run: Annotated[int, Meta(gt=0, lt=_MOST_RUNS)]
+    at: float = 0.0
+    pid: int = 0
+    settings: str
+    attempt: int = 1
+
+    @property
+    def state(self) -> str:
+        return str(self.__struct_config__.tag)
+
+
+class Started(_Line, frozen=True, kw_only=True, tag=STARTED):
+    """A process went to work on a video."""
+
+
+class Done(_Line, frozen=True, kw_only=True, tag=DONE):
+    """A video is finished.
+
+    Attributes:
+        video: its SHA-256.
+        steps, skipped: denoising steps, and how many of them were predicted.
+        seconds: that it took.
+        report: path in the batch's folder.
+    """
+
+    video: str
+    steps: int
+    skipped: int
+    seconds: float = 0.0
+    report: str = ""
+
+
+class Failed(_Line, frozen=True, kw_only=True, tag=FAILED):
+    """A video could not be made.
+
+    Attributes:
+        error: why.
+        exit_code: that the error stands for.
+        traceback: if the error is none of navicache's own.
+    """
+
+    error: str = ""
+    exit_code: int = 1
+    traceback: str | UnsetType = UNSET
+
+
+Record = Started | Done | Failed
 
 
 def read_manifests(folder: Path) -> dict[str, Record]:
@@ -46,9 +106,9 @@ def read_manifests(folder: Path) -> dict[str, Record]:
     latest: dict[str, Record] = {}
     for path, _ in _files(folder):
         for record in _read(path):
-            known = latest.get(record["name"])
-            if known is None or known["run"] <= record["run"]:
-                latest[record["name"]] = record
+            known = latest.get(record.name)
+            if known is None or known.run <= record.run:
+                latest[record.name] = record
     return latest
 
 
@@ -76,7 +136,7 @@ class Manifest:
         try:
             _check_other_splits(folder, parts)
             self.records = read_manifests(folder)
-            self._run = 1 + max((record["run"] for record in self.records.values()), default=0)
+            self._run = 1 + max((record.run for record in self.records.values()), default=0)
             self._drop_cut_off_line()
         except OSError as error:
             os.close(self._file)
@@ -91,23 +151,21 @@ class Manifest:
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
         os.close(self._file)
 
-    def append(self, name: str, state: str, **facts: Any) -> None:
+    def append(self, kind: type[Record], name: str, **facts: Any) -> None:
         """Write a record; when this returns it is on the disk.
+
+        Args:
+            kind: which.
+            name: of the video.
+            facts: the other fields; this process and the time are known.
 
         Raises:
             OutputError: the disk is full or went away, or the manifest or its folder is not ours any more.
         """
         check_stays(self._file, self.path, "batch")
-        record = {
-            "version": VERSION,
-            "name": name,
-            "state": state,
-            "run": self._run,
-            "at": time.time(),
-            "pid": os.getpid(),
-            **facts,
-        }
-        line = json.dumps(record).encode() + b"\n"
+        always = {"version": VERSION, "name": name, "run": self._run, "at": time.time(), "pid": os.getpid()}
+        record = kind(**{**always, **facts})
+        line = _text(record)
         try:
             written = os.write(self._file, line)
             os.fsync(self._file)
@@ -154,39 +212,25 @@ def _read(path: Path) -> list[Record]:
         raise OutputError(f"cannot read {path}: {error.strerror}", "check its permissions") from None
     # All at once takes little more than half the time of line by line.
     records = _parse(b"[" + b",".join(last.values()) + b"]")
-    if not isinstance(records, list) or len(records) != len(last) or not all(map(_fits, records)):
+    if records is None or len(records) != len(last):
         lines = path.read_bytes().decode(errors="replace").split("\n")[:-1]
-        damaged = next((n for n, line in enumerate(lines, 1) if not _fits(_parse(line))), len(lines))
+        damaged = next((n for n, line in enumerate(lines, 1) if _parse(f"[{line}]") is None), len(lines))
         raise _damaged(path, damaged)
     return records
 
 
-def _parse(text: str | bytes) -> Any:
+def _parse(text: str | bytes) -> list[Record] | None:
+    """Return the records of a JSON list, or None where it is none: a file may have been edited."""
     try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
+        # Not by msgspec alone: a path in an error may hold bytes that are no text, which it does not take.
+        return msgspec.convert(json.loads(text), list[Record])
+    except (ValueError, RecursionError, msgspec.ValidationError):
         return None
 
 
-def _fits(record: Any) -> bool:
-    """Whether a line has what is used of it, each of its kind; a file may have been edited."""
-    return (
-        type(record) is dict
-        and record.get("version") == VERSION
-        and type(record.get("name")) is str
-        and type(record.get("state")) is str
-        and type(record.get("run")) is int
-        and 0 < record["run"] < _MOST_RUNS
-        and type(record.get("settings")) is str
-        and (
-            record["state"] != DONE
-            or (
-                type(record.get("video")) is str
-                and type(record.get("steps")) is int
-                and type(record.get("skipped")) is int
-            )
-        )
-    )
+def _text(record: Record) -> bytes:
+    facts = {"version": record.version, "name": record.name, "state": record.state, **plain(record)}
+    return json.dumps(facts).encode() + b"\n"
 
 
 def _damaged(path: Path, line: int) -> OutputError:

@@ -11,12 +11,14 @@ from navicache_cli.batch.summary import Summary
 from navicache_cli.compare.page import asset, fill_page, strip_steps
 from navicache_cli.files import write_atomically
 from navicache_cli.media.metrics import page_metrics
+from navicache_cli.report.documents import plain
+from navicache_cli.report.report import Report
 
 _PARTS = ("elements.js", "metrics.js", "strip.js")
 _own = partial(asset, room="batch")
 
 
-def write_page(summary: Summary, reports: Mapping[str, dict[str, Any]], path: Path) -> None:
+def write_page(summary: Summary, reports: Mapping[str, Report], path: Path) -> None:
     """Write the page.
 
     Args:
@@ -28,7 +30,7 @@ def write_page(summary: Summary, reports: Mapping[str, dict[str, Any]], path: Pa
         OutputError: the page cannot be written.
     """
     steps = {name: strip_steps(report) for name, report in reports.items()}
-    data = {"summary": summary.to_json(), "steps": steps, "metrics": page_metrics()}
+    data = {"summary": plain(summary), "steps": steps, "metrics": page_metrics()}
     write_atomically(path, page_text(data))
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from rich.table import Table
@@ -15,10 +14,10 @@ from navicache_cli.batch.summary import (
     Summary,
     read_listed,
     summarise,
-    write_summary,
 )
 from navicache_cli.files import check_replaceable
 from navicache_cli.media.metrics import FROM_FRAMES, LEADING, Metric
+from navicache_cli.report.documents import document_text, write_document
 from navicache_cli.report.speed import show_speedup
 
 SHOWN = 3  # of the slowest, and so on; the page has more
@@ -40,13 +39,13 @@ def batch_report(folder: Path, page: bool = True, as_json: bool = False) -> None
     for path in written:
         check_replaceable(path)
     summary = summarise(folder)
-    write_summary(summary, written[0])
+    write_document(summary, written[0])
     if page:
         from navicache_cli.batch.page import write_page
 
         write_page(summary, read_listed(summary, folder), written[1])
     if as_json:
-        print(json.dumps(summary.to_json(), indent=1))
+        print(document_text(summary), end="")
         return
     _show(summary)
     for path in written:
@@ -70,7 +69,7 @@ def _show(summary: Summary) -> None:
             facts = f"{video.denoise_s:.2f} s, {video.skip_ratio:.0%} skipped{told}"
             terminal.stdout.say(f"{title}: {video.video} ({facts})")
     for one in summary.failed[:SHOWN]:
-        terminal.stdout.say(f"failed: {one['name']}: {one['error']}")
+        terminal.stdout.say(f"failed: {one.name}: {one.error}")
     if len(summary.failed) > SHOWN:
         terminal.stdout.print(f"{len(summary.failed) - SHOWN} more failed", highlight=False)
 

@@ -1,140 +1,111 @@
 """What a batch adds up to: skip ratios, times, speedups and fidelity of its finished videos.
 
-`batch-report.json` holds a `Summary`; its schema is `batch_report.schema.json`. Speedup and fidelity
-are there for videos made with `--baseline`.
+`batch-report.json` holds a `Summary`. Speedup and fidelity are there for videos made with `--baseline`.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, ClassVar
 
 import numpy as np
+from msgspec import Meta, field
 
 from navicache_cli import __version__
 from navicache_cli.batch.finished import Options, read_finished
 from navicache_cli.batch.folder import REPORTS, report_name
-from navicache_cli.batch.manifest import DONE, FAILED, Record, read_manifests
+from navicache_cli.batch.manifest import DONE, FAILED, Done, Failed, Record, read_manifests
 from navicache_cli.errors import OutputError
 from navicache_cli.media.metrics import FROM_FRAMES, LEADING
 from navicache_cli.plan.presets import OFF
-from navicache_cli.report.documents import check_document, flat, read_schema, write_document
-from navicache_cli.report.report import read_report
-from navicache_cli.report.speed import speed_notes
+from navicache_cli.report.documents import Amount, Count, Document, Part, Positive, Share, one_of
+from navicache_cli.report.report import Report, read_report
+from navicache_cli.report.speed import CPU, WALL, speed_notes
 
-SUMMARY_VERSION = 1
+SUMMARY_VERSION = 1  # goes up when a key changes its name or meaning
 MOST_LISTED = 8  # of the slowest, of the worst …
 
 
-@dataclass(frozen=True)
-class Video:
-    """One finished video.
+class Video(Part, frozen=True, kw_only=True):
+    """One finished video; without `--baseline` its speedup and figures are null."""
 
-    Attributes:
-        name: below the folder of videos.
-        setting: name of its setting.
-        prompt, seed: its own.
-        steps: denoising steps, `skipped` of them predicted.
-        skipped: see above.
-        skip_ratio: skipped / steps.
-        denoise_s, total_s: seconds of denoising; of everything, without loading the model.
-        speedup: against the uncached one; None without `--baseline`.
-        fidelity: to the uncached one, by metric; None likewise.
-        beyond_bound: whether the speedup is above what the skipped steps allow; see `speed.beyond_bound`.
-        clock: which one the speedup is from; see `speed`.
-        video, report: paths in the batch's folder.
-    """
-
-    name: str
-    setting: str
+    name: Annotated[str, Meta(description="below the folder of videos")]
+    setting: Annotated[str, Meta(description="name of its setting")]
     prompt: str
     seed: int
-    steps: int
-    skipped: int
-    skip_ratio: float
-    denoise_s: float
-    total_s: float
-    speedup: float | None
-    fidelity: dict[str, float | None]
-    beyond_bound: bool
-    clock: str
-    video: str
-    report: str
+    steps: Positive
+    skipped: Annotated[Count, Meta(description="of the steps")]
+    skip_ratio: Annotated[Share, Meta(description="skipped / steps")]
+    denoise_s: Annotated[Amount, Meta(description="seconds of denoising")]
+    total_s: Annotated[Amount, Meta(description="seconds of everything but loading the model")]
+    speedup: Annotated[float | None, Meta(description="seconds of denoising uncached over these, by `clock`")]
+    fidelity: Annotated[dict[str, float | None], Meta(description="against the uncached video")]
+    beyond_bound: Annotated[
+        bool, Meta(description="the speedup is above what the skipped steps allow, by more than noise")
+    ] = False
+    clock: Annotated[str, one_of(WALL, CPU), Meta(description="what the speedup is taken from")] = WALL
+    video: Annotated[str, Meta(description="path in the batch's folder")]
+    report: Annotated[str, Meta(description="path in the batch's folder")]
 
 
-@dataclass(frozen=True)
-class Distribution:
-    """Of one measure over videos: how many have it, their mean, and quantiles (0, 10, 50, 90, 100 %)."""
+class Distribution(Part, frozen=True):
+    """Of one measure over videos."""
 
-    videos: int
+    videos: Annotated[Positive, Meta(description="how many have the measure")]
     mean: float
     least: float
-    low: float
+    low: Annotated[float, Meta(description="the 10 % quantile")]
     median: float
-    high: float
+    high: Annotated[float, Meta(description="the 90 % quantile")]
     most: float
 
 
-@dataclass(frozen=True)
-class SettingSummary:
-    """The videos of one setting.
+class SettingSummary(Part, frozen=True, kw_only=True):
+    """The videos of one setting; a measure that none of them has is null."""
 
-    Attributes:
-        name: method and mode, and what else sets it apart.
-        videos: how many are finished.
-        skip_ratio, denoise_s, speedup: None where no video has it.
-        fidelity: by metric; None likewise.
-        beyond_bound: in how many of them the speedup is above what the skipped steps allow.
-        skip_frequency: at each step, the part of the videos that skipped it.
-    """
-
-    name: str
-    videos: int
+    name: Annotated[str, Meta(description="method and mode, and what else sets it apart")]
+    videos: Annotated[Count, Meta(description="how many are finished")]
     skip_ratio: Distribution | None
     denoise_s: Distribution | None
     speedup: Distribution | None
     fidelity: dict[str, Distribution | None]
-    beyond_bound: int
-    skip_frequency: list[float]
+    beyond_bound: Annotated[
+        Count, Meta(description="videos whose speedup is above what their skipped steps allow")
+    ] = 0
+    skip_frequency: Annotated[
+        list[Share], Meta(description="at each step, the part of the videos that skipped it")
+    ]
 
 
-@dataclass(frozen=True)
-class Summary:
-    """Everything about a batch.
+class Failure(Part, frozen=True):
+    """A video whose last attempt failed."""
 
-    Attributes:
-        models: names of the models, as reports have them.
-        states: how many videos are in each state of the manifest.
-        settings: in the order of their names.
-        videos: the finished ones, by name.
-        slowest: names, those with the longest denoising first.
-        most_skipped: names, the highest skip ratio first.
-        worst: names, the worst by the leading metric (PSNR) first; empty without baselines.
-        failed: name and error of each that failed last.
-        notes: what a reader should know.
-    """
+    name: str
+    error: str
 
-    models: list[str]
-    states: dict[str, int]
-    settings: list[SettingSummary]
-    videos: list[Video]
-    slowest: list[str]
-    most_skipped: list[str]
-    worst: list[str]
-    failed: list[dict[str, str]]
-    notes: list[str]
+
+class Summary(Document, frozen=True, kw_only=True):
+    """What a batch adds up to: skip ratios, times, speedups and fidelity of its finished videos."""
+
+    NAME: ClassVar[str] = "batch report"
+    MEND: ClassVar[str] = "run `navicache batch-report` again"
+
+    # First, so that the file is known as ours when it is to be replaced.
+    navicache_version: Annotated[str, Meta(description="of the program that summed up")] = field(
+        default_factory=lambda: __version__
+    )
+    models: Annotated[list[str], Meta(description="names of the models, as reports have them")]
+    states: Annotated[dict[str, Count], Meta(description="how many videos are in each state of the manifest")]
+    settings: Annotated[list[SettingSummary], Meta(min_length=1, description="in the order of their names")]
+    videos: Annotated[list[Video], Meta(min_length=1, description="the finished ones, by name")]
+    slowest: Annotated[list[str], Meta(description="names, those with the longest denoising first")]
+    most_skipped: Annotated[list[str], Meta(description="names, the highest skip ratio first")]
+    worst: Annotated[list[str], Meta(description="names, the lowest PSNR first; empty without --baseline")]
+    failed: Annotated[list[Failure], Meta(description="those whose last attempt failed")]
+    notes: Annotated[list[str], Meta(description="what a reader should know")]
     version: int = SUMMARY_VERSION
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the document as plain JSON values."""
-        # First, so that the file is known as ours when it is to be replaced.
-        document = {"navicache_version": __version__, **asdict(self)}
-        for part in ("settings", "videos"):
-            document[part] = [flat(one) for one in document[part]]
-        return document
 
 
 def summarise(root: Path) -> Summary:
@@ -146,12 +117,12 @@ def summarise(root: Path) -> Summary:
     records = read_manifests(root)
     if not records:
         raise OutputError(f"expected a batch's folder; {root} has no manifest", "navicache batch … first")
-    done = [name for name, record in sorted(records.items()) if record["state"] == DONE]
+    done = [name for name, record in sorted(records.items()) if isinstance(record, Done)]
     found, unread = read_finished(root, done)
     if not found:
         raise OutputError(f"expected finished videos in {root}; found none", "navicache batch … first")
     names = name_settings([one.options for one in found])
-    videos = [Video(one.name, names[one.options], **one.facts) for one in found]
+    videos = [Video(name=one.name, setting=names[one.options], **one.facts) for one in found]
     groups: dict[str, list[int]] = {}
     for index, video in enumerate(videos):
         groups.setdefault(video.setting, []).append(index)
@@ -159,7 +130,7 @@ def summarise(root: Path) -> Summary:
         _setting(name, [videos[i] for i in group], [found[i].computed for i in group])
         for name, group in sorted(groups.items())
     ]
-    states = Counter(str(record["state"]) for record in records.values())
+    states = Counter(record.state for record in records.values())
     return Summary(
         models=sorted({one.model for one in found}),
         states=dict(sorted(states.items())),
@@ -171,18 +142,6 @@ def summarise(root: Path) -> Summary:
         failed=_failures(records),
         notes=_notes(videos, unread, states),
     )
-
-
-def write_summary(summary: Summary, path: Path) -> None:
-    """Write the document, checked against its schema.
-
-    Raises:
-        OutputError: the folder cannot be written, or the document does not fit.
-    """
-    document = summary.to_json()
-    schema = read_schema("batch_report.schema.json")
-    check_document(document, schema, "navicache batch report", "run `navicache batch-report` again")
-    write_document(document, path)
 
 
 def name_settings(found: Iterable[Options]) -> dict[Options, str]:
@@ -203,7 +162,7 @@ def name_settings(found: Iterable[Options]) -> dict[Options, str]:
     return names
 
 
-def read_listed(summary: Summary, root: Path) -> dict[str, dict[str, Any]]:
+def read_listed(summary: Summary, root: Path) -> dict[str, Report]:
     """Return the reports of the videos that are listed by name: the slowest, the worst."""
     listed = dict.fromkeys([*summary.slowest, *summary.most_skipped, *summary.worst])
     return {name: read_report(root / REPORTS / report_name(name)) for name in listed}
@@ -242,11 +201,9 @@ def _closeness(video: Video) -> float | None:
     return None if value is None else LEADING.rank(value)
 
 
-def _failures(records: dict[str, Record]) -> list[dict[str, str]]:
+def _failures(records: dict[str, Record]) -> list[Failure]:
     return [
-        {"name": name, "error": str(record.get("error", ""))}
-        for name, record in sorted(records.items())
-        if record["state"] == FAILED
+        Failure(name, record.error) for name, record in sorted(records.items()) if isinstance(record, Failed)
     ]
 
 

@@ -48,7 +48,8 @@ def compare_command(
     Generates every prompt with every seed, uncached and with every method. You can stop it at any time: the
     same command resumes and keeps what was finished.
     """
-    from navicache_cli.compare.compare import Request, compare
+    from navicache_cli.compare.compare import compare
+    from navicache_cli.compare.request import Request
 
     assignments, config = options.pop("assignments") or [], options.pop("config")
     request = Request(methods, modes, tuple(sweep or ()), settings, prompts, seeds, lpips, page, as_json)

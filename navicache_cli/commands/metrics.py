@@ -22,6 +22,6 @@ def metrics_command(
     Two files, or two folders whose videos have the same names. Follows the convention of VideoSys's
     common metrics, which papers on caching report.
     """
-    from navicache_cli.media.compare import metrics
+    from navicache_cli.evaluation.metrics import metrics
 
     metrics(expand_user(a), expand_user(b), lpips, as_json)

@@ -12,7 +12,8 @@ from navicache_cli.sources import Source, digest_of, own_sources, sources_below
 
 # Of navicache_cli: what videos and figures depend on, not how options are read and results shown.
 PARTS = (
-    "cache", "media", "plan/method.py", "report/speed.py", "run", "threads.py",
+    "cache", "media", "plan/method.py", "report/speed.py", "run/generation.py", "run/produce.py",
+    "run/runner.py", "threads.py",
     "compare/peers", "compare/runners.py", "compare/running.py", "compare/work.py",
 )  # fmt: skip
 BUILT_IN = "backends"  # the package of the built-in families, which others may build on

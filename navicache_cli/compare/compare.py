@@ -5,31 +5,18 @@ from __future__ import annotations
 import json
 import os
 import uuid
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from navicache_cli import terminal
-from navicache_cli.compare.peers.peers import check_installed, check_offered
-from navicache_cli.compare.settings import (
-    BASELINE,
-    OWN_RUNNER,
-    Setting,
-    choose_settings,
-    known_methods,
-    parse_names,
-    parse_sweep,
-)
-from navicache_cli.compare.settings_file import read_settings
+from navicache_cli.compare.request import Request, Task, read_request, shared_layers
+from navicache_cli.compare.settings import BASELINE, OWN_RUNNER
 from navicache_cli.errors import InterruptedRunError, UsageError
-from navicache_cli.media.compare import pick_lpips
-from navicache_cli.plan.layers import Layer, option_layers
+from navicache_cli.media.lpips import pick_lpips
+from navicache_cli.plan.layers import option_layers
 from navicache_cli.plan.method import about_steps
-from navicache_cli.plan.option import Use
-from navicache_cli.plan.options import options_with
-from navicache_cli.plan.plan import MOST_VIDEOS, Plan, plan_document, resolve
-from navicache_cli.plan.presets import Preset, preset_for
-from navicache_cli.reading import expand_user, read_utf8
+from navicache_cli.plan.plan import Plan, plan_document
+from navicache_cli.reading import expand_user
 
 if TYPE_CHECKING:
     from backends.protocol import Backend
@@ -37,38 +24,7 @@ if TYPE_CHECKING:
     from navicache_cli.compare.store import Store
     from navicache_cli.compare.summary import CellResult
     from navicache_cli.media.fidelity import Models
-
-# What a comparison decides itself; a configuration shared with `generate` may say otherwise.
-_DECIDED_HERE = options_with(Use.COMPARED)
-# What is measured and where it goes are matters of a comparison too, but for its folder.
-_NOT_SHARED = {*_DECIDED_HERE, *options_with(Use.MEASURED | Use.OUTPUT)} - {"output_dir"}
-MAX_SEEDS = 1000
-
-
-@dataclass(frozen=True)
-class Request:
-    """What is asked for beyond the options of a plan; see `navicache compare --help`."""
-
-    methods: str | None = None
-    modes: str | None = None
-    sweeps: tuple[str, ...] = ()
-    settings: Path | None = None
-    prompts: Path | None = None
-    seeds: int = 1
-    lpips: bool | None = None
-    page: bool = True
-    as_json: bool = False
-
-
-@dataclass(frozen=True)
-class _Task:
-    """The request, read and checked."""
-
-    layers: list[Layer]
-    base: Plan
-    settings: list[Setting]
-    prompts: list[str]
-    seeds: list[int]
+    from navicache_cli.report.report import Report
 
 
 def compare(
@@ -83,8 +39,8 @@ def compare(
     from navicache_cli.compare.results import result_paths, write_results
     from navicache_cli.compare.store import Store
 
-    layers, notes = _shared_layers(option_layers(flags, assignments, config, dict(os.environ)))
-    task = _read(request, layers)
+    layers, notes = shared_layers(option_layers(flags, assignments, config, dict(os.environ)))
+    task = read_request(request, layers)
     _check_launch(task.base)
     backend = get_backend(task.base.model)
     notes += _check(backend, task)
@@ -102,7 +58,9 @@ def compare(
         except KeyboardInterrupt:
             raise _stopped(store) from None
     if request.as_json:
-        print(json.dumps(comparison.to_json(), indent=1))
+        from navicache_cli.report.documents import document_text
+
+        print(document_text(comparison), end="")
     else:
         _show(comparison, paths)
     return comparison
@@ -121,84 +79,6 @@ def _stopped(store: Store) -> InterruptedRunError:
     )
 
 
-def _shared_layers(layers: list[Layer]) -> tuple[list[Layer], list[str]]:
-    """Take out of the user's layers what a comparison decides itself, and say so."""
-    kept, notes = [Layer("default", {"output_dir": "compare"})], []
-    for layer in layers:
-        values = {k: v for k, v in layer.values.items() if k not in _NOT_SHARED}
-        kept.append(Layer(layer.label, values))
-        notes += [
-            f"compare chooses the {name} itself; {layer.source(name)} is ignored"
-            for name in _DECIDED_HERE
-            if name in layer.values
-        ]
-    return kept, notes
-
-
-def _read(request: Request, layers: list[Layer]) -> _Task:
-    base = resolve([*layers, Layer("compare", BASELINE.values)])
-    preset = preset_for(base.model)
-    settings = _settings(request, preset, base.steps)
-    if not 1 <= request.seeds <= MAX_SEEDS:
-        raise UsageError(f"seeds expects 1 to {MAX_SEEDS}, found {request.seeds}", "--seeds 3")
-    if request.prompts is not None:
-        prompts = read_prompts(request.prompts)
-    elif base.provenance["prompt"].startswith("preset") and preset.examples:
-        prompts = preset.examples
-    else:
-        prompts = [base.prompt]
-    _check_count(len(prompts), request.seeds, len(settings))
-    return _Task(layers, base, settings, prompts, [base.seed + i for i in range(request.seeds)])
-
-
-def _check_count(prompts: int, seeds: int, settings: int) -> None:
-    """Check that the videos asked for, one more per prompt and seed for the baseline, are not too many."""
-    count = prompts * seeds * (settings + 1)
-    if count > MOST_VIDEOS:
-        raise UsageError(
-            f"expected at most {MOST_VIDEOS:,} videos in one comparison, found {count:,}: {prompts} prompts, "
-            f"{seeds} seeds, {settings} settings and the baseline",
-            f"--seeds {max(1, MOST_VIDEOS // (prompts * (settings + 1)))}, or fewer prompts",
-        )
-
-
-def _settings(request: Request, preset: Preset, steps: int) -> list[Setting]:
-    """What to hold against the baseline: of the file, and of methods, modes and sweeps if any are named."""
-    modes = list(preset.modes)
-    found = [] if request.settings is None else read_settings(request.settings, steps)
-    if not found or request.methods is not None or request.sweeps:
-        chosen = choose_settings(
-            None if request.methods is None else parse_names(request.methods, "method", known_methods()),
-            None if request.modes is None else parse_names(request.modes, "mode", modes),
-            [parse_sweep(text) for text in request.sweeps],
-            steps,
-            modes,
-            preset.peers,
-        )
-        found = list({setting.name: setting for setting in [*found, *chosen]}.values())
-    for setting in found:
-        if setting.runner != OWN_RUNNER:
-            check_offered(setting.arguments["peer"], preset)
-            check_installed(setting.arguments["peer"])
-    return found
-
-
-def read_prompts(path: Path) -> list[str]:
-    """Read a prompt from each line that is not blank; a repeated one counts once.
-
-    Raises:
-        UsageError: the file is missing, not UTF-8 text, or has no prompt.
-    """
-    try:
-        lines = read_utf8(expand_user(path)).splitlines()
-    except OSError as error:
-        raise UsageError(f"cannot read the prompts {path}: {error.strerror}", "check the path") from None
-    prompts = list(dict.fromkeys(" ".join(line.split()) for line in lines if line.strip()))
-    if not prompts:
-        raise UsageError(f"expected one prompt per line in {path}, found none", "write one prompt into it")
-    return prompts
-
-
 def _check_launch(plan: Plan) -> None:
     """Cells are written by one process; several on one video would need to agree on which are finished."""
     from navicache_cli.launch import read_launch
@@ -213,7 +93,7 @@ def _check_launch(plan: Plan) -> None:
     check_processes(plan, launch)
 
 
-def _check(backend: Backend, task: _Task) -> list[str]:
+def _check(backend: Backend, task: Task) -> list[str]:
     """Let the backend see every prompt and every setting before anything is loaded.
 
     Takes out of the task settings nobody named that do not fit, and those that equal another one.
@@ -253,8 +133,8 @@ def _left_out(name: str, reason: str) -> str:
 
 
 def _run(
-    task: _Task, backend: Backend, store: Store, models: Models, notes: list[str]
-) -> tuple[Comparison, dict[str, dict[str, Any]]]:
+    task: Task, backend: Backend, store: Store, models: Models, notes: list[str]
+) -> tuple[Comparison, dict[str, Report]]:
     """Load the model, find or run every cell, and sum up; the reports come by their cells' keys."""
     from navicache_cli.compare.code import code_digest
     from navicache_cli.compare.document import Comparison
@@ -283,7 +163,7 @@ def _run(
     results = [cell_result(job, cells[job.key], cells[job.baseline or job.key]) for job in done]
     settings = [one for one in [BASELINE, *task.settings] if one.name not in work.left_out]
     left_out = [_left_out(name, reason) for name, reason in work.left_out.items()]
-    clocks = {cell.report["timings_s"].get("clock") for cell in cells.values()}
+    clocks = {cell.report.timings_s.clock for cell in cells.values()}
     late = [*left_out, *speed_notes(clocks, any(result.beyond_bound for result in results))]
     for note in late:
         terminal.show_note(note)

@@ -1,80 +1,47 @@
-"""compare.json and compare.csv: one versioned document, and a row a cell for spreadsheets.
-
-The schema is `compare.schema.json` beside `report.schema.json`; `COMPARISON_VERSION` changes when a key
-changes its meaning.
-"""
+"""compare.json and compare.csv: one versioned document, and a row a cell for spreadsheets."""
 
 from __future__ import annotations
 
 import csv
 import io
-from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Annotated, ClassVar
+
+from msgspec import Meta, field
 
 from navicache_cli import __version__
 from navicache_cli.compare.summary import CellResult, SettingResult
 from navicache_cli.media.metrics import METRICS
-from navicache_cli.report.documents import SOURCE, check_document, document_text, flat, read_schema
-from navicache_cli.report.report import ModelIdentity
+from navicache_cli.report.documents import Document, plain, written_by
+from navicache_cli.report.report import Machine, ModelIdentity, PlanEntries
 
-COMPARISON_VERSION = 1
+COMPARISON_VERSION = 1  # goes up when a key changes its name or meaning
 _COLUMNS = (
     "setting", "method", "prompt", "seed", "compute_ratio", "computed_steps", "denoise_s", "speedup",
     *METRICS, "cache_bytes", "key", "video", "report", "prompt_text", "navicache_version",
 )  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Comparison:
-    """Everything one comparison found.
+class Comparison(Document, frozen=True, kw_only=True):
+    """Methods against the uncached baseline on the same prompts and seeds: cells, and what they add up to."""
 
-    Attributes:
-        plan: the baseline's options, each with its value and source; prompt and seed differ between cells.
-        model: weights and code; of other implementations, see the reports of their cells.
-        machine: where the last cells ran.
-        prompts, seeds: what was generated; each prompt with each seed.
-        settings: the baseline, then what was held against it.
-        cells: a setting, a prompt and a seed each.
-        notes: what a reader should know.
-    """
+    NAME: ClassVar[str] = "comparison"
+    MEND: ClassVar[str] = "run `navicache compare` again"
 
-    plan: dict[str, dict[str, Any]]
-    model: ModelIdentity
-    machine: dict[str, Any]
-    prompts: list[str]
-    seeds: list[int]
-    settings: list[SettingResult]
-    cells: list[CellResult]
-    notes: list[str]
+    source: Annotated[str, Meta(description="what wrote it")] = field(default_factory=written_by)
+    plan: Annotated[
+        PlanEntries, Meta(description="the baseline's options; prompt and seed differ between cells")
+    ]
+    model: Annotated[
+        ModelIdentity,
+        Meta(description="of other implementations, see the reports of their cells"),
+    ]
+    machine: Annotated[Machine, Meta(description="where the last cells ran")]
+    prompts: Annotated[list[str], Meta(min_length=1)]
+    seeds: Annotated[list[int], Meta(min_length=1, description="each prompt is generated with each seed")]
+    settings: Annotated[list[SettingResult], Meta(min_length=1, description="the baseline (off) first")]
+    cells: Annotated[list[CellResult], Meta(min_length=1)]
+    notes: Annotated[list[str], Meta(description="what a reader should know, such as ignored words")]
     version: int = COMPARISON_VERSION
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the document as plain JSON values."""
-        document = {**SOURCE, **asdict(self)}
-        for part in ("settings", "cells"):
-            document[part] = [flat(one) for one in document[part]]
-        return document
-
-
-def validate(document: Any) -> None:
-    """Check a document against the schema.
-
-    Raises:
-        OutputError: naming the first key that does not fit.
-    """
-    schema = read_schema("compare.schema.json")
-    check_document(document, schema, "navicache comparison", "run `navicache compare` again")
-
-
-def json_text(comparison: Comparison) -> str:
-    """Return compare.json, checked against its schema.
-
-    Raises:
-        OutputError: it does not fit.
-    """
-    document = comparison.to_json()
-    validate(document)
-    return document_text(document)
 
 
 def csv_text(comparison: Comparison) -> str:
@@ -89,5 +56,5 @@ def csv_text(comparison: Comparison) -> str:
             "prompt_text": comparison.prompts[cell.prompt],
             "navicache_version": __version__,
         }
-        writer.writerow({**flat(asdict(cell)), **further})
+        writer.writerow({**plain(cell), **further})
     return table.getvalue()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from navicache_cli.compare.settings import BASELINE, Setting
@@ -16,6 +16,7 @@ from navicache_cli.plan.options import options_with
 from navicache_cli.plan.plan import Plan, resolve
 from navicache_cli.plan.setting import in_video
 from navicache_cli.reading import expand_user
+from navicache_cli.report.documents import plain
 
 if TYPE_CHECKING:
     from navicache_cli.report.report import ModelIdentity
@@ -98,7 +99,7 @@ def cell_key(plan: Plan, setting: Setting, identity: ModelIdentity, code: str, b
         "arguments": setting.arguments,
         "plan": what_matters(plan),
         "inputs": {name: _digests(paths) for name, paths in plan.files().items()},
-        "model": asdict(identity),
+        "model": plain(identity),
         "baseline": baseline,
     }
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:_KEY_DIGITS]

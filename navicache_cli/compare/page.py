@@ -13,6 +13,8 @@ from typing import Any
 
 from navicache_cli.compare.document import Comparison
 from navicache_cli.media.metrics import page_metrics
+from navicache_cli.report.documents import plain
+from navicache_cli.report.report import Report
 
 _SCRIPTS = (
     "elements.js", "metrics.js", "common.js", "frontier.js", "table.js", "player.js", "strip.js", "videos.js",
@@ -20,10 +22,10 @@ _SCRIPTS = (
 )  # fmt: skip
 
 
-def page_data(comparison: Comparison, reports: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
+def page_data(comparison: Comparison, reports: Mapping[str, Report]) -> dict[str, Any]:
     """Return what the page shows of a comparison and the reports of its cells, by their keys."""
     steps = {cell.key: strip_steps(reports[cell.key]) for cell in comparison.cells}
-    return {"comparison": comparison.to_json(), "steps": steps, "metrics": page_metrics()}
+    return {"comparison": plain(comparison), "steps": steps, "metrics": page_metrics()}
 
 
 def page_text(data: dict[str, Any]) -> str:
@@ -50,10 +52,10 @@ def fill_page(
     text = text.replace("<!-- videos -->", asset("videos.html").strip())
     text = text.replace("/* style */", style).replace("/* script */", "\n".join(scripts))
     # JSON may have its `<` written like this; HTML would take `</script>` or `<!--` for its own.
-    plain = json.dumps(data, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
+    safe = json.dumps(data, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
     # Last, as the data may hold anything, and in one place only.
     before, after = text.split("/* data */")
-    return before + plain + after
+    return before + safe + after
 
 
 def asset(name: str, room: str = "compare") -> str:
@@ -61,16 +63,15 @@ def asset(name: str, room: str = "compare") -> str:
     return files(f"navicache_cli.{room}").joinpath("page").joinpath(name).read_text("utf-8")
 
 
-def strip_steps(report: dict[str, Any]) -> dict[str, Any]:
+def strip_steps(report: Report) -> dict[str, Any]:
     """Return what the strip of steps shows of a report, a list a quantity."""
-    steps = report["steps"]
     return {
-        "threshold": report["plan"].get("threshold", {}).get("value"),
-        "computed": [int(step["computed"]) for step in steps],
-        "forced": [int(step["forced"]) for step in steps],
-        "ratio": [_short(step["ratio"]) for step in steps],
-        "error": [_short(step["accumulated_error"]) for step in steps],
-        "reused": [" ".join(step.get("reused", ())) for step in steps],
+        "threshold": report.plan_values().get("threshold"),
+        "computed": [int(step.computed) for step in report.steps],
+        "forced": [int(step.forced) for step in report.steps],
+        "ratio": [_short(step.ratio) for step in report.steps],
+        "error": [_short(step.accumulated_error) for step in report.steps],
+        "reused": [" ".join(step.reused) for step in report.steps],
     }
 
 

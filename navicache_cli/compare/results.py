@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
-from navicache_cli.compare.document import Comparison, csv_text, json_text
+from navicache_cli.compare.document import Comparison, csv_text
 from navicache_cli.compare.page import page_data, page_text
 from navicache_cli.files import check_replaceable, write_together
+from navicache_cli.report.documents import document_text
+from navicache_cli.report.report import Report
 
 
 def result_paths(folder: Path, page: bool) -> list[Path]:
@@ -23,9 +24,7 @@ def result_paths(folder: Path, page: bool) -> list[Path]:
     return paths
 
 
-def write_results(
-    paths: Sequence[Path], comparison: Comparison, reports: Mapping[str, dict[str, Any]]
-) -> None:
+def write_results(paths: Sequence[Path], comparison: Comparison, reports: Mapping[str, Report]) -> None:
     """Write the files, all of them or none.
 
     Args:
@@ -34,12 +33,12 @@ def write_results(
         reports: of its cells, by their keys.
 
     Raises:
-        OutputError: the folder cannot be written, or the document does not fit its schema.
+        OutputError: the folder cannot be written, or the document does not fit its definition.
     """
     write_together(dict(zip(paths, _texts(comparison, reports), strict=False)))
 
 
-def _texts(comparison: Comparison, reports: Mapping[str, dict[str, Any]]) -> Iterator[str]:
-    yield json_text(comparison)
+def _texts(comparison: Comparison, reports: Mapping[str, Report]) -> Iterator[str]:
+    yield document_text(comparison)
     yield csv_text(comparison)
     yield page_text(page_data(comparison, reports))

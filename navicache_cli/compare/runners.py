@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
+
+from msgspec import structs
 
 from navicache_cli.compare.settings import Setting
 from navicache_cli.compare.work import WorkMeter
@@ -73,5 +75,5 @@ class PipelineRunner:
 
         done = run(self._pipeline, plan)
         work = self._work.compute_ratio(plan, done.session)
-        sums = replace(totals(done), compute_ratio=work)
+        sums = structs.replace(totals(done), compute_ratio=work)
         return Outcome(to_uint8(done.video), done.seconds, step_reports(done.session), sums, done.cpu_seconds)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
+from msgspec import UNSET
 
 from navicache_cli.compare.jobs import Job
 from navicache_cli.compare.runners import Outcome, Runner
@@ -16,7 +17,7 @@ from navicache_cli.media.metrics import FROM_FRAMES
 from navicache_cli.media.video import VideoInfo
 from navicache_cli.plan.plan import plan_document
 from navicache_cli.report.report import Baseline, Output, Report, machine_facts
-from navicache_cli.report.speed import Timings, make_timings, speedup
+from navicache_cli.report.speed import make_timings, speedup
 from navicache_cli.run.generation import video_tags
 from navicache_cli.run.produce import publish_result
 from navicache_cli.run.runner import Clock, warm_up_plan
@@ -90,7 +91,7 @@ class Work:
         else:
             fidelity = compare_videos(outcome.frames, self._frames_of(baseline.key), models=self.models)
         report = _write(job, outcome, runner, self.store, _compared(outcome, fidelity, baseline))
-        cell = Cell(job.key, self.sitting, fidelity, report.to_json())
+        cell = Cell(job.key, self.sitting, fidelity, report)
         self.store.finish(cell)
         return cell
 
@@ -103,7 +104,7 @@ class Work:
 def _compared(outcome: Outcome, fidelity: Fidelity | None, baseline: Cell | None) -> Baseline | None:
     if fidelity is None or baseline is None:
         return None
-    timings = Timings(**baseline.report["timings_s"])
+    timings = baseline.report.timings_s
     return Baseline(
         denoise_s=timings.denoise,
         denoise_cpu_s=timings.cpu.get("denoise", 0.0),
@@ -129,7 +130,7 @@ def _write(job: Job, outcome: Outcome, runner: Runner, store: Store, baseline: B
             output=Output(
                 f"cells/{info.path.name}", info.sha256, info.frames, info.width, info.height, info.fps
             ),
-            baseline=baseline,
+            baseline=baseline or UNSET,
             notes=(f"a cell of a comparison: {job.setting.name}; the model was loaded once for all",),
         )
 

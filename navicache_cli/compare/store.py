@@ -8,11 +8,10 @@ frames (.npz), so that settings can be added later and still be compared before 
 from __future__ import annotations
 
 import io
-import json
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from navicache_cli.compare.jobs import Job
 from navicache_cli.errors import OutputError, one_line
@@ -21,7 +20,8 @@ from navicache_cli.locks import FolderLock
 from navicache_cli.media.fidelity import Fidelity, Series
 from navicache_cli.media.metrics import METRICS
 from navicache_cli.reading import read_bytes
-from navicache_cli.report.records import read_record, record_text
+from navicache_cli.report.records import Record, read_record, record_text
+from navicache_cli.report.report import Report, read_report
 
 if TYPE_CHECKING:
     import numpy as np
@@ -35,13 +35,28 @@ class Cell:
         key: of its job.
         sitting: which call of the program ran it; times of one sitting were taken in turns.
         fidelity: to the baseline's video; None for a baseline.
-        report: the document of its generation.
+        report: of its generation.
     """
 
     key: str
     sitting: str
     fidelity: Fidelity | None
-    report: dict[str, Any]
+    report: Report
+
+
+class CellRecord(Record, frozen=True):
+    """What is kept of a cell beside its video and report.
+
+    Attributes:
+        key, sitting: see `Cell`.
+        fidelity: the figure of each frame, by metric; None for a baseline.
+        files: SHA-256 of the cell's files, by their names.
+    """
+
+    key: str
+    sitting: str
+    fidelity: dict[str, list[float] | None] | None
+    files: dict[str, str]
 
 
 class Store:
@@ -83,13 +98,13 @@ class Store:
     def find(self, job: Job) -> Cell | None:
         """Return a finished cell, or None: not run, or one of its files is not as it was written."""
         try:
-            record = read_record(read_bytes(self._cell(job.key)))
-            if record is None or record.get("key") != job.key or not self._as_written(record["files"]):
+            record = read_record(read_bytes(self._cell(job.key)), CellRecord)
+            if record is None or record.key != job.key or not self._as_written(record.files):
                 return None
-            report = json.loads(read_bytes(self.report(job.key)))
-        except (OSError, LookupError):
+            report = read_report(self.report(job.key))
+        except (OSError, OutputError):
             return None
-        return Cell(job.key, record["sitting"], _with_means(record["fidelity"]), report)
+        return Cell(job.key, record.sitting, _with_means(record.fidelity), report)
 
     def _as_written(self, digests: dict[str, str]) -> bool:
         return all(digest and sha256_of(self.folder / name) == digest for name, digest in digests.items())
@@ -101,15 +116,11 @@ class Store:
             OutputError: it cannot be written.
         """
         files = [self.report(cell.key), *([self._frames(cell.key)] if cell.fidelity is None else [])]
-        record = {
-            "key": cell.key,
-            "sitting": cell.sitting,
-            "fidelity": _per_frame(cell.fidelity),
-            "files": {
-                self.video(cell.key).name: cell.report["output"]["sha256"],
-                **{file.name: sha256_of(file) for file in files},
-            },
+        digests = {
+            self.video(cell.key).name: cell.report.output.sha256,
+            **{file.name: sha256_of(file) for file in files},
         }
+        record = CellRecord(cell.key, cell.sitting, _per_frame(cell.fidelity), digests)
         write_atomically(self._cell(cell.key), record_text(record) + "\n")
 
     def count(self) -> int:

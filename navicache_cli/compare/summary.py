@@ -5,120 +5,124 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+from msgspec import Meta
 
 from navicache_cli.compare.jobs import Job
 from navicache_cli.compare.settings import Setting
 from navicache_cli.compare.store import Cell
 from navicache_cli.media.metrics import METRICS, Metric
-from navicache_cli.report.speed import Timings, beyond_bound, speedup
+from navicache_cli.report.documents import Amount, Count, Part, Positive
+from navicache_cli.report.speed import beyond_bound, speedup
 
 CONFIDENCE = 0.95
 RESAMPLES = 10_000
 _SEED = 0
 
 
-@dataclass(frozen=True)
-class Spread:
-    """A measure over cells: its mean, the mean's 95 % confidence interval, and the worst cell.
-
-    `low` and `high` are None where a single value leaves nothing to resample.
-    """
+class Spread(Part, frozen=True):
+    """A measure over the cells of a setting."""
 
     mean: float
-    low: float | None
-    high: float | None
-    worst: float
+    low: Annotated[
+        float | None,
+        Meta(description="lower end of the mean's 95 % confidence interval; null for a single value"),
+    ]
+    high: Annotated[float | None, Meta(description="upper end")]
+    worst: Annotated[float, Meta(description="of all cells")]
 
 
-@dataclass(frozen=True)
-class CellResult:
-    """One cell against its baseline.
+class CellResult(Part, frozen=True):
+    """One cell against its baseline: a setting, a prompt, a seed."""
 
-    Attributes:
-        setting: its name.
-        prompt: position among the prompts, from 0.
-        seed: of the noise.
-        compute_ratio: work of the transformer over the baseline's.
-        computed_steps: steps that ran the model.
-        denoise_s: seconds of denoising.
-        speedup: the baseline's seconds over these, by the clock of their reports.
-        beyond_bound: whether it is above what the skipped work allows; see `speed.beyond_bound`.
-        fidelity: to the baseline, by metric: the mean over frames; None for a baseline, and where it was not
-            measured.
-        cache_bytes: the most the cache held at once.
-        key: digest of what the cell depends on.
-        sitting: which call of the program ran it.
-        video, report: paths, relative to the comparison's folder.
-    """
+    setting: Annotated[str, Meta(description="its name")]
+    prompt: Annotated[Count, Meta(description="position among the prompts, from 0")]
+    seed: Annotated[int, Meta(description="of the noise")]
+    compute_ratio: Annotated[Amount, Meta(description="the transformer's work over the baseline's")]
+    computed_steps: Annotated[Count, Meta(description="steps that ran the model")]
+    denoise_s: Annotated[Amount, Meta(description="seconds of denoising")]
+    speedup: Annotated[
+        Amount,
+        Meta(
+            description="the baseline's seconds over these, by the clock of the reports (timings_s.clock)",
+        ),
+    ]
+    fidelity: Annotated[
+        dict[str, float | None],
+        Meta(description="mean over frames; null for the baseline, and where it was not measured"),
+    ]
+    cache_bytes: Annotated[Count, Meta(description="the most the cache held at once")]
+    key: Annotated[str, Meta(pattern="^[0-9a-f]{24}$", description="digest of what the cell depends on")]
+    sitting: Annotated[str, Meta(description="which call of the program ran it")]
+    video: Annotated[
+        str,
+        Meta(
+            pattern=r"^cells/[0-9a-f]{24}\.mp4$",
+            description="path, relative to the comparison's folder",
+        ),
+    ]
+    report: Annotated[
+        str,
+        Meta(
+            pattern=r"^cells/[0-9a-f]{24}\.json$",
+            description="path of the report of its generation",
+        ),
+    ]
+    beyond_bound: Annotated[
+        bool, Meta(description="the speedup is above what the skipped work allows, by more than noise")
+    ] = False
 
-    setting: str
-    prompt: int
-    seed: int
-    compute_ratio: float
-    computed_steps: int
-    denoise_s: float
-    speedup: float
-    fidelity: dict[str, float | None]
-    cache_bytes: int
-    key: str
-    sitting: str
-    video: str
-    report: str
-    beyond_bound: bool = False
 
+class SettingResult(Part, frozen=True):
+    """One setting over all prompts and seeds."""
 
-@dataclass(frozen=True)
-class SettingResult:
-    """One setting over all prompts and seeds.
-
-    Attributes:
-        name, method, runner: see `Setting`.
-        values: what it sets.
-        cells: how many there are.
-        compute_ratio: mean.
-        denoise_s, speedup: medians.
-        beyond_bound: whether this speedup is above the median of what the cells' skipped work allows.
-        fidelity: to the baseline, by metric; None for the baseline, and where a cell has none.
-        cache_bytes: the most of any cell.
-    """
-
-    name: str
-    method: str
-    runner: str
-    values: dict[str, Any]
-    cells: int
-    compute_ratio: float
-    denoise_s: float
-    speedup: float
-    fidelity: dict[str, Spread | None]
-    cache_bytes: int
-    beyond_bound: bool = False
+    name: Annotated[str, Meta(min_length=1)]
+    method: Annotated[str, Meta(description="the line of the frontier plot it belongs to")]
+    runner: Annotated[str, Meta(description="whose implementation it is")]
+    values: Annotated[dict[str, Any], Meta(description="options it sets")]
+    cells: Positive
+    compute_ratio: Annotated[
+        Amount,
+        Meta(description="mean over the cells of the transformer's work over the baseline's"),
+    ]
+    denoise_s: Annotated[Amount, Meta(description="median seconds of denoising")]
+    speedup: Annotated[Amount, Meta(description="median of the baseline's seconds over these")]
+    fidelity: Annotated[
+        dict[str, Spread | None],
+        Meta(description="against the baseline; null for the baseline, and where a cell has none"),
+    ]
+    cache_bytes: Annotated[Count, Meta(description="the most the cache held at once in any cell")]
+    beyond_bound: Annotated[
+        bool,
+        Meta(
+            description="the speedup is above the median of what the cells' skipped work allows, "
+            "by more than noise"
+        ),
+    ] = False
 
 
 def cell_result(job: Job, cell: Cell, baseline: Cell) -> CellResult:
     """Sum up one cell; a baseline is its own."""
-    totals, found = cell.report["totals"], cell.fidelity or dict.fromkeys(METRICS)
-    timings, uncached = (Timings(**one.report["timings_s"]) for one in (cell, baseline))
+    totals, found = cell.report.totals, cell.fidelity or dict.fromkeys(METRICS)
+    timings, uncached = cell.report.timings_s, baseline.report.timings_s
     # Of a setting with fewer steps the ratio is to the steps of the baseline, not to its own.
-    work = totals["compute_ratio"] * totals["steps"] / baseline.report["totals"]["steps"]
+    work = totals.compute_ratio * totals.steps / baseline.report.totals.steps
     measured = speedup(uncached, timings)
     return CellResult(
         setting=job.setting.name,
         prompt=job.prompt,
         seed=job.seed,
         compute_ratio=work,
-        computed_steps=totals["computed_steps"],
+        computed_steps=totals.computed_steps,
         denoise_s=timings.denoise,
         speedup=measured,
         beyond_bound=beyond_bound(measured, _bound(work)),
         fidelity={
             key: None if one is None else statistics.fmean(one.per_frame) for key, one in found.items()
         },
-        cache_bytes=totals["cache_bytes"],
+        cache_bytes=totals.cache_bytes,
         key=job.key,
         sitting=cell.sitting,
         video=f"cells/{job.key}.mp4",

@@ -39,7 +39,7 @@ class CellProgress(terminal.ProgressBar):
         if not self._bar.disable:
             self._bar.update(self._task, completed=self._done, description=visible(name))
         elif was_run:
-            seconds = cell.report["timings_s"]["denoise"]
+            seconds = cell.report.timings_s.denoise
             found = cell.fidelity and cell.fidelity[LEADING.key]
             told = f", {LEADING.say(found.mean)}" if found else ""
             terminal.stderr.say(f"cell {self._done}/{self._cells}: {name}: {seconds:.2f} s{told}")

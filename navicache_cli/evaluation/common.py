@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Any
 
 from navicache_cli import terminal
 from navicache_cli.errors import InterruptedRunError, UsageError
-from navicache_cli.evaluation.documents import checked_text, common_document
+from navicache_cli.evaluation.documents import CommonMetrics, common_document
+from navicache_cli.evaluation.metrics import metrics_table
 from navicache_cli.evaluation.page import pairs_page
 from navicache_cli.evaluation.store import MEND_FOLDER, PairLog, pair_key
 from navicache_cli.files import check_replaceable, prepare_folder, sha256_of, write_together
 from navicache_cli.locks import FolderLock
-from navicache_cli.media.compare import metrics_table, pick_lpips
 from navicache_cli.media.fidelity import Fidelity, Models, means_of
+from navicache_cli.media.lpips import pick_lpips
 from navicache_cli.media.pairs import compare_files, over_files, pairs_of
+from navicache_cli.report.documents import document_text
 
 
 def eval_common(
@@ -26,14 +26,14 @@ def eval_common(
     *,
     page: bool = True,
     as_json: bool = False,
-) -> dict[str, Any]:
+) -> CommonMetrics:
     """Measure the pairs that were not measured before, write common_metrics.json and the page, show a table.
 
     Args:
         a: folder of the references.
         b: folder of videos of the same names.
         folder: where results go.
-        use_lpips: see `metrics.pick_lpips`.
+        use_lpips: see `lpips.pick_lpips`.
         page: whether to write index.html.
         as_json: print the document instead of the table.
 
@@ -62,7 +62,7 @@ def eval_common(
         try:
             found = _measure(pairs, log, models, lock)
             document = common_document(a, b, found, notes)
-            texts = {path: checked_text(document, path.name)}
+            texts = {path: document_text(document)}
             if page:
                 texts[page_path] = pairs_page(document, folder)
             lock.check()
@@ -75,7 +75,7 @@ def eval_common(
                 "run the same command again to resume",
             ) from None
     if as_json:
-        print(json.dumps(document, indent=1, allow_nan=False))
+        print(document_text(document), end="")
         return document
     rows = {name: means_of(fidelity) for name, fidelity in found.items()}
     terminal.stdout.print(metrics_table("video", rows, means_of(over_files(list(found.values())))))

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from navicache_cli.errors import UsageError
 from navicache_cli.plan.presets import unknown
+from navicache_cli.report.documents import Part
 
 QUALITY, SEMANTIC = "quality", "semantic"
 _GROUP_WEIGHTS = {QUALITY: 4.0, SEMANTIC: 1.0}
@@ -40,9 +41,8 @@ class Dimension:
         return (value - self.least) / (self.most - self.least)
 
 
-@dataclass(frozen=True)
-class Totals:
-    """Scores of the groups and of all, about 0 to 1; None where a dimension is missing."""
+class Totals(Part, frozen=True):
+    """Weighted means of the normalised scores, about 0 to 1; null where a dimension is missing."""
 
     quality: float | None
     semantic: float | None

@@ -20,15 +20,32 @@ from navicache_cli.evaluation.prompts import Entry
 from navicache_cli.files import check_replaceable, write_atomically
 from navicache_cli.media.fidelity import Fidelity, Series, measures_with
 from navicache_cli.media.metrics import METRICS
-from navicache_cli.media.pairs import plain
 from navicache_cli.reading import read_bytes
-from navicache_cli.report.records import read_record, record_text
+from navicache_cli.report.records import Record, read_record, record_text
 from navicache_cli.sources import digest_of, own_sources
 
 RECORD_VERSION = 2
 _MOST_LOG = 1 << 30  # bytes; a pair of 100 frames has 5,000
 MEASURING = ("media",)
 MEND_FOLDER = "choose another folder, or free some space"
+
+
+class VerdictRecord(Record, frozen=True):
+    """A dimension's score, and the digest of what it depends on; see `package.Verdict`."""
+
+    key: str
+    dimension: str
+    score: float
+    videos: dict[str, float]
+    seconds: float
+
+
+class PairRecord(Record, frozen=True):
+    """The figures of a pair of videos, and the digest of what they depend on."""
+
+    name: str
+    key: str
+    metrics: dict[str, Series | None]
 
 
 def dimension_key(
@@ -55,12 +72,12 @@ def dimension_key(
 def find_verdict(path: Path, key: str) -> Verdict | None:
     """Return a dimension's score, or None: not scored, or not of these videos."""
     try:
-        record = read_record(read_bytes(path))
+        record = read_record(read_bytes(path), VerdictRecord)
     except OSError:
         return None
-    if record is None or record.get("key") != key:
+    if record is None or record.key != key:
         return None
-    return Verdict(record["score"], record["videos"], record["seconds"])
+    return Verdict(record.score, record.videos, record.seconds)
 
 
 def keep_verdict(path: Path, key: str, dimension: str, verdict: Verdict) -> None:
@@ -69,7 +86,7 @@ def keep_verdict(path: Path, key: str, dimension: str, verdict: Verdict) -> None
     Raises:
         OutputError: it cannot be written.
     """
-    write_atomically(path, record_text({"key": key, "dimension": dimension, **vars(verdict)}) + "\n")
+    write_atomically(path, record_text(VerdictRecord(key, dimension, **vars(verdict))) + "\n")
 
 
 def pair_key(digests: Sequence[str]) -> str:
@@ -92,7 +109,7 @@ class PairLog:
             OutputError: the file cannot be read, or is not ours.
         """
         self._path = path
-        self._known: dict[str, dict[str, Any]] = {}
+        self._known: dict[str, Fidelity] = {}
         try:
             text = read_bytes(path, _MOST_LOG).decode(errors="replace")
         except FileNotFoundError:
@@ -106,9 +123,9 @@ class PairLog:
         # What a killed run cut off is closed here, so that the next line starts one.
         self._before = "" if not text or text.endswith("\n") else "\n"
         for line in text.split("\n"):
-            record = read_record(line)
-            if record is not None and "metrics" in record:
-                self._known[record["key"]] = record["metrics"]
+            record = read_record(line, PairRecord)
+            if record is not None:
+                self._known[record.key] = record.metrics
 
     def __len__(self) -> int:
         return len(self._known)
@@ -118,7 +135,7 @@ class PairLog:
         found, wanted = self._known.get(key, {}), measures_with(models)
         if any(found.get(name) is None for name in wanted):
             return None
-        return {**dict.fromkeys(METRICS), **{name: Series(**found[name]) for name in wanted}}
+        return {**dict.fromkeys(METRICS), **{name: found[name] for name in wanted}}
 
     def add(self, name: str, key: str, fidelity: Fidelity) -> None:
         """Add a pair; when this returns it is on the disk.
@@ -126,7 +143,7 @@ class PairLog:
         Raises:
             OutputError: it cannot be written.
         """
-        record: dict[str, Any] = {"name": name, "key": key, "metrics": plain(fidelity)}
+        record = PairRecord(name, key, fidelity)
         try:
             with self._path.open("ab") as file:
                 file.write(f"{self._before}{record_text(record)}\n".encode())
@@ -137,7 +154,7 @@ class PairLog:
                 self._path, error, "run the same command again; what is measured is kept"
             ) from None
         self._before = ""
-        self._known[key] = record["metrics"]
+        self._known[key] = fidelity
 
 
 def _digest(facts: Any) -> str:

@@ -17,7 +17,7 @@ from navicache_cli.batch.batch import Choices, batch
 from navicache_cli.batch.folder import Folder
 from navicache_cli.errors import BackendError, InterruptedRunError, UsageError
 from navicache_cli.evaluation.dimensions import choose_dimensions
-from navicache_cli.evaluation.documents import checked_text, vbench_document
+from navicache_cli.evaluation.documents import Evaluation, vbench_document
 from navicache_cli.evaluation.package import VBench, Verdict, find_vbench, score_dimension
 from navicache_cli.evaluation.page import vbench_page
 from navicache_cli.evaluation.prompts import (
@@ -42,6 +42,8 @@ from navicache_cli.locks import FolderLock
 from navicache_cli.plan.layers import Layer, option_layers
 from navicache_cli.plan.plan import Plan, plan_document, resolve
 from navicache_cli.reading import expand_user
+from navicache_cli.report.documents import document_text
+from navicache_cli.report.report import PlanEntry
 
 DEFAULT_FOLDER = "vbench"
 
@@ -106,7 +108,7 @@ class _Task:
 
 def eval_vbench(
     request: Request, flags: dict[str, Any], assignments: list[str], config: Path | None
-) -> dict[str, Any]:
+) -> Evaluation:
     """Make the videos that are not there, score what is not scored, write vbench.json and the page.
 
     Args:
@@ -149,7 +151,7 @@ def eval_vbench(
                 None if request.videos else _plan_of_all(plan),
                 _notes(task, errors),
             )
-            texts = {path: checked_text(document, path.name)}
+            texts = {path: document_text(document)}
             if request.page:
                 texts[page_path] = vbench_page(document, task.videos, task.scores)
             lock.check()
@@ -257,7 +259,7 @@ def _tell(text: str) -> None:
     terminal.stderr.say(text)
 
 
-def _plan_of_all(plan: Plan) -> dict[str, dict[str, Any]]:
+def _plan_of_all(plan: Plan) -> dict[str, PlanEntry]:
     """Return the options that all videos have; the seed is that of the first of each prompt."""
     return {key: entry for key, entry in plan_document(plan).items() if key not in ("prompt", "output")}
 
@@ -271,9 +273,9 @@ def _notes(task: _Task, errors: dict[str, str]) -> list[str]:
     return notes
 
 
-def _show(document: dict[str, Any], written: Sequence[Path], as_json: bool) -> None:
+def _show(document: Evaluation, written: Sequence[Path], as_json: bool) -> None:
     if as_json:
-        print(json.dumps(document, indent=1, allow_nan=False))
+        print(document_text(document), end="")
         return
     terminal.stdout.print(scores_table(document))
     for path in written:

@@ -9,10 +9,10 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Union
+from typing import TYPE_CHECKING, Annotated, Union
 
 import numpy as np
+from msgspec import Meta, Struct
 
 from navicache_cli.errors import UsageError
 from navicache_cli.media.formulas import RADIUS, frame_psnr, frame_ssim
@@ -26,12 +26,11 @@ Video = Union[np.ndarray, "Tensor"]  # or a frame of one
 Models = Mapping[str, Measure]  # of the metrics that need a model of their own, by their keys
 
 
-@dataclass(frozen=True)
-class Series:
+class Series(Struct, frozen=True, forbid_unknown_fields=True):
     """One metric: its mean, and each frame's; where a figure is of n frames, the last n - 1 have none."""
 
     mean: float
-    per_frame: list[float]
+    per_frame: Annotated[list[float], Meta(min_length=1)]
 
     @classmethod
     def of(cls, values: Sequence[float]) -> Series:

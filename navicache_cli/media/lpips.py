@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from navicache_cli.errors import BackendError, UsageError, WeightsError, one_line
+from navicache_cli.media.fidelity import Models
 from navicache_cli.media.metrics import Measure
 
 if TYPE_CHECKING:
@@ -69,6 +70,25 @@ def load_lpips(download: bool = False) -> Measure:
             f"put {WEIGHTS_URL} there",
         ) from None
     return _measure_with(network)
+
+
+def pick_lpips(wanted: bool | None) -> tuple[Models, list[str]]:
+    """Return the model that measures LPIPS, by its metric's key, or nothing and a note that says why.
+
+    Args:
+        wanted: True insists and may download its weights, False leaves it out, None takes it if it is there.
+
+    Raises:
+        BackendError, WeightsError: LPIPS was insisted on and cannot be computed.
+    """
+    if wanted is False:
+        return {}, []
+    try:
+        return {"lpips": load_lpips(download=wanted is True)}, []
+    except (BackendError, WeightsError) as error:
+        if wanted:
+            raise
+        return {}, [f"LPIPS is left out: {error.message}. To have it: {error.hint}"]
 
 
 def _measure_with(network: Callable) -> Measure:

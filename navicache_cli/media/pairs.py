@@ -5,10 +5,9 @@ from __future__ import annotations
 import stat
 from collections.abc import Collection
 from contextlib import closing
-from dataclasses import asdict
 from itertools import zip_longest
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -118,8 +117,3 @@ def over_files(found: Collection[Fidelity]) -> Fidelity:
         per_frame = [float(np.mean([x for x in column if x is not None])) for column in columns]
         total[key] = Series(float(np.mean([one.mean for one in series])), per_frame) if series else None
     return total
-
-
-def plain(fidelity: Fidelity) -> dict[str, Any]:
-    """Return JSON values: by metric its mean and each frame's, or null."""
-    return {key: series and asdict(series) for key, series in fidelity.items()}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from navicache_cli.cache.policies.factory import ESTIMATORS, PREDICTORS
 from navicache_cli.errors import UsageError
 from navicache_cli.plan.keys import hint_for
 from navicache_cli.plan.method import check_method
@@ -35,10 +34,10 @@ def check(plan: Plan, preset: Preset) -> None:
                 hint or hint_for(option),
             )
 
-    if plan.estimator not in ESTIMATORS:
-        raise UsageError(unknown("estimator", plan.estimator, ESTIMATORS), "set it with --estimator")
-    if plan.predictor not in PREDICTORS:
-        raise UsageError(unknown("predictor", plan.predictor, PREDICTORS), "set it with --predictor")
+    for option, row in OPTIONS.items():
+        if row.choices and getattr(plan, option) not in row.choices:
+            name = option.replace("_", "-")
+            raise UsageError(unknown(name, getattr(plan, option), row.choices), hint_for(option))
     expect(len(plan.prompt) <= MAX_PROMPT_CHARACTERS, "prompt", f"at most {MAX_PROMPT_CHARACTERS} characters")
     expect(bool(plan.prompt.strip()), "prompt", "some words")
     for option, row in OPTIONS.items():

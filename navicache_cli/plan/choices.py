@@ -7,7 +7,7 @@ from typing import Any
 
 from navicache_cli.cache.policies.budget import least_computed, share_of
 from navicache_cli.cache.policies.factory import PREDICTED_METHODS
-from navicache_cli.plan.layers import Layer
+from navicache_cli.plan.layers import Layer, unfit
 from navicache_cli.plan.option import Use
 from navicache_cli.plan.options import options_with
 from navicache_cli.plan.presets import Preset
@@ -23,8 +23,6 @@ def pick(key: str, default: str, layers: Iterable[Layer]) -> str:
         try:
             picked = read_text(layer.values.get(key, picked))
         except ValueError as error:
-            from navicache_cli.plan.merge import unfit
-
             raise unfit(key, layer.values[key], error, layer) from None
     return picked
 

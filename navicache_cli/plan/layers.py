@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from navicache_cli.errors import UsageError
-from navicache_cli.plan.keys import READERS
+from navicache_cli.plan.keys import READERS, hint_for
 from navicache_cli.plan.options import OPTIONS, TASK_FACTS
 from navicache_cli.plan.presets import OFF, Preset, read_yaml
 
@@ -23,6 +23,14 @@ class Layer:
     def source(self, option: str) -> str:
         """Describe where `option` of this layer comes from."""
         return self.label.replace("{name}", option.replace("_", "-")).replace("{NAME}", option.upper())
+
+
+def unfit(key: str, value: object, error: ValueError, layer: Layer) -> UsageError:
+    """The error for a value that a key's reader refused."""
+    name = key.replace("_", "-")
+    return UsageError(
+        f"{name} expects {error}, found {str(value)[:60]!r} ({layer.source(key)})", hint_for(key)
+    )
 
 
 def environment_layer(environment: Mapping[str, str]) -> Layer:

@@ -14,8 +14,8 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from navicache_cli.errors import UsageError
-from navicache_cli.plan.keys import READERS, hint_for
-from navicache_cli.plan.layers import Layer
+from navicache_cli.plan.keys import READERS
+from navicache_cli.plan.layers import Layer, unfit
 from navicache_cli.plan.presets import unknown
 
 _FLAGS = {"allow_objects": True}
@@ -69,11 +69,3 @@ def _given(layer: Layer, read: Callable[[str, Any], Any]) -> dict[str, Given]:
         except ValueError as error:
             raise unfit(key, value, error, layer) from None
     return given
-
-
-def unfit(key: str, value: object, error: ValueError, layer: Layer) -> UsageError:
-    """The error for a value that a key's reader refused."""
-    name = key.replace("_", "-")
-    return UsageError(
-        f"{name} expects {error}, found {str(value)[:60]!r} ({layer.source(key)})", hint_for(key)
-    )

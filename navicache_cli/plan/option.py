@@ -71,6 +71,7 @@ class Option:
         flags: its flags, if they are not `--name`, or `--name/--no-name` for a switch.
         variables: of the environment, beside NAVICACHE_<NAME>.
         range: if it is a number.
+        choices: the names it may be, if there are no others.
         file: what kind of file it names, with `Use.FILE`.
         repeated: whether its flag may be given several times; it is then read from a list.
     """
@@ -84,6 +85,7 @@ class Option:
     flags: tuple[str, ...] = ()
     variables: tuple[str, ...] = ()
     range: Range | None = None
+    choices: tuple[str, ...] = ()
     file: str = ""
     repeated: bool = False
 

@@ -7,8 +7,10 @@ policy; see `keys`.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
+from navicache_cli.cache.policies.factory import ESTIMATORS, METHODS, PREDICTORS
 from navicache_cli.plan.option import FROM_PRESET, Option, Range, Use
 from navicache_cli.values import (
     read_arguments,
@@ -21,6 +23,15 @@ from navicache_cli.values import (
 )
 
 WHAT, SAMPLER, MODEL, CACHE, OUTPUT = PANELS = ("What to generate", "Sampler", "Model", "Cache", "Output")
+
+
+def _one_of(names: Sequence[str]) -> str:
+    return f"{', '.join(names[:-1])} or {names[-1]}"
+
+
+_CACHING = [*(name for name in METHODS if name != "off"), "off"]
+DTYPES = ("auto", "float32", "bfloat16", "float16")
+OFFLOADS = ("model", "group", "sequential")
 
 # In the order plans are shown.
 OPTIONS: dict[str, Option] = {
@@ -37,7 +48,7 @@ OPTIONS: dict[str, Option] = {
     ),
     "method": Option(
         read_text, Use.CACHE | Use.COMPARED, "navicache", CACHE,
-        "Caching method: navicache, easycache, teacache, taylorseer, magcache, fbcache, pab or off.",
+        f"Caching method: {_one_of(_CACHING)}.",
     ),
     "prompt": Option(
         read_words, Use.SUBJECT, FROM_PRESET, WHAT,
@@ -115,11 +126,12 @@ OPTIONS: dict[str, Option] = {
         range=Range(0),
     ),
     "estimator": Option(
-        read_text, Use.CACHE, FROM_PRESET, CACHE, "Filter of the feature-change ratio: scalar or dual."
+        read_text, Use.CACHE, FROM_PRESET, CACHE,
+        f"Filter of the feature-change ratio: {_one_of(ESTIMATORS)}.", choices=ESTIMATORS,
     ),
     "predictor": Option(
         read_text, Use.CACHE | Use.PREDICTED, "residual", CACHE,
-        "How a skipped output is rebuilt: residual, hold or calibrated.",
+        f"How a skipped output is rebuilt: {_one_of(PREDICTORS)}.", choices=PREDICTORS,
     ),
     "speedup": Option(
         read_number, Use.CACHE | Use.PREDICTED | Use.COMPARED, 0.0, CACHE,
@@ -135,7 +147,7 @@ OPTIONS: dict[str, Option] = {
     ),
     "weights": Option(
         read_text, Use.VIDEO | Use.LOADS, "", MODEL,
-        "Folder with weights; or, of diffusers, a name on the hub; of official models, random or random-small.",
+        "Folder with weights; diffusers also takes a name on the hub, official models random or random-small.",
         "DIR",
     ),
     "repo": Option(
@@ -152,11 +164,12 @@ OPTIONS: dict[str, Option] = {
     ),
     "offload_by": Option(
         read_text, Use.PLACE | Use.FAMILY | Use.LOADS | Use.SECONDS, "model", MODEL,
-        "With --offload, what is moved at a time (diffusers): model, group or sequential.",
+        f"With --offload, what is moved at a time (diffusers): {_one_of(OFFLOADS)}.", choices=OFFLOADS,
     ),
     "dtype": Option(
         read_text, Use.VIDEO | Use.FAMILY | Use.LOADS, "auto", MODEL,
-        "Numbers of the weights (diffusers): float32, bfloat16, float16.  [default: bfloat16 on a GPU]",
+        f"Numbers of the weights (diffusers): {_one_of(DTYPES)}: bfloat16 on a GPU, else float32.",
+        choices=DTYPES,
     ),
     "revision": Option(
         read_text, Use.VIDEO | Use.FAMILY | Use.LOADS, "", MODEL,

@@ -12,6 +12,8 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from omegaconf import DictConfig
+
 from navicache_cli.cache.policies.budget import budget_name, most_align_steps, share_of
 from navicache_cli.cache.policies.settings import NoSettings
 from navicache_cli.errors import UsageError
@@ -19,6 +21,7 @@ from navicache_cli.plan.check import check
 from navicache_cli.plan.choices import budget_layer, feasible_speedup, pick, weights_layers
 from navicache_cli.plan.keys import own_settings
 from navicache_cli.plan.layers import Layer, method_layers, option_layers, preset_layers
+from navicache_cli.plan.merge import given_in, merge, nothing
 from navicache_cli.plan.method import settings_from
 from navicache_cli.plan.option import Use
 from navicache_cli.plan.options import BUILT_IN, OPTIONS, options_with
@@ -27,7 +30,7 @@ from navicache_cli.plan.sizes import read_option, settle_size
 from navicache_cli.values import read_integer, read_size, split_commas
 
 if TYPE_CHECKING:
-    from omegaconf import DictConfig
+    from navicache_cli.report.report import PlanEntry
 
 MOST_VIDEOS = 1_000_000  # of one command
 
@@ -138,9 +141,11 @@ if [one.name for one in fields(Plan) if one.name not in ("settings", "provenance
     raise TypeError("expected the fields of Plan to be the rows of the table of options, in its order")
 
 
-def plan_document(plan: Plan) -> dict[str, dict[str, Any]]:
+def plan_document(plan: Plan) -> dict[str, PlanEntry]:
     """Return each option with its value and its source, as reports hold them."""
-    return {key: {"value": value, "source": plan.provenance[key]} for key, value in plan.values().items()}
+    from navicache_cli.report.report import PlanEntry
+
+    return {key: PlanEntry(value, plan.provenance[key]) for key, value in plan.values().items()}
 
 
 def resolve(layers: list[Layer]) -> Plan:
@@ -149,8 +154,6 @@ def resolve(layers: list[Layer]) -> Plan:
     Raises:
         UsageError: an unknown key, a value of the wrong kind, or one the model cannot do.
     """
-    from navicache_cli.plan.merge import given_in, merge
-
     preset = preset_for(pick("model", BUILT_IN["model"], layers))
     layers = [*weights_layers(preset, layers), budget_layer(preset, layers), *layers]
     choice = _choose(preset, layers)
@@ -227,8 +230,6 @@ def _choose(preset: Preset, layers: list[Layer]) -> _Choice:
 @lru_cache(maxsize=256)
 def _preset_part(preset: Preset, choice: _Choice) -> DictConfig:
     """Merge what a preset says over what is built in, once for all plans that choose alike."""
-    from navicache_cli.plan.merge import merge, nothing
-
     task, mode, size, several, method = choice
     layers = [
         Layer("default", BUILT_IN),

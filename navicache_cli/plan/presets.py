@@ -14,12 +14,12 @@ from typing import Any, NamedTuple
 
 from backends.registry import families
 from navicache_cli.cache.policies.factory import METHODS
-from navicache_cli.errors import BackendError, OutputError, UsageError, one_line
+from navicache_cli.errors import BackendError, UsageError, one_line
 from navicache_cli.plan.keys import READERS
 from navicache_cli.plan.option import Use
 from navicache_cli.plan.options import BUILT_IN, OPTIONS, TASK_FACTS, options_with
 from navicache_cli.reading import expand_user, read_utf8
-from navicache_cli.report.documents import check_document, read_schema
+from navicache_cli.report.schemas import read_schema
 
 OFF = "off"  # the mode that computes every step; every model has it
 ANY = "any"  # among sizes or samplers: which ones there are is for the weights to say
@@ -31,7 +31,7 @@ _OF_THE_USER = options_with(Use.USER | Use.OUTPUT | Use.MEASURED)
 
 @dataclass(frozen=True, eq=False)
 class Preset:
-    """One model family's file; `preset.schema.json` beside this module describes its form.
+    """One model family's file; `report/schemas/preset.schema.json` describes its form.
 
     A preset is read once and equals itself alone, so that results can be kept by it.
 
@@ -118,11 +118,10 @@ def read_preset(path: Path, name: str) -> Preset:
     """
     data = read_yaml(path)
     try:
-        check_document(data, read_schema("preset.schema.json"), "preset", "")
+        _check_form(data)
         _check(data, name)
-    except (OutputError, ValueError) as error:
-        reason = error.message if isinstance(error, OutputError) else str(error)
-        raise UsageError(f"{path}: {reason}", "see navicache_cli/preset.schema.json") from None
+    except ValueError as error:
+        raise UsageError(f"{path}: {error}", "see navicache_cli/report/schemas/preset.schema.json") from None
     return Preset(**{"repository": "", "takes": [], "parallel": {}, "sources": {}, **data})
 
 
@@ -183,6 +182,20 @@ def _load() -> _Loaded:
             faults[family.name] = family.error(one_line(error, 300))
     presets = dict(sorted(found.items(), key=lambda item: (item[0] != "tiny", item[0])))
     return _Loaded(presets, faults, folders)
+
+
+def _check_form(data: Mapping[str, Any]) -> None:
+    """Check a preset against its schema.
+
+    Raises:
+        ValueError: naming the first key that does not fit.
+    """
+    from jsonschema import Draft202012Validator
+
+    error = next(iter(Draft202012Validator(read_schema("preset")).iter_errors(data)), None)
+    if error is not None:
+        place = "/".join(str(part) for part in error.absolute_path) or "the document"
+        raise ValueError(f"not a preset: {place}: {error.message[:160]}")
 
 
 def _check(data: Mapping[str, Any], name: str) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 
 from navicache_cli.cache.policies.budget import budget_name, share_of
 from navicache_cli.errors import OutputError
-from navicache_cli.report.report import plan_values, read_report
+from navicache_cli.report.report import StepReport, Totals, read_report
 
 # This estimator's variance is that of log k (cache/estimator.py); the others' is that of k.
 _LOG_VARIANCE = "dual"
@@ -82,15 +82,16 @@ def read_trace(path: Path) -> Trace:
     Raises:
         OutputError: it is not a report, holds no steps, or its numbers make no sense.
     """
-    document = read_report(path)
-    steps = document["steps"]
-    if not steps or [step["index"] for step in steps] != list(range(len(steps))):
+    report = read_report(path)
+    steps = report.steps
+    if not steps or [step.index for step in steps] != list(range(len(steps))):
         raise OutputError(
             f"expected steps numbered from 0 in {path}; found others or none", "generate it again"
         )
-    plan = plan_values(document)
+    plan = report.plan_values()
     columns = {
-        key: _column(steps, key, path) for key in ("ratio", "variance", "innovation", "accumulated_error")
+        key: _steps_column(steps, key, path)
+        for key in ("ratio", "variance", "innovation", "accumulated_error")
     }
     low, high = _band(
         columns["ratio"], columns["variance"], logarithmic=plan.get("estimator") == _LOG_VARIANCE
@@ -101,51 +102,50 @@ def read_trace(path: Path) -> Trace:
         prompt=str(plan.get("prompt") or ""),
         seed=str(plan.get("seed", "")),
         threshold=_threshold(plan),
-        thresholds=_optional(steps, "threshold", path),
-        computed=np.array([step["computed"] for step in steps]),
-        forced=np.array([step["forced"] for step in steps]),
+        thresholds=_steps_column(steps, "threshold", path),
+        computed=np.array([step.computed for step in steps]),
+        forced=np.array([step.forced for step in steps]),
         error=columns["accumulated_error"],
         ratio=columns["ratio"],
         low=low,
         high=high,
         innovation=columns["innovation"],
         trend=_trend(steps, path),
-        predicted_error=_optional(steps, "predicted_error", path),
-        error_bar=_error_bar(document["totals"], path),
+        predicted_error=_steps_column(steps, "predicted_error", path),
+        error_bar=_error_bar(report.totals, path),
         max_error=_number(plan.get("max_error")) or None,
     )
 
 
-def _column(steps: list[dict[str, Any]], key: str, path: Path) -> np.ndarray:
+def _steps_column(steps: list[StepReport], key: str, path: Path) -> np.ndarray:
+    return _column([getattr(step, key) for step in steps], key, path)
+
+
+def _column(values: list[float | None], key: str, path: Path) -> np.ndarray:
     """[N] float64, NaN where the report has null."""
-    known = [step[key] for step in steps if step[key] is not None]
-    if not all(-_LARGEST < value < _LARGEST for value in known):
+    if not all(-_LARGEST < value < _LARGEST for value in values if value is not None):
         raise OutputError(
             f"expected numbers below {_LARGEST:g} in {path}; found others under steps/{key}",
             "generate it again",
         )
-    return np.array([math.nan if step[key] is None else float(step[key]) for step in steps])
+    return np.array([math.nan if value is None else value for value in values], dtype=float)
 
 
-def _optional(steps: list[dict[str, Any]], key: str, path: Path) -> np.ndarray:
-    """The same of a key that older reports lack."""
-    return _column([{key: None, **step} for step in steps], key, path)
-
-
-def _error_bar(totals: dict[str, Any], path: Path) -> tuple[float, float, float] | None:
-    bar = totals.get("predicted_error")
+def _error_bar(totals: Totals, path: Path) -> tuple[float, float, float] | None:
+    bar = totals.predicted_error
     if bar is None:
         return None
-    low, error, high = (_column([bar], key, path)[0] for key in ("low", "relative", "high"))
+    low, error, high = _column([bar.low, bar.relative, bar.high], "predicted_error", path)
     return float(low), float(error), float(high)
 
 
-def _trend(steps: list[dict[str, Any]], path: Path) -> tuple[np.ndarray, np.ndarray] | None:
-    fits = [step.get("fit") or {} for step in steps]
+def _trend(steps: list[StepReport], path: Path) -> tuple[np.ndarray, np.ndarray] | None:
+    fits = [step.fit for step in steps]
     if not any(fits):
         return None
-    trend, deviation = (_optional(fits, key, path) for key in ("trend", "trend_deviation"))
-    return trend, deviation
+    trend = [None if fit is None else fit.trend for fit in fits]
+    deviation = [None if fit is None else fit.trend_deviation for fit in fits]
+    return _column(trend, "fit/trend", path), _column(deviation, "fit/trend_deviation", path)
 
 
 def _band(ratio: np.ndarray, variance: np.ndarray, logarithmic: bool) -> tuple[np.ndarray, np.ndarray]:

@@ -8,14 +8,15 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from navicache_cli.cache.policies.budget import most_align_steps
+from navicache_cli.cache.policies.budget import most_align_steps, share_of
 from navicache_cli.cache.policies.factory import METHODS, make_policy
 from navicache_cli.cache.policies.policy import Policy
 from navicache_cli.cache.recording.trajectory import ReplayedStep, Trajectory, replay
 from navicache_cli.errors import OutputError, UsageError
 from navicache_cli.plan.presets import load_presets
 from navicache_cli.plan.sweep import EVERY, Sweep
-from navicache_cli.report.report import finite, plan_values, read_report
+from navicache_cli.report.documents import plain
+from navicache_cli.report.report import finite, read_report
 
 # Methods that decide by the changes of input and output, which is what a recording holds.
 REPLAYABLE = ("off", "navicache", "easycache")
@@ -96,23 +97,23 @@ def read_recordings(paths: Sequence[Path]) -> list[Recording]:
 
 
 def _read(path: Path) -> Recording:
-    document = read_report(path)
-    if "trajectory" not in document:
+    report = read_report(path)
+    if not report.trajectory:
         raise OutputError(
             f"expected a recorded trajectory in {path}; found a report without one",
             "record one: navicache generate --mode off --trajectory",
         )
     try:
-        trajectory = Trajectory.from_json(document["trajectory"])
+        trajectory = Trajectory.from_json(plain(report.trajectory))
     except OutputError as error:
         raise OutputError(f"{path}: {error.message}", error.hint) from None
-    if not trajectory.total_steps or trajectory.total_steps != len(document["steps"]):
+    if not trajectory.total_steps or trajectory.total_steps != len(report.steps):
         raise OutputError(
             f"expected as many steps recorded as generated in {path}; found {trajectory.total_steps} "
-            f"and {len(document['steps'])}",
+            f"and {len(report.steps)}",
             "record it again: navicache generate --mode off --trajectory",
         )
-    return Recording(path, plan_values(document), trajectory)
+    return Recording(path, report.plan_values(), trajectory)
 
 
 def _kind(recording: Recording) -> str:
@@ -135,7 +136,7 @@ def choose_settings(
         plan: the options of a recording.
         methods: names; "navicache", or the methods swept, if there are none.
         thresholds: for the methods that no sweep covers; if there are none, and no budgets either, those of
-            the model's modes.
+            the model's modes, or its budget where it has one in their place.
         align_steps: if None the recording's; beside a budget as few of them as `generate` then takes.
         estimators: for "navicache"; the recording's if there are none.
         sweeps: thresholds by method.
@@ -145,6 +146,8 @@ def choose_settings(
         UsageError: no threshold is known; an unknown method or estimator, one that needs more than a
             recording has, or a number out of range.
     """
+    if not (thresholds or sweeps or budgets):
+        budgets = _budget_of(plan)
     named = [sweep.method for sweep in sweeps if sweep.method != EVERY]
     chosen = list(dict.fromkeys([*methods, *named])) or ["navicache"]
     first_steps = align_steps if align_steps is not None else plan.get("align_steps", 0)
@@ -166,6 +169,12 @@ def choose_settings(
     for setting in settings:
         _policy(setting)
     return settings
+
+
+def _budget_of(plan: dict[str, Any]) -> list[float]:
+    preset = load_presets().get(str(plan.get("model")))
+    speedup = preset.budget.get("speedup") if preset else None
+    return [share_of(speedup, 0.0)] if speedup else []
 
 
 def _thresholds_of_modes(plan: dict[str, Any]) -> set[float]:

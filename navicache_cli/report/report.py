@@ -1,7 +1,6 @@
-"""The report: one versioned JSON document a run. Dataclasses in, a shipped schema out.
+"""The report: what one generation was asked for, what ran, what each step decided and what it cost.
 
-Every command that measures something writes it, every plot and table reads it. The schema is
-`report.schema.json` beside this file; `REPORT_VERSION` changes when a key changes its meaning.
+Every command that measures something writes it, every plot and table reads it.
 """
 
 from __future__ import annotations
@@ -9,208 +8,254 @@ from __future__ import annotations
 import math
 import os
 import platform
-from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, ClassVar
 
-from navicache_cli.errors import OutputError
-from navicache_cli.reading import read_json
-from navicache_cli.report.documents import check_document, document_text, flat, read_schema
-from navicache_cli.report.peak_memory import PROCESS
+from msgspec import UNSET, Meta, UnsetType, field
+
+from navicache_cli.report.documents import (
+    Amount,
+    Count,
+    Digest,
+    Document,
+    Part,
+    Positive,
+    Share,
+    one_of,
+    read_document,
+)
+from navicache_cli.report.peak_memory import PROCESS, RUN
 from navicache_cli.report.speed import Timings
 
-REPORT_VERSION = 1
+REPORT_VERSION = 2  # goes up when a key changes its name or meaning; see `Report.upgrade`
 NOT_PREDICTED = "no error of the latents is predicted: "  # how a note starts that says why
 
 
-@dataclass(frozen=True)
-class ModelIdentity:
-    """Which weights and code made the video.
+class PlanEntry(Part, frozen=True):
+    """An option: its value, and the layer it came from."""
 
-    Attributes:
-        name: model and task.
-        repository: where the code is from.
-        commit: its commit, or the package version of a built-in model.
-        weights_digest: `sha256:…` over the weight files.
-    """
-
-    name: str
-    repository: str
-    commit: str
-    weights_digest: str
+    value: str | int | float | bool | None
+    source: str
 
 
-@dataclass(frozen=True)
-class FitReport:
-    """What a calibrated predictor knew of the first branch; see `cache.predictors.trend.Fit`."""
-
-    trend: float
-    trend_deviation: float | None
-    record: float | None
-    used: bool
-    settles: bool
+PlanEntries = Annotated[dict[str, PlanEntry], Meta(min_length=1)]
 
 
-@dataclass(frozen=True)
-class PredictedError:
-    """How far the final latents are from those without a cache, predicted; see docs/predictors.md.
+class ModelIdentity(Part, frozen=True):
+    """Which weights and code made the video."""
 
-    Attributes:
-        relative: mean absolute error over the mean absolute value of the uncached latents.
-        low, high: the band it lies in with a probability of `confidence`.
-    """
-
-    relative: float
-    low: float
-    high: float
-    confidence: float
+    name: Annotated[str, Meta(description="model and task")]
+    repository: Annotated[str, Meta(description="where the code is from")]
+    commit: Annotated[str, Meta(description="its commit, or the package version of a built-in model")]
+    weights_digest: Annotated[str, Meta(description="sha256:… over the weight files")]
 
 
-@dataclass(frozen=True)
-class StepReport:
-    """One denoising step: whether it was computed, and the numbers the decision was made on.
+class Machine(Part, frozen=True, forbid_unknown_fields=False):
+    """The machine as far as it explains a timing: no host or user names."""
 
-    Attributes:
-        index, timestep: which step; the timestep as the model was given it.
-        computed, forced: whether the model ran; whether no other choice was open.
-        seconds: time inside the cached region, all branches.
-        ratio, variance: k and P after the last measurement before this step's decision.
-        innovation: measured ratio minus expected, if this step measured one.
-        predicted_change: relative output change expected for this step alone.
-        accumulated_error: E at the decision.
-        reused: kinds of attention whose earlier outputs were used; the model ran all the same.
-        threshold: the threshold E was compared with, if it was.
-        fit: what a predictor that learns knew before the step.
-        predicted_error: relative error of the final latents, as predicted at this step.
-        stopped: computed because that error would have passed --max-error.
-    """
-
-    index: int
-    timestep: float
-    computed: bool
-    forced: bool
-    seconds: float | None
-    ratio: float | None
-    variance: float | None
-    innovation: float | None
-    predicted_change: float | None
-    accumulated_error: float | None
-    reused: list[str] = field(default_factory=list)
-    threshold: float | None = None
-    fit: FitReport | None = None
-    predicted_error: float | None = None
-    stopped: bool = False
+    platform: str
+    python: str
+    torch: str
+    device: str
+    accelerator: bool
+    cpus: Positive
+    threads: Annotated[Positive, Meta(description="of the CPU that compute")]
+    waiting: Annotated[
+        str, Meta(description="OMP_WAIT_POLICY: what threads do while they wait for one another")
+    ] = "default"
 
 
-@dataclass(frozen=True)
-class Totals:
-    """Sums over the steps.
+class FitReport(Part, frozen=True):
+    """What a predictor that learns knew of the first branch before a step."""
 
-    `skip_ratio` is skipped_steps / steps; `speedup_bound` is what skipping alone could reach in denoising
-    time, steps / computed_steps. `cache_bytes` is the most the cache held at once, and `cache_tensors`
-    the same in tensors of the size of one branch's input, such as the latents. `attention_calls` and
-    `attention_calls_saved` count attentions that ran or did not, for a method that works on them.
-    `predicted_error` is that of the final latents; None where it cannot be predicted.
-    `peak_memory_of` is whose `peak_memory_bytes` is; see `peak_memory.Peak`.
-    """
-
-    steps: int
-    computed_steps: int
-    skipped_steps: int
-    skip_ratio: float
-    compute_ratio: float
-    transformer_calls: int
-    transformer_calls_saved: int
-    cache_bytes: int
-    peak_memory_bytes: int
-    speedup_bound: float
-    attention_calls: int = 0
-    attention_calls_saved: int = 0
-    cache_tensors: float = 0.0
-    predicted_error: PredictedError | None = None
-    peak_memory_of: str = PROCESS
+    trend: Annotated[
+        Share,
+        Meta(description="how much of a straight line through the last two computed outputs is followed"),
+    ]
+    trend_deviation: Amount | None
+    record: Annotated[
+        Amount | None,
+        Meta(description="what past predictions missed over what holding missed, root mean square"),
+    ]
+    used: Annotated[bool, Meta(description="false: the output is held")]
+    corrects: Annotated[
+        bool,
+        Meta(description="error feedback is applied: what skipped steps missed is added to later ones"),
+    ]
 
 
-@dataclass(frozen=True)
-class Baseline:
-    """The same generation without the cache, and how the cached one compares with it.
+class PredictedError(Part, frozen=True):
+    """How far the final latents are from those without a cache, as predicted; see docs/predictors.md."""
 
-    Attributes:
-        denoise_s, denoise_cpu_s, total_s: its seconds, as `speed.Timings` has them.
-        speedup: its seconds of denoising over the cached one's, by `Timings.clock`.
-        fidelity: of the cached video against its own, by metric (means over frames).
-    """
+    relative: Annotated[
+        Amount,
+        Meta(description="mean absolute error over the mean absolute value of the uncached latents"),
+    ]
+    low: Amount
+    high: Amount
+    confidence: Annotated[
+        Share, Meta(description="probability that the true error lies between low and high")
+    ]
 
-    denoise_s: float
-    speedup: float
+
+class StepReport(Part, frozen=True):
+    """One denoising step: whether it was computed, and the numbers the decision was made on."""
+
+    index: Count
+    timestep: Annotated[float, Meta(description="as the model was given it")]
+    computed: Annotated[bool, Meta(description="the model ran")]
+    forced: Annotated[bool, Meta(description="no other choice was open")]
+    seconds: Annotated[Amount | None, Meta(description="inside the cached region, all branches")]
+    ratio: Annotated[
+        float | None,
+        Meta(description="k, the filtered feature-change ratio, as known before the decision"),
+    ]
+    variance: Annotated[float | None, Meta(description="P, its variance")]
+    innovation: Annotated[
+        float | None, Meta(description="measured minus expected ratio, if this step measured one")
+    ]
+    predicted_change: Annotated[
+        float | None, Meta(description="relative output change expected for this step alone")
+    ]
+    accumulated_error: Annotated[float | None, Meta(description="E at the decision")]
+    reused: Annotated[
+        list[str],
+        Meta(description="kinds of attention whose earlier outputs were used; the model ran all the same"),
+    ] = field(default_factory=list)
+    threshold: Annotated[float | None, Meta(description="the threshold E was compared with, if it was")] = (
+        None
+    )
+    fit: Annotated[
+        FitReport | None, Meta(description="what a predictor that learns knew before this step")
+    ] = None
+    predicted_error: Annotated[
+        Amount | None,
+        Meta(description="relative error of the final latents as predicted at this step"),
+    ] = None
+    stopped: Annotated[
+        bool, Meta(description="computed because that error would have passed --max-error")
+    ] = False
+
+
+class Totals(Part, frozen=True):
+    """Sums over the steps."""
+
+    steps: Count
+    computed_steps: Count
+    skipped_steps: Count
+    skip_ratio: Annotated[Share, Meta(description="skipped_steps / steps")]
+    compute_ratio: Share
+    transformer_calls: Count
+    transformer_calls_saved: Count
+    cache_bytes: Annotated[Count, Meta(description="the most the cache held at once")]
+    peak_memory_bytes: Annotated[
+        Count,
+        Meta(
+            description="the most in use at once: the GPU's where there is one, else this process's; "
+            "0 if unknown"
+        ),
+    ]
+    speedup_bound: Annotated[
+        float,
+        Meta(ge=1, description="steps / computed_steps: what skipping alone could reach in denoising time"),
+    ]
+    attention_calls: Annotated[Count, Meta(description="attentions run by a method that works on them")] = 0
+    attention_calls_saved: Annotated[Count, Meta(description="attentions whose earlier output was used")] = 0
+    cache_tensors: Annotated[
+        Amount,
+        Meta(description="cache_bytes over the bytes of one branch's input, such as the latents"),
+    ] = 0.0
+    predicted_error: Annotated[
+        PredictedError | None,
+        Meta(description="of the final latents; null where the method predicts none"),
+    ] = None
+    peak_memory_of: Annotated[
+        str,
+        one_of(RUN, PROCESS),
+        Meta(description="whose peak it is; process, where absent too: an earlier run may have used it"),
+    ] = PROCESS
+
+
+class Baseline(Part, frozen=True):
+    """The same generation uncached (only with --baseline), and how the cached one compares with it."""
+
+    denoise_s: Amount
+    speedup: Annotated[
+        Amount, Meta(description="seconds of denoising uncached over cached, by timings_s.clock")
+    ]
     fidelity: dict[str, float]
-    denoise_cpu_s: float = 0.0
-    total_s: float = 0.0
+    denoise_cpu_s: Annotated[Amount, Meta(description="CPU time of its denoising")] = 0.0
+    total_s: Annotated[Amount, Meta(description="seconds of its text, denoising and decoding")] = 0.0
 
 
-@dataclass(frozen=True)
-class Output:
+class Output(Part, frozen=True):
     """The video file."""
 
     path: str
-    sha256: str
-    frames: int
-    width: int
-    height: int
-    fps: float
+    sha256: Digest
+    frames: Positive
+    width: Positive
+    height: Positive
+    fps: Annotated[float, Meta(gt=0)]
 
 
-@dataclass(frozen=True)
-class Report:
-    """Everything about one generation.
+class Recorded(Part, frozen=True):
+    """All steps measured against one another on the first branch (only with --trajectory)."""
 
-    Attributes:
-        plan: each option with its value and its source.
-        baseline: only with --baseline.
-        trajectory: only with --trajectory: `cache.Trajectory.to_json`, for `navicache replay`.
-    """
+    input_spans: Annotated[
+        list[list[float | None]],
+        Meta(description="row i: mean |x_i - x_j| for each earlier step j = 0 to i - 1"),
+    ]
+    output_spans: Annotated[list[list[float | None]], Meta(description="the same of the outputs y")]
+    output_norms: Annotated[list[float | None], Meta(description="mean |y_i|")]
 
-    plan: dict[str, dict[str, Any]]
+
+class Report(Document, frozen=True, kw_only=True):
+    """One generation: what was asked for, what ran, what each step decided and what it cost."""
+
+    NAME: ClassVar[str] = "report"
+    MEND: ClassVar[str] = "run `navicache generate` again"
+
+    plan: PlanEntries
     model: ModelIdentity
-    machine: dict[str, Any]
+    machine: Machine
     timings_s: Timings
     steps: list[StepReport]
     totals: Totals
     output: Output
-    baseline: Baseline | None = None
-    trajectory: dict[str, Any] | None = None
-    notes: tuple[str, ...] = ()
+    baseline: Baseline | UnsetType = UNSET
+    trajectory: Recorded | UnsetType = UNSET
+    notes: Annotated[tuple[str, ...], Meta(description="what a reader should know, such as ignored words")]
     version: int = REPORT_VERSION
 
-    def to_json(self) -> dict[str, Any]:
-        """Return the document as plain JSON values; keys that were not asked for are absent."""
-        document = asdict(self)
-        document["notes"] = list(self.notes)
-        for optional in ("baseline", "trajectory"):
-            if document[optional] is None:
-                del document[optional]
-        if self.baseline:
-            document["baseline"] = flat(document["baseline"])
-        return document
+    @classmethod
+    def upgrade(cls, values: dict[str, Any]) -> dict[str, Any]:
+        """Take version 1 too, which had another name for `corrects`."""
+        if values.get("version") != 1:
+            return values
+        steps = values.get("steps")
+        changed = {"steps": [_upgraded_step(step) for step in steps]} if isinstance(steps, list) else {}
+        return {**values, **changed, "version": REPORT_VERSION}
+
+    def plan_values(self) -> dict[str, Any]:
+        """Return the options without where each is from."""
+        return {key: entry.value for key, entry in self.plan.items()}
 
 
-def schema() -> dict[str, Any]:
-    """Return the shipped JSON schema."""
-    return read_schema("report.schema.json")
+def _upgraded_step(step: Any) -> Any:
+    fit = step.get("fit") if isinstance(step, dict) else None
+    if not isinstance(fit, dict):
+        return step
+    return {**step, "fit": {{"settles": "corrects"}.get(key, key): value for key, value in fit.items()}}
 
 
-def validate(document: Any) -> None:
-    """Check a document against the schema.
+def read_report(path: Path) -> Report:
+    """Read a report.
 
     Raises:
-        OutputError: naming the first key that does not fit.
+        OutputError: the file is missing, not JSON, or not a report.
     """
-    check_document(document, schema(), "navicache report", "run `navicache generate` again")
-
-
-def plan_values(document: dict[str, Any]) -> dict[str, Any]:
-    """Return the options of a report's plan, without where each is from."""
-    return {key: entry["value"] for key, entry in document["plan"].items()}
+    return read_document(path, Report)
 
 
 def finite(value: float | None) -> float | None:
@@ -218,47 +263,18 @@ def finite(value: float | None) -> float | None:
     return value if value is not None and math.isfinite(value) else None
 
 
-def report_text(report: Report) -> str:
-    """Return a report as it is written to files, checked against its schema.
-
-    Raises:
-        OutputError: it does not fit.
-    """
-    document = report.to_json()
-    validate(document)
-    return document_text(document)
-
-
-def read_report(path: Path) -> dict[str, Any]:
-    """Read and validate a report.
-
-    Raises:
-        OutputError: the file is missing, not JSON, or not a report.
-    """
-    try:
-        document = read_json(path)
-    except OSError as error:
-        raise OutputError(f"cannot read the report {path}: {error.strerror}", "check the path") from None
-    try:
-        validate(document)
-    except OutputError as error:
-        raise OutputError(f"{path}: {error.message}", error.hint) from None
-    found: dict[str, Any] = document
-    return found
-
-
-def machine_facts() -> dict[str, Any]:
-    """Describe the machine as far as it explains a timing: no host or user names."""
+def machine_facts() -> Machine:
+    """Describe this machine."""
     import torch
 
     cuda = torch.cuda.is_available()
-    return {
-        "platform": platform.platform(terse=True),
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "device": torch.cuda.get_device_name() if cuda else (platform.processor() or platform.machine()),
-        "accelerator": cuda,
-        "cpus": os.cpu_count() or 1,
-        "threads": torch.get_num_threads(),
-        "waiting": os.environ.get("OMP_WAIT_POLICY", "").lower() or "default",
-    }
+    return Machine(
+        platform=platform.platform(terse=True),
+        python=platform.python_version(),
+        torch=torch.__version__,
+        device=torch.cuda.get_device_name() if cuda else (platform.processor() or platform.machine()),
+        accelerator=cuda,
+        cpus=os.cpu_count() or 1,
+        threads=torch.get_num_threads(),
+        waiting=os.environ.get("OMP_WAIT_POLICY", "").lower() or "default",
+    )

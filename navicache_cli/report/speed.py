@@ -7,8 +7,14 @@ process: other programs make a generation longer by the clock on the wall, and e
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Annotated
+
+from msgspec import Meta, field
+
+from navicache_cli.report.documents import Amount, Part, one_of
+
+if TYPE_CHECKING:
+    from navicache_cli.report.report import Totals
 
 WALL, CPU = "wall", "cpu"
 # Between two generations: other programs slow down memory and caches for one more than for the other.
@@ -21,25 +27,21 @@ BEYOND = (
 OF_CPU = "speedups are of the program's CPU time, which other programs do not lengthen"
 
 
-@dataclass(frozen=True)
-class Timings:
-    """Seconds of each stage of one generation; a run to compare it with is not part of it.
+class Timings(Part, frozen=True):
+    """Wall-clock seconds of each stage of one generation; a run to compare it with is not part of it."""
 
-    Attributes:
-        load, text, denoise, decode, write: of the wall clock.
-        total: their sum.
-        cpu: CPU time of this process in `text`, `denoise` and `decode`, all threads together.
-        clock: WALL or CPU: what speedups are taken from.
-    """
-
-    load: float
-    text: float
-    denoise: float
-    decode: float
-    write: float
-    total: float
-    cpu: dict[str, float] = field(default_factory=dict)
-    clock: str = WALL
+    load: Amount
+    text: Amount
+    denoise: Amount
+    decode: Amount
+    write: Amount
+    total: Annotated[Amount, Meta(description="of the stages above")]
+    cpu: Annotated[
+        dict[str, Amount], Meta(description="CPU time of this process by stage, all threads together")
+    ] = field(default_factory=dict)
+    clock: Annotated[
+        str, one_of(WALL, CPU), Meta(description="what speedups are taken from; wall where it is absent")
+    ] = WALL
 
 
 def make_timings(
@@ -68,15 +70,15 @@ def _clock() -> str:
 
 
 def speedup(uncached: Timings, cached: Timings) -> float:
-    """Seconds of denoising of the one over those of the other, by the clock that both have."""
+    """Amount of denoising of the one over those of the other, by the clock that both have."""
     if uncached.clock == cached.clock == CPU:
         return uncached.cpu["denoise"] / cached.cpu["denoise"]
     return uncached.denoise / cached.denoise
 
 
-def skip_bound(totals: Mapping[str, Any]) -> float | None:
-    """What skipped steps alone allow, of a report's `totals`; None where parts of steps were skipped too."""
-    return None if totals.get("attention_calls_saved") else totals["speedup_bound"]
+def skip_bound(totals: Totals) -> float | None:
+    """What skipped steps alone allow; None where parts of steps were skipped too."""
+    return None if totals.attention_calls_saved else totals.speedup_bound
 
 
 def beyond_bound(measured: float | None, bound: float | None) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection
 from contextlib import nullcontext
 from functools import partial
@@ -104,7 +103,9 @@ def generate(
         return None
     report = write_result(plan, pipeline, chain([first], places), runs, load_seconds, notes)
     if as_json:
-        print(json.dumps(report.to_json(), indent=1))
+        from navicache_cli.report.documents import document_text
+
+        print(document_text(report), end="")
     elif quiet:
         terminal.show_path(report.output.path)
     else:
@@ -115,9 +116,10 @@ def generate(
 def _show_plan(plan: Plan, as_json: bool) -> None:
     from navicache_cli import terminal
     from navicache_cli.plan.plan import plan_document
+    from navicache_cli.report.documents import json_text, plain
     from navicache_cli.run.summary import plan_table
 
     if as_json:
-        print(json.dumps(plan_document(plan), indent=1))
+        print(json_text(plain(plan_document(plan))), end="")
     else:
         terminal.stdout.print(plan_table(plan))

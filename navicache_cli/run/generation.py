@@ -66,8 +66,10 @@ def write_result(
     Raises:
         OutputError: see `produce.publish_result`; nothing is left then.
     """
+    from msgspec import UNSET
+
     from navicache_cli.media.video import VideoInfo, to_uint8
-    from navicache_cli.report.report import Output, Report, machine_facts
+    from navicache_cli.report.report import Output, Recorded, Report, machine_facts
     from navicache_cli.report.speed import make_timings
     from navicache_cli.report.steps import notes_on, step_reports
     from navicache_cli.run.produce import publish_result
@@ -88,8 +90,8 @@ def write_result(
             steps=step_reports(cached.session),
             totals=totals(cached),
             output=Output(str(info.path), info.sha256, info.frames, info.width, info.height, info.fps),
-            baseline=compared,
-            trajectory=None if recorded is None else recorded.to_json(),
+            baseline=compared or UNSET,
+            trajectory=UNSET if recorded is None else Recorded(**recorded.to_json()),
             notes=(*notes, *notes_on(cached.session)),
         )
 

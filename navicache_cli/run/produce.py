@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 from navicache_cli.errors import cannot_write
 from navicache_cli.files import TakenError, part_of, publish, write_part
 from navicache_cli.media.video import VideoInfo, encode_video
-from navicache_cli.report.report import Report, report_text
+from navicache_cli.report.documents import document_text
+from navicache_cli.report.report import Report
 
 if TYPE_CHECKING:
     import numpy as np
@@ -37,7 +38,7 @@ def publish_result(
 
     Raises:
         TakenError: the names of the last place are taken and not to be replaced.
-        OutputError: one of them cannot be written, or the report does not fit its schema.
+        OutputError: one of them cannot be written, or the report does not fit its definition.
     """
     following = iter(places)
     path, report_path = next(following)
@@ -46,7 +47,7 @@ def publish_result(
             info = encode_video(frames, video, fps, tags, path)
             while True:
                 report = report_for(replace(info, path=path))
-                write_part(document, report_text(report))
+                write_part(document, document_text(report))
                 try:
                     publish([(video, path), (document, report_path)], overwrite)
                     return report

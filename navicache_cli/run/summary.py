@@ -36,8 +36,8 @@ def show_summary(report: Report) -> None:
 
 
 def _summary_table(report: Report) -> Table:
-    totals, times, threads = report.totals, report.timings_s, report.machine["threads"]
-    bound = skip_bound(vars(totals))
+    totals, times, threads = report.totals, report.timings_s, report.machine.threads
+    bound = skip_bound(totals)
     table = Table(show_header=False, box=None, pad_edge=False)
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")

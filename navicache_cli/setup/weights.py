@@ -21,8 +21,9 @@ from rich.text import Text
 
 from navicache_cli import terminal
 from navicache_cli.errors import OutputError, WeightsError
+from navicache_cli.files import write_atomically
 from navicache_cli.processes import run_program
-from navicache_cli.report.documents import write_document
+from navicache_cli.report.documents import json_text
 from navicache_cli.setup import Step
 from navicache_cli.setup.packages import HUB
 
@@ -151,20 +152,21 @@ def _download(download: Download, folder: Path, revision: str, again: str) -> No
     from backends.official.installation import DOWNLOADED, Downloaded
 
     repository, place = download.repository, folder / download.folder
+    note = place / DOWNLOADED
     importlib.invalidate_caches()  # pip may have brought the package a moment ago.
     try:
         place.mkdir(parents=True, exist_ok=True)
         hub = importlib.import_module(HUB)
         revision = revision or _newest(hub, repository)
         terminal.stderr.print(Text(f"{repository} at revision {revision}"), soft_wrap=True)
-        write_document(asdict(Downloaded(repository, revision, False)), place / DOWNLOADED)
+        write_atomically(note, json_text(asdict(Downloaded(repository, revision, False))))
         hub.snapshot_download(
             repository,
             revision=revision,
             local_dir=str(place),
             allow_patterns=list(download.only) or None,
         )
-        write_document(asdict(Downloaded(repository, revision, True)), place / DOWNLOADED)
+        write_atomically(note, json_text(asdict(Downloaded(repository, revision, True))))
     except OutputError:
         raise
     except Exception as error:  # What the hub's client raises differs from version to version.

@@ -17,7 +17,6 @@ import pytest
 from navicache_cli.batch.manifest import Manifest
 from navicache_cli.files import part_of
 from navicache_cli.media.video import read_video
-from navicache_cli.report.report import read_report
 from tests.batches import (
     NAMES,
     PROMPTS,
@@ -30,7 +29,7 @@ from tests.batches import (
     start,
     wait_for,
 )
-from tests.program import on_a_terminal
+from tests.program import on_a_terminal, report_in
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +64,7 @@ def test_videos_reports_and_manifest(finished):
     done = {record["name"]: record for record in records(finished / "out") if record["state"] == "done"}
     assert {name: record["video"] for name, record in done.items()} == made
     for name, record in done.items():
-        report = read_report(finished / "out" / record["report"])
+        report = report_in(finished / "out" / record["report"])
         prompt, n = name.removesuffix(".mp4").rsplit("-", 1)
         plan = report["plan"]
         line = 1 + 2 * PROMPTS.index(prompt)
@@ -328,7 +327,7 @@ def test_columns_methods_and_modes(tmp_path):
     assert done.returncode == 0, done.stderr
     assert done.stdout + done.stderr == ""
     names = ["0001-a-red-circle-easycache-fast-7", "folder/mine"]
-    found = [read_report(tmp_path / "batch/reports" / f"{name}.json")["plan"] for name in names]
+    found = [report_in(tmp_path / "batch/reports" / f"{name}.json")["plan"] for name in names]
     values = [[plan[key]["value"] for key in ("steps", "seed", "guidance", "method")] for plan in found]
     assert values == [[3, 7, 3.0, "easycache"], [4, 2, 1.5, "easycache"]]
     assert [plan["steps"]["source"] for plan in found] == ["rows.jsonl", "--steps"]

@@ -11,7 +11,16 @@ from pathlib import Path
 import pytest
 
 from navicache_cli.batch.items import in_shard, make_items, read_shard
-from navicache_cli.batch.manifest import DONE, FAILED, STARTED, VERSION, Manifest, read_manifests
+from navicache_cli.batch.manifest import (
+    DONE,
+    STARTED,
+    VERSION,
+    Done,
+    Failed,
+    Manifest,
+    Started,
+    read_manifests,
+)
 from navicache_cli.batch.names import make_name
 from navicache_cli.batch.rows import Row
 from navicache_cli.errors import OutputError, UsageError
@@ -46,7 +55,7 @@ def test_a_manifest_of_100_000_items_opens_in_2_seconds(tmp_path):
     with Manifest(tmp_path, (1, 1)) as manifest:
         seconds = time.process_time() - before
     assert len(manifest.records) == 100_000
-    assert {one["state"] for one in manifest.records.values()} == {DONE}
+    assert {one.state for one in manifest.records.values()} == {DONE}
     assert seconds < 2
 
 
@@ -54,33 +63,50 @@ def test_a_manifest_of_100_000_items_opens_in_2_seconds(tmp_path):
 def test_names_that_look_like_the_rest_of_a_line_stay_apart(tmp_path, name):
     """Records that a later one supersedes are found without being parsed."""
     with Manifest(tmp_path, (1, 1)) as manifest:
-        manifest.append(name + "1", DONE, **FINISHED)
-        manifest.append(name, STARTED, settings="s", attempt=1)
-        manifest.append(name + "2", DONE, **FINISHED)
-        manifest.append(name, FAILED, settings="s", attempt=1, error='", "state": "done', exit_code=1)
+        manifest.append(Done, name + "1", **FINISHED)
+        manifest.append(Started, name, settings="s", attempt=1)
+        manifest.append(Done, name + "2", **FINISHED)
+        manifest.append(Failed, name, settings="s", attempt=1, error='", "state": "done', exit_code=1)
         found = read_manifests(tmp_path)
-    states = {key: one["state"] for key, one in found.items()}
-    assert states == {name + "1": DONE, name: FAILED, name + "2": DONE}
+    states = {key: type(one) for key, one in found.items()}
+    assert states == {name + "1": Done, name: Failed, name + "2": Done}
     assert found == manifest.records
 
 
 def test_records_are_on_the_disk_when_append_returns(tmp_path):
     with Manifest(tmp_path / "new/folder", (1, 1)) as manifest:
-        manifest.append("a\u2028b.mp4", STARTED, settings="s", attempt=1)
-        manifest.append("a\u2028b.mp4", FAILED, settings="s", attempt=1, error="line\nbreak", exit_code=1)
+        manifest.append(Started, "a\u2028b.mp4", settings="s", attempt=1)
+        manifest.append(Failed, "a\u2028b.mp4", settings="s", attempt=1, error="line\nbreak", exit_code=1)
         found = read_manifests(tmp_path / "new/folder")
         assert found == manifest.records
-    assert found["a\u2028b.mp4"]["error"] == "line\nbreak"
+    assert found["a\u2028b.mp4"].error == "line\nbreak"
     assert (tmp_path / "new/folder/manifest.jsonl").read_bytes().count(b"\n") == 2
+
+
+def test_a_line_is_as_it_always_was_and_takes_names_of_any_bytes(tmp_path, monkeypatch):
+    """The path in an error need not be UTF-8; a manifest with it is read all the same."""
+    monkeypatch.setattr(time, "time", lambda: 1.5)
+    error = "cannot read w\udcff"
+    with Manifest(tmp_path, (1, 1)) as manifest:
+        manifest.append(Failed, "a.mp4", settings="s", attempt=2, error=error, exit_code=4)
+        manifest.append(Started, "b.mp4", settings="s", attempt=1, pid=7)
+    assert (tmp_path / "manifest.jsonl").read_text().splitlines() == [
+        '{"version": 2, "name": "a.mp4", "state": "failed", "run": 1, "at": 1.5, '
+        f'"pid": {os.getpid()}, "settings": "s", "attempt": 2, '
+        '"error": "cannot read w\\udcff", "exit_code": 4}',
+        '{"version": 2, "name": "b.mp4", "state": "started", "run": 1, "at": 1.5, '
+        '"pid": 7, "settings": "s", "attempt": 1}',
+    ]
+    assert read_manifests(tmp_path)["a.mp4"].error == error
 
 
 def test_the_latest_record_counts_in_whichever_shard_it_is(tmp_path):
     with Manifest(tmp_path, (2, 3)) as manifest:
-        manifest.append("x.mp4", DONE, **FINISHED)
+        manifest.append(Done, "x.mp4", **FINISHED)
     with Manifest(tmp_path, (1, 1)) as manifest:
-        assert manifest.records["x.mp4"]["state"] == DONE
-        manifest.append("x.mp4", FAILED, settings="s", attempt=1, error="e", exit_code=1)
-    assert read_manifests(tmp_path)["x.mp4"]["state"] == FAILED
+        assert isinstance(manifest.records["x.mp4"], Done)
+        manifest.append(Failed, "x.mp4", settings="s", attempt=1, error="e", exit_code=1)
+    assert isinstance(read_manifests(tmp_path)["x.mp4"], Failed)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["manifest-2-of-3.jsonl", "manifest.jsonl"]
 
 
@@ -90,8 +116,8 @@ def test_the_order_of_records_is_that_of_runs_whatever_the_clock_says(tmp_path, 
     for clock, shard, digest in zip((2e9, 1e9), shards, ("before", "after"), strict=True):
         monkeypatch.setattr(time, "time", lambda clock=clock: clock)
         with Manifest(tmp_path, shard) as manifest:
-            manifest.append("x.mp4", DONE, **{**FINISHED, "settings": digest})
-    assert read_manifests(tmp_path)["x.mp4"]["settings"] == "after"
+            manifest.append(Done, "x.mp4", **{**FINISHED, "settings": digest})
+    assert read_manifests(tmp_path)["x.mp4"].settings == "after"
 
 
 @pytest.mark.parametrize("change", ["remove", "replace", "remove folder", "rename folder", "replace folder"])
@@ -99,7 +125,7 @@ def test_a_manifest_that_is_taken_away_stops_its_run(tmp_path, change):
     """And the run that then takes its place has the lock."""
     folder = tmp_path / "out"
     with Manifest(folder, (1, 1)) as manifest:
-        manifest.append("a.mp4", STARTED, settings="s", attempt=1)
+        manifest.append(Started, "a.mp4", settings="s", attempt=1)
         if change == "remove":
             manifest.path.unlink()
         elif change == "replace":
@@ -110,9 +136,9 @@ def test_a_manifest_that_is_taken_away_stops_its_run(tmp_path, change):
             if change == "replace folder":
                 shutil.copytree(tmp_path / "moved", folder)
         with pytest.raises(OutputError, match="was removed or replaced while this run worked"):
-            manifest.append("a.mp4", DONE, **FINISHED)
+            manifest.append(Done, "a.mp4", **FINISHED)
         with Manifest(folder, (1, 1)) as later:
-            later.append("b.mp4", DONE, **FINISHED)
+            later.append(Done, "b.mp4", **FINISHED)
             with pytest.raises(OutputError, match="another run works"), Manifest(folder, (1, 2)):
                 pass
     assert "b.mp4" in read_manifests(folder)
@@ -139,27 +165,28 @@ def test_a_named_pipe_in_the_place_of_a_manifest_is_no_reason_to_wait(tmp_path):
 @pytest.mark.parametrize(("cut", "zeros"), [(1, 0), (20, 0), (-1, 0), (0, 4096), (60, 4096)])
 def test_a_cut_off_last_line_is_no_record(tmp_path, cut, zeros):
     with Manifest(tmp_path, (1, 1)) as manifest:
-        manifest.append("a.mp4", DONE, **FINISHED)
-        manifest.append("b.mp4", DONE, **FINISHED)
+        manifest.append(Done, "a.mp4", **FINISHED)
+        manifest.append(Done, "b.mp4", **FINISHED)
     path = tmp_path / "manifest.jsonl"
     first, second, _ = path.read_bytes().split(b"\n")
     path.write_bytes(first + b"\n" + second[:cut] + b"\0" * zeros)
     assert list(read_manifests(tmp_path)) == ["a.mp4"]
     with Manifest(tmp_path, (1, 1)) as manifest:
-        manifest.append("c.mp4", DONE, **FINISHED)
+        manifest.append(Done, "c.mp4", **FINISHED)
     assert list(read_manifests(tmp_path)) == ["a.mp4", "c.mp4"]
 
 
 @pytest.mark.parametrize(
     "line",
     ["no JSON", "[]", "{}", '{"name": "a.mp4"}', '{"version": 2}', "\x00" * 40, "[" * 100_000, "9" * 5000,
-     json.dumps({**LINE, "state": "done"}), json.dumps({**LINE, "version": 1}),
+     json.dumps({**LINE, "state": "done"}), json.dumps({**LINE, "state": "lost"}),
+     json.dumps({**LINE, **FINISHED, "state": "done", "steps": "50"}), json.dumps({**LINE, "version": 1}),
      *(json.dumps({**LINE, "run": run}) for run in ("1", 0, 1.5, True, 10**400, float("nan"))),
      *(json.dumps({**LINE, "run": 7}).replace("7", run) for run in ("1e400", "-Infinity"))],
 )  # fmt: skip
 def test_another_damaged_line_is_named(tmp_path, line):
     with Manifest(tmp_path, (1, 1)) as manifest:
-        manifest.append("a.mp4", DONE, **FINISHED)
+        manifest.append(Done, "a.mp4", **FINISHED)
         with manifest.path.open("a") as file:
             file.write(line + "\n")
         with pytest.raises(OutputError, match="line 2 is not a record"):

@@ -13,11 +13,10 @@ from navicache_cli.batch.page import page_text
 from navicache_cli.batch.summary import name_settings, summarise
 from navicache_cli.errors import OutputError
 from navicache_cli.media.metrics import FROM_FRAMES
-from navicache_cli.report.report import read_report
 from navicache_cli.report.speed import BEYOND, OF_CPU
 from tests.batches import SHORT, digests, records, run
 from tests.browsing import Look, assert_data_stays_in_its_element, assert_names_no_other_file
-from tests.program import invoke
+from tests.program import invoke, report_in
 
 HOSTILE = (
     "a blue ring moving up </script><script>window.stolen = 1</script> "
@@ -56,7 +55,7 @@ def copy(batch, tmp_path) -> Path:
 
 def test_figures_are_those_of_the_reports(batch):
     document = json.loads((batch / "batch-report.json").read_text())
-    reports = {name: read_report(batch / "reports" / name.replace(".mp4", ".json")) for name in MADE}
+    reports = {name: report_in(batch / "reports" / name.replace(".mp4", ".json")) for name in MADE}
     assert [video["name"] for video in document["videos"]] == MADE
     for video in document["videos"]:
         report = reports[video["name"]]

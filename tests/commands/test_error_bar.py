@@ -11,8 +11,7 @@ from navicache_cli.compare.settings import BASELINE, parse_sweep
 from navicache_cli.errors import UsageError
 from navicache_cli.media.video import read_video
 from navicache_cli.plan.plan import build_plan
-from navicache_cli.report.report import read_report
-from tests.program import invoke
+from tests.program import invoke, report_in
 
 SETTINGS = {
     "free": (),
@@ -30,7 +29,7 @@ def made(tmp_path_factory):
     for name, options in SETTINGS.items():
         path = folder / f"{name}.mp4"
         shown = invoke("generate", "--steps", 14, "--set", "align_steps=3", *options, "-o", path)
-        made[name] = " ".join(shown.split()), read_report(path.with_suffix(".json")), read_video(path)[0]
+        made[name] = " ".join(shown.split()), report_in(path.with_suffix(".json")), read_video(path)[0]
     return made
 
 
@@ -69,7 +68,7 @@ def test_why_no_error_is_predicted_is_told(tmp_path, monkeypatch):
     monkeypatch.setattr("navicache_cli.cache.session.error_estimate._LEAST_COSINE", 1.1)
     path = tmp_path / "noisy.mp4"
     shown = " ".join(invoke("generate", "--steps", 14, "--set", "align_steps=3", "-o", path).split())
-    report = read_report(path.with_suffix(".json"))
+    report = report_in(path.with_suffix(".json"))
     assert report["totals"]["skipped_steps"] > 0
     assert report["totals"]["predicted_error"] is None
     (note,) = report["notes"]

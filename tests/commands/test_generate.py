@@ -13,9 +13,8 @@ from pathlib import Path
 import pytest
 
 from navicache_cli.media.video import read_video
-from navicache_cli.report.report import read_report
 from tests.conftest import clean_environment
-from tests.program import on_a_terminal
+from tests.program import on_a_terminal, report_in
 from tests.tags import read_tags
 
 PROMPT = "a red circle moving right on a dark striped background"
@@ -40,7 +39,7 @@ def test_a_bare_generate_makes_a_video_and_a_report(cli, tmp_path):
     assert frames.shape == (17, 64, 64, 3)
     assert fps == 8
     assert frames.std() > 10, "a picture, not one colour"
-    report = read_report(video.with_suffix(".json"))
+    report = report_in(video.with_suffix(".json"))
     assert report["totals"]["skipped_steps"] > 0
     assert report["plan"]["prompt"] == {"value": PROMPT, "source": "preset tiny"}
     assert "skipped" in done.stdout
@@ -51,7 +50,7 @@ def test_report_adds_up(cli, tmp_path):
     done = generate(cli, "--json", "--baseline", "--threshold", "0.2", "--align-steps", "4")
     report = json.loads(done.stdout)
     video = Path(tmp_path, report["output"]["path"])
-    assert read_report(video.with_suffix(".json")) == report
+    assert report_in(video.with_suffix(".json")) == report
     import hashlib
 
     assert hashlib.sha256(video.read_bytes()).hexdigest() == report["output"]["sha256"]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 from typer.main import get_command
 
@@ -36,3 +39,12 @@ def test_defaults_in_brackets_are_shown(cli):
     shown = cli("generate", "--help", env={"COLUMNS": "120"}).stdout
     for default in ("tiny", "the preset's example", "fast", "videos"):
         assert f"[default: {default}]" in shown
+
+
+def test_help_waits_for_no_package_that_it_does_not_need():
+    program = "import sys; from navicache_cli.app import main; sys.argv[1:] = ['--help']; main()"
+    heavy = "{'torch', 'numpy', 'jsonschema', 'msgspec'} & set(sys.modules)"
+    told = f"import atexit, sys; atexit.register(lambda: print({heavy}, file=sys.stderr)); {program}"
+    done = subprocess.run([sys.executable, "-c", told], capture_output=True, text=True, check=False)
+    assert "Usage" in done.stdout
+    assert done.stderr == "set()\n"

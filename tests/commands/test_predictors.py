@@ -8,8 +8,7 @@ import pytest
 
 from navicache_cli.compare.settings import choose_settings, parse_names, parse_sweep, variants
 from navicache_cli.errors import UsageError
-from navicache_cli.report.report import read_report
-from tests.program import invoke
+from tests.program import invoke, report_in
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +20,7 @@ def reports(tmp_path_factory):
             "generate", "--steps", 16, "--speedup", 2, "--predictor", predictor, "--align-steps", 3,
             "-o", folder / f"{predictor}.mp4", "--quiet",
         )  # fmt: skip
-    return {path.stem: (path, read_report(path)) for path in folder.glob("*.json")}
+    return {path.stem: (path, report_in(path)) for path in folder.glob("*.json")}
 
 
 def test_half_the_steps_are_computed(reports):

@@ -14,13 +14,14 @@ from pathlib import Path
 
 import pytest
 
-from navicache_cli.compare.document import validate
+from navicache_cli.compare.document import Comparison
 from navicache_cli.media.metrics import FROM_FRAMES, METRICS
 from navicache_cli.media.video import read_video
-from navicache_cli.report.report import read_report
+from navicache_cli.report.documents import as_document
 from navicache_cli.report.speed import BEYOND, OF_CPU
 from tests.comparison import PROMPTS, SETTINGS, arguments
 from tests.conftest import clean_environment
+from tests.program import report_in
 
 
 def cells_of(document: dict, setting: str) -> list[dict]:
@@ -38,7 +39,7 @@ def finished(folder: Path) -> dict[str, int]:
 
 def test_every_prompt_runs_with_every_setting(comparison):
     document = comparison.document
-    validate(document)
+    as_document(document, Comparison)
     assert [setting["name"] for setting in document["settings"]] == ["off", *SETTINGS]
     assert document["prompts"] == list(PROMPTS)
     assert document["seeds"] == [3]
@@ -51,7 +52,7 @@ def test_every_prompt_runs_with_every_setting(comparison):
 def test_cells_are_what_generate_would_write(comparison, cli):
     """One cell's figures are those of `generate --baseline` with the same settings."""
     (cell,) = [one for one in cells_of(comparison.document, "navicache threshold 5") if one["prompt"] == 0]
-    report = read_report(comparison.folder / cell["report"])
+    report = report_in(comparison.folder / cell["report"])
     sampler = ("--prompt", PROMPTS[0], "--seed", "3", "--steps", "6", "--align-steps", "2")
     done = cli("generate", *sampler, "--threshold", "5", "--baseline", "--json")
     assert done.returncode == 0, done.stderr
@@ -73,7 +74,7 @@ def test_figures_are_against_the_baseline(comparison):
             assert (cell["compute_ratio"], cell["speedup"], cell["psnr"]) == (1, 1, None)
         else:
             reports = (
-                read_report(comparison.folder / one["report"]) for one in (baselines[cell["prompt"]], cell)
+                report_in(comparison.folder / one["report"]) for one in (baselines[cell["prompt"]], cell)
             )
             uncached, cached = (report["timings_s"]["cpu"]["denoise"] for report in reports)
             assert cell["speedup"] == pytest.approx(uncached / cached)

@@ -69,7 +69,9 @@ def test_code_that_decides_changes_the_digest(copy, name):
     assert code_digest(TINY) != before
 
 
-@pytest.mark.parametrize("name", ["navicache_cli/terminal.py", "navicache_cli/compare/table.py"])
+@pytest.mark.parametrize(
+    "name", ["navicache_cli/terminal.py", "navicache_cli/compare/table.py", "navicache_cli/run/summary.py"]
+)
 def test_code_that_shows_does_not(copy, name):
     before = code_digest(TINY)
     with (copy / name).open("a") as file:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import statistics
-from dataclasses import asdict, replace
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from msgspec import structs
 
 from navicache_cli.compare.jobs import cell_key, list_jobs, plan_for
 from navicache_cli.compare.runners import Outcome
@@ -47,8 +48,8 @@ def test_a_cell_is_known_by_what_changes_its_video():
         key(steps=40),
         key(baseline="c"),
         key(code="d"),
-        key(identity=replace(IDENTITY, weights_digest="sha256:01")),
-        key(identity=replace(IDENTITY, commit="2")),
+        key(identity=structs.replace(IDENTITY, weights_digest="sha256:01")),
+        key(identity=structs.replace(IDENTITY, commit="2")),
         key(replace(FAST, values={"method": "navicache", "mode": "slow"})),
         key(replace(FAST, runner="other")),
         key(replace(FAST, arguments={"interval": 3})),
@@ -189,7 +190,7 @@ def test_another_implementation_is_a_runner(tmp_path):
     assert ran == [("off", True), ("other 20", True)] * 2
     assert work.left_out == {"other 200": "too much noise for this model"}
     cell = cells[jobs[1].key]
-    assert cell.report["baseline"]["speedup"] == 2
+    assert cell.report.baseline.speedup == 2
     assert 20 < cell.fidelity["psnr"].mean < 40
     # One short warm-up each, then the cells.
     assert runners["navicache"].steps_asked == [4, 50, 50]
@@ -205,9 +206,9 @@ def sped_up(work: float, uncached: float, cached: float) -> CellResult:
     """A cell of so much work and so many seconds of processor time."""
 
     def cell(work: float, cpu: float) -> Cell:
-        timings = asdict(make_timings({"text": 0, "denoise": 9.0, "decode": 0}, {"denoise": cpu}))
-        totals = {"compute_ratio": work, "steps": 50, "computed_steps": 17, "cache_bytes": 0}
-        return Cell("key", "today", None, {"totals": totals, "timings_s": timings})
+        timings = make_timings({"text": 0, "denoise": 9.0, "decode": 0}, {"denoise": cpu})
+        totals = Totals(50, 17, 33, 0.66, work, 0, 0, 0, 0, 1.0)
+        return Cell("key", "today", None, SimpleNamespace(totals=totals, timings_s=timings))
 
     (job,) = list_jobs([], [FAST], ["a red circle"], [0], {"navicache": IDENTITY}, "c")[1:]
     return cell_result(job, cell(work, cached), cell(1.0, uncached))

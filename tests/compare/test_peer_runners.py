@@ -10,7 +10,7 @@ import pytest
 
 from backends.protocol import Stages
 from backends.tiny.backend import TinyPipeline, shipped_weights
-from navicache_cli.compare.document import validate
+from navicache_cli.compare.document import Comparison
 from navicache_cli.compare.peers.meter import parts_of
 from navicache_cli.compare.peers.peers import PACKAGES, PEERS, check_installed, installed
 from navicache_cli.compare.peers.runner import PeerRunner
@@ -22,6 +22,7 @@ from navicache_cli.media.fidelity import psnr
 from navicache_cli.plan.layers import Layer
 from navicache_cli.plan.plan import Plan, resolve
 from navicache_cli.plan.presets import preset_for
+from navicache_cli.report.documents import as_document
 from tests.program import assert_refused, invoke
 
 STEPS = 8
@@ -241,7 +242,7 @@ def test_compare_runs_peers(tmp_path):
         "--output-dir", tmp_path, "--json",
     )  # fmt: skip
     document = json.loads(shown)
-    validate(document)
+    as_document(document, Comparison)
     found = {one["name"]: one for one in document["settings"]}
     assert found["diffusers:off"]["psnr"]["mean"] > 50
     for name in peers:

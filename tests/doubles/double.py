@@ -11,8 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from navicache_cli.media.video import read_video
-from navicache_cli.report.report import read_report
-from tests.program import ROOT, generate, report_of
+from tests.program import ROOT, generate, report_in, report_of
 
 # A CPU where the program asks for a GPU.
 ON_CPU = """
@@ -88,7 +87,7 @@ def assert_generated(
         tested: the start of the commit that the family is tested with, which a double is not.
     """
     report = report_of(done)
-    assert read_report(video.with_suffix(".json")) == report
+    assert report_in(video.with_suffix(".json")) == report
     frames, found = read_video(video)
     assert frames.shape == shape
     assert found == fps

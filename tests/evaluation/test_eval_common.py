@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 from navicache_cli.app import app
 from navicache_cli.errors import NavicacheError, OutputError, UsageError
 from navicache_cli.evaluation import common, store
+from navicache_cli.evaluation.documents import CommonMetrics
 from navicache_cli.evaluation.store import PairLog, pair_key
 from navicache_cli.files import TakenError
 from navicache_cli.locks import FolderLock
@@ -19,7 +20,7 @@ from navicache_cli.media.fidelity import Series
 from navicache_cli.media.metrics import METRICS
 from navicache_cli.media.pairs import compare_files
 from navicache_cli.media.video import write_video
-from navicache_cli.report.documents import check_document, read_schema
+from navicache_cli.report.documents import as_document
 from tests.commands.test_metrics_command import pattern
 
 
@@ -56,7 +57,7 @@ COMMON = ("eval", "common", "a", "b", "--no-lpips", "--output-dir", "out")
 
 def document(folder: Path) -> dict:
     found = json.loads((folder / "common_metrics.json").read_text())
-    check_document(found, read_schema("common_metrics.schema.json"), "document", "")
+    as_document(found, CommonMetrics)
     return found
 
 

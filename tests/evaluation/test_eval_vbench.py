@@ -15,9 +15,10 @@ import pytest
 
 from navicache_cli.errors import BackendError, OutputError, UsageError
 from navicache_cli.evaluation.dimensions import DIMENSIONS, add_up
+from navicache_cli.evaluation.documents import Evaluation
 from navicache_cli.files import TakenError
 from navicache_cli.locks import FolderLock
-from navicache_cli.report.documents import check_document, read_schema
+from navicache_cli.report.documents import as_document, plain
 from tests.conftest import clean_environment
 from tests.doubles.vbench_package.vbench import score_of
 from tests.ground.test_processes import wait_for_end, wait_for_numbers
@@ -48,7 +49,7 @@ def run(tmp_path, monkeypatch):
 
 def document(folder: Path) -> dict:
     found = json.loads((folder / "vbench.json").read_text())
-    check_document(found, read_schema("vbench.schema.json"), "document", "")
+    as_document(found, Evaluation)
     return found
 
 
@@ -71,7 +72,7 @@ def test_all_dimensions_of_a_folder(run, videos, tmp_path):
         assert (entry["name"], entry["videos"], entry["error"]) == (name, len(expected), None)
         assert entry["score"] == pytest.approx(values[name])
         assert entry["normalised"] == pytest.approx(DIMENSIONS[name].normalise(values[name]))
-    totals = vars(add_up(values))
+    totals = plain(add_up(values))
     assert found["totals"] == pytest.approx(totals)
     assert f"{100 * totals['total']:.2f}" in shown
     assert found["plan"] is None

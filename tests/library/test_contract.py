@@ -18,17 +18,12 @@ from torch import nn
 import navicache
 from navicache import SiteError, UsageError
 from tests.library.leftovers import state_of
-from tests.library.pipelines.table import ROWS
+from tests.library.pipelines.each import each
+from tests.library.pipelines.table import ROW
 from tests.library.pipelines.toy import Toy, denoisers, run
 
 EVERY_DAY = {"wan", "ltx2_i2v", "hunyuan_video1_5", "latte", "cosmos_v2w", "flux", "mochi"}
 STEPS = 6
-
-each = pytest.mark.parametrize(
-    "toy",
-    [pytest.param(row, marks=[] if row.name in EVERY_DAY else [pytest.mark.slow]) for row in ROWS],
-    ids=str,
-)
 
 
 @dataclass
@@ -77,7 +72,7 @@ def model_of() -> Callable[[Toy], Model]:
     return find
 
 
-@each
+@each(EVERY_DAY)
 def test_enabled_once_and_disabled(toy: Toy, model_of: Callable[[Toy], Model]):
     model = model_of(toy)
     before = state_of(model.pipe)
@@ -97,7 +92,7 @@ def test_enabled_once_and_disabled(toy: Toy, model_of: Callable[[Toy], Model]):
     assert state_of(model.pipe) == before
 
 
-@each
+@each(EVERY_DAY)
 def test_a_skipped_call_is_near_and_after_disabling_none_is(toy: Toy, model_of: Callable[[Toy], Model]):
     model = model_of(toy)
     moves = [0.02 * index for index in range(STEPS)]
@@ -117,7 +112,7 @@ def test_a_skipped_call_is_near_and_after_disabling_none_is(toy: Toy, model_of: 
     assert torch.equal(model(moves[3]), bare[3])
 
 
-@each
+@each(EVERY_DAY)
 def test_contexts_are_kept_apart_in_any_order(toy: Toy, model_of: Callable[[Toy], Model]):
     model = model_of(toy)
     # Two branches that are far apart; one of them drops out in the middle.
@@ -140,7 +135,7 @@ def test_contexts_are_kept_apart_in_any_order(toy: Toy, model_of: Callable[[Toy]
             assert (output - bare[branch]).abs().mean() < apart / 2
 
 
-@each
+@each(EVERY_DAY)
 def test_a_first_call_in_each_context_is_computed(toy: Toy, model_of: Callable[[Toy], Model]):
     model = model_of(toy)
     bare = model()
@@ -151,7 +146,7 @@ def test_a_first_call_in_each_context_is_computed(toy: Toy, model_of: Callable[[
                 assert torch.equal(model(), bare)
 
 
-@each
+@each(EVERY_DAY)
 def test_a_new_generation_knows_nothing_of_the_last(toy: Toy, model_of: Callable[[Toy], Model]):
     model = model_of(toy)
 
@@ -174,7 +169,7 @@ def test_a_new_generation_knows_nothing_of_the_last(toy: Toy, model_of: Callable
     assert all(itertools.starmap(torch.equal, zip(first, second, strict=True)))
 
 
-@each
+@each(EVERY_DAY)
 def test_hooks_put_on_and_taken_off_meanwhile(toy: Toy, model_of: Callable[[Toy], Model]):
     from diffusers.hooks import HookRegistry, ModelHook
 
@@ -203,7 +198,7 @@ def test_hooks_put_on_and_taken_off_meanwhile(toy: Toy, model_of: Callable[[Toy]
 def test_a_cache_of_diffusers_is_refused_by_its_name():
     from diffusers import FirstBlockCacheConfig
 
-    pipe = ROWS[0].build()
+    pipe = ROW["wan"].build()
     pipe.transformer.enable_cache(FirstBlockCacheConfig())
     with pytest.raises(SiteError, match="FirstBlockCacheConfig"):
         navicache.enable(pipe)

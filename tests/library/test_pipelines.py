@@ -1,6 +1,6 @@
-"""What must hold on every diffusers pipeline: `import navicache` against the 43 toys.
+"""What must hold on every diffusers pipeline: `import navicache` against the toys.
 
-Where all 43 would take too long for every day, a test runs on those that differ most, and on the others with
+Where all would take too long for every day, a test runs on those that differ most, and on the others with
 `pytest -m slow`.
 """
 
@@ -14,22 +14,15 @@ import torch
 import navicache
 from tests.library.leftovers import living_bytes, state_of
 from tests.library.pipelines.calls import CALLS, guider_off
-from tests.library.pipelines.table import ROW, ROWS
+from tests.library.pipelines.each import each
 from tests.library.pipelines.toy import Count, Toy, run
 
-# Plain; two experts; a condition in the channels; a guider; two outputs; several loops and copied schedulers;
-# learnt sigma; guidance in one batch; no cache_context; a part of the steps.
-EVERY_DAY = {
-    "wan", "wan22", "wan_i2v", "hunyuan_video1_5", "ltx2", "helios", "skyreels_v2_df", "latte", "sd3", "flux",
-    "cosmos", "cogvideox_v2v",
+# Plain; two experts; a condition in the channels; a guider; two outputs; several loops; copied schedulers;
+# learnt sigma; guidance in one batch; a part of the steps.
+MOST_DIFFERENT = {
+    "wan", "wan22", "wan_i2v", "hunyuan_video1_5", "ltx2", "helios", "skyreels_v2_df", "latte", "sd3",
+    "cogvideox_v2v",
 }  # fmt: skip
-
-each = pytest.mark.parametrize("toy", ROWS, ids=str)
-most_different = pytest.mark.parametrize(
-    "toy",
-    [pytest.param(row, marks=[] if row.name in EVERY_DAY else [pytest.mark.slow]) for row in ROWS],
-    ids=str,
-)
 
 
 def counted(toy: Toy, pipe: Any, **changes: Any) -> tuple[torch.Tensor, int]:
@@ -44,11 +37,7 @@ def planned_share(pipe: Any) -> float:
     return math.floor(pipe.num_timesteps / 2 + 0.5) / pipe.num_timesteps
 
 
-def test_the_pipelines_of_every_day_are_some_of_the_table():
-    assert set(ROW) >= EVERY_DAY
-
-
-@each
+@each()
 def test_off_changes_nothing(toy: Toy):
     pipe = toy.build()
     bare, runs = counted(toy, pipe)
@@ -58,7 +47,7 @@ def test_off_changes_nothing(toy: Toy):
     assert all_ran == runs
 
 
-@each
+@each()
 def test_half_of_the_steps_run_in_every_call_and_nothing_is_left_behind(toy: Toy):
     pipe = toy.build()
     bare, runs = counted(toy, pipe)
@@ -79,7 +68,7 @@ def test_half_of_the_steps_run_in_every_call_and_nothing_is_left_behind(toy: Toy
     assert all_ran == runs
 
 
-@most_different
+@each(MOST_DIFFERENT)
 def test_the_number_of_steps_may_change_between_calls(toy: Toy):
     pipe = toy.build()
     all_runs = [counted(toy, pipe, steps=steps)[1] for steps in (10, 24)]
@@ -91,7 +80,7 @@ def test_the_number_of_steps_may_change_between_calls(toy: Toy):
 
 
 @pytest.mark.parametrize("call", CALLS)
-@most_different
+@each(MOST_DIFFERENT)
 def test_other_calls(toy: Toy, call: str):
     if call in toy.stops:
         pytest.skip(f"diffusers itself stops: {toy.stops[call]}")
@@ -110,7 +99,7 @@ def test_other_calls(toy: Toy, call: str):
     assert torch.equal(made, alone)
 
 
-@most_different
+@each(MOST_DIFFERENT)
 def test_nothing_is_kept_when_the_autoencoder_decodes(toy: Toy, monkeypatch: pytest.MonkeyPatch):
     pipe = toy.build()
     held: list[int] = []

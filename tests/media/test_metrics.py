@@ -17,7 +17,7 @@ from navicache_cli.errors import UsageError
 from navicache_cli.media.fidelity import compare_frames, compare_videos, psnr, ssim
 from navicache_cli.media.formulas import IDENTICAL_PSNR
 from navicache_cli.media.metrics import FROM_FRAMES, LEADING, METRICS
-from navicache_cli.report.documents import read_schema
+from navicache_cli.report.schemas import read_schema
 
 
 def textured(seed: int = 0, shape: tuple[int, ...] = (3, 32, 45, 3)) -> np.ndarray:
@@ -198,22 +198,19 @@ def test_large_frames_need_little_memory() -> None:
 
 def parts_with_metrics() -> dict[str, tuple[dict, list[str]]]:
     """Each part of a document that has figures by metric: its schema and the metrics it has."""
-    report, compare, batch, common = (
-        read_schema(f"{name}.schema.json") for name in ("report", "compare", "batch_report", "common_metrics")
-    )
+    report, compare, batch, common = map(read_schema, ("report", "compare", "batch_report", "common_metrics"))
     parts = {
-        "report": (report, report["properties"]["baseline"], FROM_FRAMES),
-        "setting": (compare, compare["$defs"]["setting"], METRICS),
-        "cell": (compare, compare["$defs"]["cell"], METRICS),
-        "batch": (batch, batch["$defs"]["setting"], FROM_FRAMES),
-        "video": (batch, batch["$defs"]["video"], FROM_FRAMES),
+        "report": (report, report["$defs"]["Baseline"], FROM_FRAMES),
+        "setting": (compare, compare["$defs"]["SettingResult"], METRICS),
+        "cell": (compare, compare["$defs"]["CellResult"], METRICS),
+        "batch": (batch, batch["$defs"]["SettingSummary"], FROM_FRAMES),
+        "video": (batch, batch["$defs"]["Video"], FROM_FRAMES),
         "common": (common, common, METRICS),
         "file": (common, common["properties"]["files"]["additionalProperties"], METRICS),
         "worst": (common, common["properties"]["worst"], METRICS),
     }
     return {
-        name: ({"$defs": whole.get("$defs", {}), **part}, list(keys))
-        for name, (whole, part, keys) in parts.items()
+        name: ({"$defs": whole["$defs"], **part}, list(keys)) for name, (whole, part, keys) in parts.items()
     }
 
 

@@ -14,8 +14,7 @@ from navicache_cli.plan.layers import Layer
 from navicache_cli.plan.method import about_options, about_steps, policy_for, read_ratios
 from navicache_cli.plan.plan import build_plan, resolve
 from navicache_cli.plan.presets import OFF, load_presets
-from navicache_cli.report.report import read_report
-from tests.program import invoke
+from tests.program import invoke, report_in
 from tests.tags import read_tags
 
 PROMPT = "a red circle moving right on a dark striped background"
@@ -189,7 +188,7 @@ def generated(cli, folder, method, *arguments):
     frames, _ = read_video(folder / f"{method}.mp4")
     assert frames.shape == (17, 64, 64, 3)
     assert f"Cache: {method}" in read_tags(folder / f"{method}.mp4")["comment"]
-    report = read_report(folder / f"{method}.json")
+    report = report_in(folder / f"{method}.json")
     assert report["plan"]["method"]["value"] == method
     assert report["baseline"]["psnr"] > 12
     totals = report["totals"]
@@ -286,14 +285,14 @@ def test_reports_of_few_steps_say_so(tmp_path):
     """By generate, batch and compare; on the terminal too."""
     few = ("--steps", 4, "--prompt", PROMPT)
     invoke("generate", *few, "--method", "magcache", "--estimator", "dual", "-o", tmp_path / "one.mp4")
-    one = " ".join(read_report(tmp_path / "one.json")["notes"])
+    one = " ".join(report_in(tmp_path / "one.json")["notes"])
     assert FEW in one
     assert "estimator has no effect" in one
     (tmp_path / "prompts.txt").write_text(PROMPT)
     options = ("--steps", 4, "--method", "taylorseer", "--output-dir", tmp_path / "many")
     invoke("batch", tmp_path / "prompts.txt", *options)
     (many,) = (tmp_path / "many" / "reports").glob("*.json")
-    assert FEW in " ".join(read_report(many)["notes"])
+    assert FEW in " ".join(report_in(many)["notes"])
     invoke(
         "compare", *few, "--methods", "taylorseer,navicache", "--no-page", "--output-dir", tmp_path / "all"
     )

@@ -22,10 +22,10 @@ from navicache_cli.plan.sweep import parse_sweep
 from navicache_cli.plots import accuracy
 from navicache_cli.replay.replays import REPLAYABLE
 from navicache_cli.report import steps
-from navicache_cli.report.report import read_report
+from navicache_cli.report.documents import plain
 from navicache_cli.run import runner
 from tests.conftest import clean_environment
-from tests.program import invoke
+from tests.program import invoke, report_in
 
 STEPS = 20
 SETTINGS = [
@@ -114,7 +114,7 @@ def fields(step: dict) -> list:
 def test_decisions_are_a_sessions_on_the_recorded_path(recording: Path, setting: tuple) -> None:
     plan = resolve([Layer("test", options(*setting))])
     real = steps.step_reports(runner.run(Unmoved(pipeline()), plan).session)
-    assert [fields(vars(step)) for step in real] == [fields(s) for s in replayed(recording, *setting)]
+    assert [fields(plain(step)) for step in real] == [fields(s) for s in replayed(recording, *setting)]
 
 
 @pytest.mark.parametrize(("method", "estimator", "share", "align"), BUDGETS)
@@ -131,7 +131,7 @@ def test_budgets_decide_as_in_a_session_on_the_recorded_path(
     (run,) = setting["recordings"]
     assert setting["threshold"] is None
     assert setting["compute"] == pytest.approx(share)
-    assert [fields(step) for step in run["steps"]] == [fields(vars(step)) for step in real]
+    assert [fields(step) for step in run["steps"]] == [fields(plain(step)) for step in real]
     assert [step["threshold"] for step in run["steps"]] == [step.threshold for step in real]
     assert run["computed_steps"] == share * STEPS
 
@@ -167,7 +167,7 @@ def test_decisions_are_a_real_runs_up_to_the_first_skip(
         "generate", "--steps", STEPS, "-q", "-o", tmp_path / "run.mp4", "--method", method,
         "--estimator", estimator, "--threshold", threshold, "--align-steps", align,
     )  # fmt: skip
-    real, found = read_report(tmp_path / "run.json")["steps"], replayed(recording, *setting)
+    real, found = report_in(tmp_path / "run.json")["steps"], replayed(recording, *setting)
     skips = [step["index"] for step in found if not step["computed"]]
     end = skips[0] + 1 if skips else STEPS
     assert [fields(step) for step in found[:end]] == [fields(step) for step in real[:end]]
@@ -179,7 +179,7 @@ def test_decisions_are_a_real_runs_up_to_the_first_skip(
 
 def test_recording_changes_no_pixel(recording: Path, tmp_path: Path) -> None:
     invoke("generate", "--steps", STEPS, "--mode", "off", "-q", "-o", tmp_path / "plain.mp4")
-    plain, recorded = read_report(tmp_path / "plain.json"), read_report(recording)
+    plain, recorded = report_in(tmp_path / "plain.json"), report_in(recording)
     assert "trajectory" not in plain
     assert plain["totals"]["cache_bytes"] == 0
     latents = 16 * 5 * 8 * 8 * 4
@@ -238,7 +238,7 @@ def test_the_picture_shows_the_ratios(recording: Path) -> None:
 
 def test_without_options_the_modes_of_the_model(recording: Path) -> None:
     document = json.loads(invoke("replay", recording, "--json"))
-    plan = read_report(recording)["plan"]
+    plan = report_in(recording)["plan"]
     (modes,) = json.loads(invoke("presets", "--model", "tiny", "--json")).values()
     expected = sorted(mode["threshold"] for mode in modes["modes"].values() if "threshold" in mode)
     assert [setting["threshold"] for setting in document["settings"]] == expected
@@ -292,7 +292,12 @@ Change = Callable[[dict], object]
     ("change", "arguments", "kind", "message"),
     [
         (lambda d: d.pop("trajectory"), (), OutputError, "found a report without one"),
-        (lambda d: d["trajectory"].pop("output_norms"), (), OutputError, "trajectory: 'output_norms'"),
+        (
+            lambda d: d["trajectory"].pop("output_norms"),
+            (),
+            OutputError,
+            "trajectory: expected the key output_norms",
+        ),
         (lambda d: d["trajectory"]["input_spans"][3].pop(), (), OutputError, "trajectory/input_spans"),
         (lambda d: d["steps"].pop(), (), OutputError, f"found {STEPS} and {STEPS - 1}"),
         (lambda d: d["plan"]["model"].update(value="mine"), (), UsageError, "'mine' has no preset"),
@@ -318,7 +323,7 @@ def test_requests_that_make_no_sense(
     kind: type[NavicacheError],
     message: str,
 ) -> None:
-    document = copy.deepcopy(read_report(recording))
+    document = copy.deepcopy(report_in(recording))
     change(document)
     path = tmp_path / "changed.json"
     path.write_text(json.dumps(document))
@@ -330,7 +335,7 @@ def test_requests_that_make_no_sense(
 
 
 def test_recordings_of_different_models_are_told_apart(recording: Path, tmp_path: Path) -> None:
-    document = copy.deepcopy(read_report(recording))
+    document = copy.deepcopy(report_in(recording))
     document["plan"]["model"]["value"] = "wan"
     (tmp_path / "other.json").write_text(json.dumps(document))
     with pytest.raises(UsageError, match=f"found tiny t2v {STEPS} steps .* and wan t2v"):
@@ -354,7 +359,7 @@ def test_every_method_is_replayed_or_refused_with_a_reason(recording: Path, meth
 
 
 def test_ratios_that_are_no_numbers_are_null(recording: Path, tmp_path: Path) -> None:
-    document = copy.deepcopy(read_report(recording))
+    document = copy.deepcopy(report_in(recording))
     document["trajectory"]["output_norms"][5] = None
     (tmp_path / "run.json").write_text(json.dumps(document))
     steps = replayed(tmp_path / "run.json", "easycache", "scalar", 0.3, 2)

@@ -1,12 +1,13 @@
 """Two clocks, the speedup by one of them, and the mark on one that cannot be."""
 
 import time
-from dataclasses import asdict
 
 import pytest
+from msgspec import structs
 
 from backends.protocol import Stages
 from navicache_cli.report import speed
+from navicache_cli.report.report import Totals
 from navicache_cli.report.speed import (
     CPU,
     MARK,
@@ -70,7 +71,7 @@ def test_where_processor_time_says_nothing_the_wall_clock_counts(monkeypatch, wh
 
 
 def test_two_clocks_are_not_mixed():
-    old = Timings(**{k: v for k, v in asdict(timings(6.0, 3.0)).items() if k not in ("cpu", "clock")})
+    old = Timings(**{k: v for k, v in structs.asdict(timings(6.0, 3.0)).items() if k not in ("cpu", "clock")})
     assert speedup(old, timings(2.0, 1.0)) == 3
 
 
@@ -99,6 +100,5 @@ def test_a_mark_comes_with_its_meaning():
 
 
 def test_skipped_attentions_have_no_bound_in_steps():
-    assert skip_bound({"speedup_bound": 2.5}) == 2.5
-    assert skip_bound({"speedup_bound": 2.5, "attention_calls_saved": 0}) == 2.5
-    assert skip_bound({"speedup_bound": 1.0, "attention_calls_saved": 432}) is None
+    assert skip_bound(Totals(5, 2, 3, 0.6, 0.4, 4, 6, 0, 0, 2.5)) == 2.5
+    assert skip_bound(Totals(5, 5, 0, 0.0, 0.2, 10, 0, 0, 0, 1.0, attention_calls_saved=432)) is None

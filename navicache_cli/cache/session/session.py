@@ -162,16 +162,18 @@ class Session:
         Raises:
             UsageError: there is no such step, it lies before the present one, or was told of another time.
         """
-        if self._over or (index == 0 and self._steps.told.index):
+        told = self._steps.told.index
+        inferred = told is None and bool(self.records)  # of another generation: none is told by halves
+        if self._over or inferred or (index == 0 and told):
             self.begin(self.total_steps)
         self._steps.told.step(index, time)
 
-    def branch(self, name: Hashable) -> AbstractContextManager[None]:
-        """Say that the calls within belong to the branch `name`: of the guidance, or a window of the frames.
+    def branch(self, *names: Hashable) -> AbstractContextManager[None]:
+        """Say that the calls within belong to a branch of this name: of the guidance, or a window of frames.
 
         What is kept of a branch serves its own calls alone. Unnamed branches are told by the order of calls.
         """
-        return self._steps.told.branch(name)
+        return self._steps.told.branch(*names)
 
     def enter(
         self,

@@ -9,18 +9,38 @@ from navicache_cli.cache.policies.policy import check_count
 from navicache_cli.errors import UsageError
 
 
-class Told:
+class Names:
+    """The name of the branch that calls belong to.
+
+    Attributes:
+        names: the outermost first; empty where its place in the order of calls names it.
+    """
+
+    def __init__(self) -> None:
+        self.names: tuple[Hashable, ...] = ()
+
+    @contextmanager
+    def branch(self, *names: Hashable) -> Iterator[None]:
+        """Calls within this belong to the branch of these names, in the one outside it if there is one."""
+        before = self.names
+        self.names = (*before, *names)
+        try:
+            yield
+        finally:
+            self.names = before
+
+
+class Told(Names):
     """What is said of the calls that follow. Where a step is told, none is inferred from the calls.
 
     Attributes:
         index: number of the step; None where nobody tells it.
         time: t_i, in units of the sampler's own that only rise or only fall.
-        names: of the branch, the outermost first; empty where its place in the order of calls names it.
     """
 
     def __init__(self) -> None:
+        super().__init__()
         self.begin(total_steps=0)
-        self.names: tuple[Hashable, ...] = ()
 
     def begin(self, total_steps: int) -> None:
         """A generation of `total_steps` steps starts, and nothing has been told of its steps."""
@@ -53,13 +73,3 @@ class Told:
                 hint="begin another generation before its first step",
             )
         self.index, self.time = index, time
-
-    @contextmanager
-    def branch(self, name: Hashable) -> Iterator[None]:
-        """Calls within this belong to the branch `name`, of the one outside it if there is one."""
-        before = self.names
-        self.names = (*before, name)
-        try:
-            yield
-        finally:
-            self.names = before

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Hashable
-from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
@@ -120,7 +119,7 @@ class Denoiser:
             return Before(False, running)
         inputs = take(self._parts, arguments) if self._parts else (x,)
         compute = form not in self._forms and place.session.reads_outputs
-        with _named(place):
+        with place.session.branch(*place.names):
             predicted = place.session.enter(timestep, inputs, model=self.name, compute=compute)
         if predicted is None:
             return Before(False, running)
@@ -137,7 +136,7 @@ class Denoiser:
         outputs, rebuild = read_all(output)
         if before.arguments is not None:
             self._parts = self._parts or find_parts(before.arguments, outputs)
-            with _named(before.place):
+            with session.branch(*before.place.names):
                 inputs = take(self._parts, before.arguments)
                 predicted = session.enter(
                     before.timestep, inputs, model=self.name, compute=True, timer=before.timer
@@ -177,23 +176,19 @@ def _given(argument: Argument | None, args: tuple[Any, ...], kwargs: dict[str, A
     return kwargs.get(argument.name)
 
 
-def _named(place: Place) -> ExitStack:
-    """Within this the session is told the names of the branch."""
-    stack = ExitStack()
-    for name in place.names:
-        stack.enter_context(place.session.branch(name))
-    return stack
-
-
 def refuse_other_cache(module: nn.Module) -> None:
     """Check that no cache of diffusers is on.
 
     Raises:
         SiteError: one is, it says which.
     """
-    config = getattr(module, "_cache_config", None)
-    if config is not None:
+    kinds = [type(config).__name__] if (config := getattr(module, "_cache_config", None)) else []
+    # Hooks that remember something are caches; some were put on without the model's own enable_cache.
+    registries = [getattr(part, "_diffusers_hook", None) for part in module.modules()]
+    for hooks in (registry.hooks.values() for registry in registries if registry is not None):
+        kinds += [type(hook).__name__ for hook in hooks if hook._is_stateful]
+    if kinds:
         raise SiteError(
-            f"expected {type(module).__name__} without another cache, found {type(config).__name__}",
-            hint="disable it first: pipe.transformer.disable_cache()",
+            f"expected {type(module).__name__} without another cache, found {kinds[0]}",
+            hint="take it off first: pipe.transformer.disable_cache()",
         )

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 from torch import nn
 
 from navicache_cli.cache.session.session import Session
+from navicache_cli.cache.session.told import Names
 from navicache_cli.cache.sites.context import ContextWatch
 from navicache_cli.cache.sites.denoiser import Denoiser, Place
 
@@ -21,6 +21,9 @@ class ModelSite:
         owner: whose the binding is, see `binding.bound_to`.
         inputs, timestep: see `Denoiser`.
 
+    Attributes:
+        names: of the branch that calls belong to.
+
     Raises:
         SiteError: the model is not as expected, or a cache is bound to it.
     """
@@ -33,10 +36,10 @@ class ModelSite:
         inputs: str | None = None,
         timestep: str | None = None,
     ) -> None:
-        self.names: tuple[Hashable, ...] = ()
+        self.names = Names()
         self._session = session
         self._denoiser = Denoiser(module, "", self._place, owner, inputs, timestep)
-        self._context = ContextWatch(module, self.branch)
+        self._context = ContextWatch(module, self.names.branch)
 
     def renew(self) -> None:
         """Bind again, where others have put something of theirs in the place."""
@@ -48,15 +51,5 @@ class ModelSite:
         self._context.release()
         self._denoiser.release()
 
-    @contextmanager
-    def branch(self, name: Hashable) -> Iterator[None]:
-        """Calls within this belong to the branch `name`, of the one outside it if there is one."""
-        before = self.names
-        self.names = (*before, name)
-        try:
-            yield
-        finally:
-            self.names = before
-
     def _place(self) -> Place:
-        return Place(self._session(), self.names)
+        return Place(self._session(), self.names.names)

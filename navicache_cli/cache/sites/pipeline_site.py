@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator
-from contextlib import contextmanager
 from functools import wraps
 from typing import Any, Protocol
 
 from torch import nn
 
 from navicache_cli.cache.session.session import Session
+from navicache_cli.cache.session.told import Names
 from navicache_cli.cache.sites.context import ContextWatch
 from navicache_cli.cache.sites.denoiser import Denoiser, Place, refuse_other_cache
 from navicache_cli.cache.sites.loop import Loop, step_times
@@ -48,12 +47,15 @@ class PipelineSite:
     ends a step. The name of a `cache_context` tells the branch. Every loop has a session of its own, which
     serves all models of the pipeline.
 
-    Models and scheduler are looked up anew at each call and each start of a loop: users replace them.
+    Models and scheduler are looked up anew at each call of the pipeline: users replace them.
 
     Args:
         pipeline: as diffusers makes them.
         listener: is asked for sessions, and told of ends.
         owner: whose all this is, see `overlaid` and `bound_to`.
+
+    Attributes:
+        names: of the branch that calls belong to.
 
     Raises:
         SiteError: it is no such pipeline, a cache is on it already, or a model is not as expected.
@@ -72,7 +74,7 @@ class PipelineSite:
         self._loop: Loop | None = None
         self._uncached = 0
         self._in_call = False
-        self.names: tuple[Hashable, ...] = ()
+        self.names = Names()
         try:
             self._look()
             self._calls = Overlay(pipeline, {"__call__": self._over_call}, owner)
@@ -93,16 +95,6 @@ class PipelineSite:
         self._contexts, self._denoisers = {}, {}
         self._scheduler = self._calls = None
 
-    @contextmanager
-    def branch(self, name: Hashable) -> Iterator[None]:
-        """Calls within this belong to the branch `name`, of the one outside it if there is one."""
-        before = self.names
-        self.names = (*before, name)
-        try:
-            yield
-        finally:
-            self.names = before
-
     def _look(self) -> None:
         """Bind the models and the scheduler that the pipeline has now."""
         models = models_of(self._pipeline)
@@ -117,7 +109,7 @@ class PipelineSite:
                 self._contexts[name].renew()
             else:
                 self._denoisers[name] = Denoiser(module, name, self._place, self._owner)
-                self._contexts[name] = ContextWatch(module, self.branch)
+                self._contexts[name] = ContextWatch(module, self.names.branch)
         scheduler = self._pipeline.scheduler
         if self._scheduler is None or not self._scheduler.on(scheduler):
             if self._scheduler is not None:
@@ -137,7 +129,7 @@ class PipelineSite:
         if self._loop is None or not self._loop.called():
             self._uncached += 1
             return None
-        return Place(self._loop.session, self.names)
+        return Place(self._loop.session, self.names.names)
 
     def _end_loop(self) -> None:
         """The loop is over, whether or not it got to its end."""

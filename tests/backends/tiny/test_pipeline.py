@@ -14,6 +14,7 @@ from backends.tiny.solvers import SOLVERS
 from navicache_cli.cache.policies.factory import METHOD_SETTINGS
 from navicache_cli.plan.layers import Layer
 from navicache_cli.plan.plan import Plan, resolve
+from navicache_cli.report.documents import plain
 from navicache_cli.report.steps import step_reports
 from navicache_cli.run.generation import run_plan
 from navicache_cli.run.runner import run, totals
@@ -99,7 +100,7 @@ def test_generations_do_not_know_of_each_other(pipeline):
     assert len(other.session.records) == 11
 
     def untimed(result):
-        return [{**asdict(step), "seconds": None} for step in step_reports(result.session)]
+        return [{**plain(step), "seconds": None} for step in step_reports(result.session)]
 
     assert untimed(first) == untimed(again)
 

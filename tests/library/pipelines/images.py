@@ -98,7 +98,8 @@ ROWS = [
     Toy(
         "qwenimage",
         qwenimage,
-        lambda: square(32, true_cfg_scale=4.0),
+        # Its template is long, byte by byte.
+        lambda: {**square(32, true_cfg_scale=4.0), "max_sequence_length": 256},
         unguided=ONE_BRANCH,
         wider={"width": 64},
     ),

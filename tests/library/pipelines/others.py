@@ -353,7 +353,14 @@ ROWS = [
         has=EDM | IMAGE,
     ),
     Toy("cosmos2_v2w", cosmos2, lambda: {**world(), "image": picture(32)}, wider=WIDER, has=EDM | IMAGE),
-    Toy("cosmos2_5", cosmos2_5, world, wider=WIDER, has=EDM),
+    Toy(
+        "cosmos2_5",
+        cosmos2_5,
+        # Its system prompt is long, byte by byte.
+        lambda: {**world(), "max_sequence_length": 256},
+        wider=WIDER,
+        has=EDM,
+    ),
     Toy(
         "sana_video",
         lambda: sana(diffusers.SanaVideoPipeline, diffusers.DPMSolverMultistepScheduler),

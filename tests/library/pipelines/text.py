@@ -49,7 +49,7 @@ def clip_text(width=32, projection=False):
     return (transformers.CLIPTextModelWithProjection if projection else transformers.CLIPTextModel)(config)
 
 
-def clip_vision(width=4, size=8):
+def clip_vision(width=4, size=8, patch_size=2):
     """CLIP's vision model on pictures of size × size, and its processor."""
     config = transformers.CLIPVisionConfig(
         hidden_size=width,
@@ -58,7 +58,7 @@ def clip_vision(width=4, size=8):
         num_attention_heads=2,
         image_size=size,
         intermediate_size=16,
-        patch_size=2,
+        patch_size=patch_size,
     )
     processor = transformers.CLIPImageProcessor(crop_size=size, size=size)
     return transformers.CLIPVisionModelWithProjection(config), processor

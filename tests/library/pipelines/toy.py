@@ -85,8 +85,8 @@ def flat(made: Any) -> torch.Tensor:
 
 
 def denoisers(pipe: Any) -> list[torch.nn.Module]:
-    """The transformers of a pipeline: one, or two experts."""
-    named = (getattr(pipe, name, None) for name in ("transformer", "transformer_2"))
+    """What denoises in a pipeline: a transformer, two experts, or a U-Net."""
+    named = (getattr(pipe, name, None) for name in ("transformer", "transformer_2", "unet"))
     return [module for module in named if module is not None]
 
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from navicache_cli import terminal
-from navicache_cli.errors import BackendError, WeightsError
-from navicache_cli.media.fidelity import Fidelity, Models, means_of
+from navicache_cli.media.fidelity import Fidelity, means_of
+from navicache_cli.media.lpips import pick_lpips
 from navicache_cli.media.metrics import METRICS
-from navicache_cli.media.pairs import CONVENTION, compare_files, over_files, pairs_of, plain
+from navicache_cli.media.pairs import CONVENTION, compare_files, over_files, pairs_of
+from navicache_cli.report.documents import json_text, plain
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -49,30 +49,9 @@ def metrics(a: Path, b: Path, use_lpips: bool | None = None, as_json: bool = Fal
         table = metrics_table("frame", _by_frame(total), means_of(total))
     if as_json:
         document = {"convention": CONVENTION, "a": str(a), "b": str(b), **plain(total), **extra}
-        print(json.dumps({**document, "notes": notes}, indent=1, allow_nan=False))
+        print(json_text({**document, "notes": notes}), end="")
     else:
         terminal.stdout.print(table)
-
-
-def pick_lpips(wanted: bool | None) -> tuple[Models, list[str]]:
-    """Return the model that measures LPIPS, by its metric's key, or nothing and a note that says why.
-
-    Args:
-        wanted: True insists and may download its weights, False leaves it out, None takes it if it is there.
-
-    Raises:
-        BackendError, WeightsError: LPIPS was insisted on and cannot be computed.
-    """
-    if wanted is False:
-        return {}, []
-    from navicache_cli.media.lpips import load_lpips
-
-    try:
-        return {"lpips": load_lpips(download=wanted is True)}, []
-    except (BackendError, WeightsError) as error:
-        if wanted:
-            raise
-        return {}, [f"LPIPS is left out: {error.message}. To have it: {error.hint}"]
 
 
 def _by_frame(fidelity: Fidelity) -> dict[str, dict[str, float]]:
