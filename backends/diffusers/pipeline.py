@@ -31,6 +31,7 @@ class DiffusersPipeline:
         self.identity = identity
         self._call = call
         self._scheduler = pipe.scheduler
+        self._scheduler_class = type(pipe.scheduler)  # While a cache is attached it has another.
         self._guidance = pipe.guider.guidance_scale if call.guider else None
         self._stages: Stages | None = None
 
@@ -85,7 +86,7 @@ class DiffusersPipeline:
         """Give the pipeline a scheduler with the plan's shift, or the one it came with."""
         name, own = self._call.shift, self._scheduler
         if name and own.config[name] != plan.shift:
-            self.pipe.scheduler = type(own).from_config(own.config, **{name: plan.shift})
+            self.pipe.scheduler = self._scheduler_class.from_config(own.config, **{name: plan.shift})
         elif self.pipe.scheduler is not own:
             self.pipe.scheduler = own
 

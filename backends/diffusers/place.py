@@ -111,9 +111,10 @@ def download(place: Place) -> Path:
 def _from_hub(hub: str, path: str, revision: str) -> Path | None:
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
-    from huggingface_hub.utils import disable_progress_bars
+    from huggingface_hub.utils import disable_progress_bars, logging
 
     disable_progress_bars()
+    logging.set_verbosity_error()  # It says each time that it tries again.
     try:
         return Path(hf_hub_download(hub, path, revision=revision or None))
     except LocalEntryNotFoundError as error:

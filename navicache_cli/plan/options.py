@@ -147,7 +147,7 @@ OPTIONS: dict[str, Option] = {
     ),
     "weights": Option(
         read_text, Use.VIDEO | Use.LOADS, "", MODEL,
-        "Folder with weights; diffusers also takes a name on the hub, official models random or random-small.",
+        "Folder with weights; diffusers also takes a name on the hub, official models random, random-small.",
         "DIR",
     ),
     "repo": Option(

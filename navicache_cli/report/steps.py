@@ -58,7 +58,7 @@ def predicted_error(session: Session) -> PredictedError | None:
 
 
 def notes_on(session: Session) -> list[str]:
-    """What a report says of a finished session in words: why no error is predicted, and of several experts."""
+    """What a report says of a session in words: why no error is predicted, and what several experts did."""
     reason = session.error_estimate.withheld
     return [*([f"{NOT_PREDICTED}{reason}"] if reason else []), *_experts(session)]
 
