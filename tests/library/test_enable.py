@@ -232,6 +232,24 @@ def test_an_error_or_an_interruption_leaves_the_next_call_as_it_was():
     assert traces(pipe) == []
 
 
+def test_it_may_be_disabled_during_a_call():
+    pipe = make()
+    plain = latents(pipe)
+
+    def disable(pipe, i, t, given):
+        if i == 4:
+            navicache.disable(pipe)
+            assert traces(pipe) == []
+        return given
+
+    cache = navicache.enable(pipe)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", navicache.NavicacheWarning)
+        latents(pipe, callback_on_step_end=disable)
+    assert cache.reports == []
+    assert torch.equal(latents(pipe), plain)
+
+
 def test_a_scheduler_or_a_model_may_be_replaced():
     pipe, other = make(), make()
     with navicache.cached(pipe) as cache:

@@ -118,3 +118,34 @@ def test_nothing_is_kept_when_the_autoencoder_decodes(toy: Toy, monkeypatch: pyt
     with navicache.cached(pipe, speedup=2):
         run(toy, pipe)
     assert held == bare
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"speedup": 2, "predictor": "residual"},
+        {"speedup": 2, "predictor": "hold"},
+        {"threshold": 0.2, "align_steps": 3},
+        {"method": "easycache", "threshold": 0.2, "align_steps": 3},
+        {"speedup": 2, "max_error": 1e9},
+    ],
+    ids=str,
+)
+@each({"wan", "ltx2", "latte"})
+def test_other_settings(toy: Toy, settings: dict[str, Any]):
+    pipe = toy.build()
+    bare, runs = counted(toy, pipe)
+    with navicache.cached(pipe, **settings) as cache:
+        made, fewer = counted(toy, pipe)
+        again, _ = counted(toy, pipe)
+    assert made.isfinite().all()
+    assert torch.equal(made, again)
+    report = cache.report()
+    assert fewer / runs == 1 - report.skipped_steps / report.steps
+    if "max_error" in settings:  # Where no error can be expected, it skips less.
+        assert fewer / runs >= planned_share(pipe)
+    elif "speedup" in settings:
+        assert fewer / runs == planned_share(pipe)
+    after, all_runs = counted(toy, pipe)
+    assert torch.equal(after, bare)
+    assert all_runs == runs

@@ -190,7 +190,8 @@ class PipelineSite:
                 raise
             finally:
                 self._in_call = False
-            self._listener.end_call(self._uncached)
+            if self._calls is not None:  # not released meanwhile
+                self._listener.end_call(self._uncached)
             return found
 
         return call
