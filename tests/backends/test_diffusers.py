@@ -122,7 +122,9 @@ def test_from_prompt_to_video_and_report(name: str, saved, picture: Path, tmp_pa
         more = {"source_video": str(tmp_path / "in.mp4")}
     report = made(saved(name), tmp_path / "a.mp4", *flags_of(name, saved(name), picture, **more))
     totals = report["totals"]
-    assert totals["computed_steps"] * 2 == totals["steps"], "the speedup of 2 that is the default"
+    assert totals["computed_steps"] == (totals["steps"] + 1) // 2, "the speedup of 2 that is the default"
+    if name == "wan_v2v":
+        assert totals["steps"] == 9, "of 12 its strength of 0.8 leaves as many"
     assert report["plan"]["speedup"] == {"value": 2.0, "source": "preset diffusers"}
     assert report["plan"]["predictor"]["value"] == "calibrated"
     frames = iio.imread(tmp_path / "a.mp4")
