@@ -145,7 +145,8 @@ def check_parts(index: Index, folder: Path) -> None:
 
 def _check_part(place: Place, folder: Path, module: str, kind: str) -> None:
     if not folder.is_dir():
-        raise WeightsError(f"expected a folder {folder.name} in {place.name}, found none", _SAVED)
+        hint = "check the network and run it again: not all was fetched" if place.hub else _SAVED
+        raise WeightsError(f"expected a folder {folder.name} in {place.name}, found none", hint)
     files = list(islice(folder.iterdir(), MOST_FILES + 1))
     if len(files) > MOST_FILES:
         raise WeightsError(

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import inspect
 import json
 import re
+import threading
+from collections.abc import Iterator
 from functools import cache
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +21,11 @@ import torch
 from navicache_cli.errors import BackendError, NavicacheError, OutputError, UsageError, WeightsError
 from navicache_cli.plan.plan import build_plan
 from navicache_cli.run.runner import run
-from tests.program import assert_refused, generate, invoke, report_of
+from tests.program import generate, invoke, report_of
 
 pytest.importorskip("accelerate", reason="pip install 'navicache[diffusers]' to test its pipelines")
 
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
 STEPS = 12
 # What each toy is given beside prompt and steps; its call takes more than its options say.
 GIVEN: dict[str, dict[str, str]] = {
@@ -420,30 +425,84 @@ def test_an_auto_class_with_code_of_its_own(changed) -> None:
         ("nowhere", WeightsError, "expected a folder, or a name on the hub"),
         ("/proc/version", WeightsError, "expected a folder of a pipeline, found the file"),
         ("../a/b", WeightsError, "expected a folder, or a name on the hub"),
+        ("toys/none", WeightsError, "cannot fetch model_index.json of toys/none from the hub"),
     ],
 )
-def test_no_such_weights(weights: str, error: type[NavicacheError], told: str) -> None:
+def test_no_such_weights(
+    weights: str, error: type[NavicacheError], told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(error, match=told):
         plan_of(Path(), weights=weights)
 
 
-def test_a_name_on_the_hub(saved, tmp_path: Path) -> None:
-    """The hub's cache as a download leaves it, and no network."""
-    import shutil
+@pytest.fixture
+def hub(saved) -> Iterator[tuple[str, list[str]]]:
+    """The address of a server that has the toy `wan` as the repository toys/wan, and what was asked of it."""
+    asked: list[str] = []
+    files = {
+        path.relative_to(saved("wan")).as_posix(): path for path in saved("wan").rglob("*") if path.is_file()
+    }
+    files["transformer/unsafe.bin"] = files["model_index.json"]
 
-    commit = "0123456789abcdef0123456789abcdef01234567"
-    kept = tmp_path / "hub/models--toys--wan"
-    shutil.copytree(saved("wan"), kept / "snapshots" / commit)
-    (kept / "refs").mkdir()
-    (kept / "refs/main").write_text(commit)
-    offline = {"HF_HOME": str(tmp_path), "HF_HUB_OFFLINE": "1"}
+    class Hub(BaseHTTPRequestHandler):
+        def do_HEAD(self) -> None:
+            self._answer(head=True)
+
+        def do_GET(self) -> None:
+            self._answer(head=False)
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+        def _answer(self, head: bool) -> None:
+            info = re.fullmatch(r"/api/models/toys/wan(/tree)?(/revision)?(/[^/?]+)?(\?.*)?", self.path)
+            found = re.fullmatch(r"/toys/wan/resolve/(main|" + COMMIT + r")/(.+)", self.path)
+            if info and info[1]:
+                tree = [
+                    {"type": "file", "path": name, "size": path.stat().st_size, "oid": COMMIT}
+                    for name, path in files.items()
+                ]
+                self._send(200, json.dumps(tree).encode(), head)
+            elif info:
+                told = {"id": "toys/wan", "sha": COMMIT, "siblings": [{"rfilename": one} for one in files]}
+                self._send(200, json.dumps(told).encode(), head)
+            elif found and found[2] in files:
+                if not head:
+                    asked.append(found[2])
+                self._send(200, files[found[2]].read_bytes(), head)
+            else:
+                self._send(404, b"", head, {"X-Error-Code": "EntryNotFound" if found else "RepoNotFound"})
+
+        def _send(self, code: int, body: bytes, head: bool, headers: dict[str, str] | None = None) -> None:
+            self.send_response(code)
+            digest = hashlib.sha256(body).hexdigest()
+            told = {"Content-Length": str(len(body)), "ETag": f'"{digest}"', "X-Repo-Commit": COMMIT}
+            for name, value in {**told, **(headers or {})}.items():
+                self.send_header(name, value)
+            self.end_headers()
+            if not head:
+                self.wfile.write(body)
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}", asked
+    server.shutdown()
+    server.server_close()
+
+
+def test_a_name_on_the_hub(hub, tmp_path: Path) -> None:
+    address, asked = hub
+    online = {"HF_HOME": str(tmp_path / "kept"), "HF_ENDPOINT": address, "HF_HUB_DISABLE_TELEMETRY": "1"}
     flags = ("--model", "diffusers", "--size", "16x16", "--frames", "5", "--steps", "4", "--json")
-    report = report_of(generate(tmp_path, *flags, "--weights", "toys/wan", "-o", "a.mp4", **offline))
-    assert report["model"]["commit"] == commit
+    generate(tmp_path, *flags, "--weights", "toys/wan", "--dry-run", **online)
+    assert sorted(asked) == ["model_index.json", "scheduler/scheduler_config.json"], "no weights"
+    report = report_of(generate(tmp_path, *flags, "--weights", "toys/wan", "-o", "a.mp4", **online))
+    assert report["model"]["commit"] == COMMIT
     assert report["model"]["name"] == "WanPipeline toys/wan"
-    done = generate(tmp_path, *flags, "--weights", "toys/none", "-o", "b.mp4", **offline)
-    assert_refused(done, 4, "cannot fetch model_index.json of toys/none from the hub")
-    assert sorted(path.name for path in tmp_path.glob("*.mp4")) == ["a.mp4"]
+    assert "transformer/diffusion_pytorch_model.safetensors" in asked
+    assert "transformer/unsafe.bin" not in asked
+    assert len(asked) == len(set(asked)), "nothing twice"
 
 
 def test_without_the_packages(monkeypatch: pytest.MonkeyPatch, exported: Path) -> None:
