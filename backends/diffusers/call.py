@@ -9,7 +9,7 @@ from inspect import Parameter, signature
 from typing import TYPE_CHECKING, Any
 
 from navicache_cli.errors import UsageError, WeightsError
-from navicache_cli.plan.presets import unknown
+from navicache_cli.plan.presets import AUTO, unknown
 
 if TYPE_CHECKING:
     from navicache_cli.plan.plan import Plan
@@ -27,6 +27,8 @@ NAMES = {
     "guidance": ("guidance_scale",),
 }
 SIZE = ("height", "width")
+FILES = ("image", "last_image", "source_video")
+_NUMBERS = ("frames", "fps", "steps", "guidance")
 # What navicache gives a call, or takes from it, whatever the options.
 _OURS = (
     "self", "generator", "output_type", "return_dict", "latents", "num_videos_per_prompt",
@@ -102,7 +104,7 @@ def check_call(call: Call, plan: Plan) -> None:
         UsageError: it does not; the message says what it takes.
     """
     for option in (*NAMES, "size", "shift"):
-        given = bool(getattr(plan, option)) if option in ("image", "last_image", "source_video") else True
+        given = option not in FILES or getattr(plan, option)
         if given and asked(plan, option) and not call.takes(option):
             name = option.replace("_", "-")
             taken = [one.replace("_", "-") for one in (*NAMES, "size", "shift") if call.takes(one)]
@@ -171,15 +173,16 @@ def call_arguments(call: Call, plan: Plan, files: Mapping[str, Any]) -> dict[str
     Args:
         call: of the pipeline.
         plan: what to generate.
-        files: pictures and the video, by option.
+        files: pictures and the video that it is given, by option.
     """
-    values: dict[str, Any] = {option: getattr(plan, option) for option in NAMES} | dict(files)
-    found = {}
-    for option, value in values.items():
-        name = call.name_of(option)
-        empty = option in ("negative_prompt", "frames") and not value
-        if name and not empty and not (option in ("image", "last_image", "source_video") and not value):
+    found: dict[str, Any] = {"prompt": plan.prompt}
+    for option in (*_NUMBERS, "negative_prompt"):
+        name, value = call.name_of(option), getattr(plan, option)
+        # What the preset says is for plans; the pipeline has a default of its own, which no signature shows.
+        invented = plan.provenance[option].startswith(("preset", "default"))
+        if name and not invented and (option != "frames" or value):
             found[name] = value
-    if call.takes("size") and "x" in plan.size:
+    found |= {call.name_of(option): value for option, value in files.items()}
+    if call.takes("size") and plan.size != AUTO:
         found |= {"height": plan.height, "width": plan.width}
     return {**found, **further_arguments(call, plan)}

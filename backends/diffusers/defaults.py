@@ -15,7 +15,7 @@ from navicache_cli.plan.layers import Layer
 from navicache_cli.plan.presets import AUTO, OFF, preset_for
 from navicache_cli.plan.published import PUBLISHED, published_preset
 
-_BUDGETS = ("speedup", "compute")
+_INSTEAD = ("threshold", "speedup", "compute")  # of a mode
 
 
 @lru_cache(maxsize=16)
@@ -35,7 +35,7 @@ def read_pipeline(weights: str, revision: str) -> tuple[Index, Call, tuple[Layer
     shift = _shift_of(scheduler)
     call = read_call(
         kind,
-        guider="guider" in index.parts,
+        guider=_is_number(guider.get("guidance_scale")),
         scheduler=index.parts.get("scheduler", ("", ""))[1],
         shift=shift,
     )
@@ -46,7 +46,7 @@ def read_pipeline(weights: str, revision: str) -> tuple[Index, Call, tuple[Layer
     ]
     if shift:
         layers.append(Layer("scheduler of the weights", {"shift": scheduler[shift]}))
-    if _is_number(guider.get("guidance_scale")):
+    if call.guider:
         layers.append(Layer("guider of the weights", {"guidance": guider["guidance_scale"]}))
     return index, call, tuple(layers)
 
@@ -58,7 +58,7 @@ def mode_layers(index: Index, asked: Mapping[str, str]) -> list[Layer]:
         UsageError: no mode was published for their transformer.
     """
     mode = asked.get("mode", OFF)
-    if mode == OFF or any(name in asked for name in _BUDGETS):
+    if mode == OFF or any(name in asked for name in _INSTEAD):
         return []
     config = read_facts(index.place, "transformer/config.json")
     experts = [name for name in index.parts if name.startswith("transformer")]

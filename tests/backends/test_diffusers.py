@@ -249,6 +249,24 @@ def test_modes_of_a_transformer_that_has_some(exported: Path, saved) -> None:
         assert "--speedup" in refused.value.hint
 
 
+def test_what_nobody_says_is_left_to_the_pipeline(saved) -> None:
+    from backends.diffusers.call import Call, call_arguments
+
+    plan = plan_of(saved("wan"), prompt="x", guidance="0", negative_prompt="")
+    parameters = {
+        "prompt": None,
+        "guidance_scale": None,
+        "negative_prompt": "bad",
+        "fps": None,
+        "num_frames": None,
+    }
+    given = call_arguments(Call("Some", parameters), plan, {})
+    assert given == {"prompt": "x", "guidance_scale": 0.0, "negative_prompt": "", "num_frames": 81}
+    plan = plan_of(saved("cogvideox"), prompt="x")
+    given = call_arguments(Call("Some", parameters), plan, {})
+    assert given == {"prompt": "x", "guidance_scale": 6.0}, "no frames, and no rate"
+
+
 def test_another_shift_is_another_video_and_then_the_own_one(saved) -> None:
     from backends.registry import get_backend
 
