@@ -73,6 +73,10 @@ class DiffusersBackend:
 def _about_offload(plan: Plan) -> list[str]:
     import torch
 
+    from backends.diffusers.call import asked
+
     if plan.offload and not torch.cuda.is_available():
-        return ["--offload has no effect without a GPU"]
+        return ["offload has no effect without a GPU"]
+    if asked(plan, "offload_by") and not plan.offload:
+        return ["offload-by has no effect without --offload"]
     return []

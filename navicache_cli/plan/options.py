@@ -168,7 +168,7 @@ OPTIONS: dict[str, Option] = {
     ),
     "dtype": Option(
         read_text, Use.VIDEO | Use.FAMILY | Use.LOADS, "auto", MODEL,
-        f"Numbers of the weights (diffusers): {_one_of(DTYPES)}: bfloat16 on a GPU, else float32.",
+        f"Numbers of the weights (diffusers): {_one_of(DTYPES)}; auto is bfloat16 on a GPU.",
         choices=DTYPES,
     ),
     "revision": Option(

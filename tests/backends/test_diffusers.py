@@ -347,6 +347,21 @@ def test_what_a_call_does_not_take(name: str, flags: dict[str, Any], told: str, 
     assert refused.value.hint
 
 
+@pytest.mark.parametrize(
+    ("flags", "notes"),
+    [
+        ({"offload": True}, ["offload has no effect without a GPU"]),
+        ({"offload_by": "group"}, ["offload-by has no effect without --offload"]),
+        ({}, []),
+    ],
+)
+def test_what_has_no_effect_is_noted(flags: dict[str, Any], notes: list[str], saved, monkeypatch) -> None:
+    from backends.registry import get_backend
+
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    assert get_backend("diffusers").check(plan_of(saved("wan"), **flags)) == notes
+
+
 def test_what_the_pipeline_itself_refuses(saved, picture: Path, tmp_path: Path) -> None:
     flags = flags_of("wan", saved("wan"), picture, size="17x16")
     with pytest.raises(UsageError, match=r"WanPipeline stopped: ValueError: .*divisible by 16"):
