@@ -10,6 +10,7 @@ lie beside it. `examples/plugin` is a whole one.
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Protocol
 
 from navicache_cli.cache.policies.policy import Region
@@ -17,7 +18,8 @@ from navicache_cli.cache.policies.policy import Region
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from navicache_cli.cache.sites.site import Site
+    from navicache_cli.cache.sites.site import BindsItself, Site
+    from navicache_cli.plan.layers import Layer
     from navicache_cli.plan.plan import Plan
     from navicache_cli.report.report import ModelIdentity
 
@@ -54,7 +56,7 @@ class Pipeline(Protocol):
 
     identity: ModelIdentity
 
-    def site(self, region: Region = Region.OWN) -> Site:
+    def site(self, region: Region = Region.OWN) -> Site | BindsItself:
         """Return where a method that works in `region` attaches.
 
         Methods of the paper and `off` ask for `Region.OWN`; the others only where the preset's `methods` list
@@ -107,4 +109,24 @@ class Backend(Protocol):
         Raises:
             BackendError: code is missing.
             WeightsError: weights are missing or damaged.
+        """
+
+
+class KnowsDefaults(Protocol):
+    """What a backend offers too if its preset says `defaults_in_weights: true`."""
+
+    def defaults(self, asked: Mapping[str, str]) -> list[Layer]:
+        """Find defaults in the weights, without loading them.
+
+        Args:
+            asked: options that the user named, among those that a model is loaded by, such as `weights`, and
+                `mode`, `threshold`, `speedup` and `compute`.
+
+        Returns:
+            Layers between the preset and what the user says, weakest first; the plan shows their labels.
+
+        Raises:
+            UsageError: no weights are named, or the mode is none of theirs.
+            BackendError: a package is missing.
+            WeightsError: there are no such weights.
         """

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from backends.protocol import Pipeline
     from navicache_cli.cache import Session
-    from navicache_cli.cache.sites.site import Site
+    from navicache_cli.cache.sites.site import BindsItself, Site
     from navicache_cli.plan.plan import Plan
 
 
@@ -50,7 +50,7 @@ class WorkMeter:
         ]
         return 1 - sum(saved) / len(records)
 
-    def _shares(self, site: Site, plan: Plan) -> dict[str, float]:
+    def _shares(self, site: Site | BindsItself, plan: Plan) -> dict[str, float]:
         """Share of a forward's work in each kind of module that the site can save."""
         model, kinds = site.cached_modules()
         if all(modules == [model] for modules in kinds.values()):

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from functools import update_wrapper
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import nn
@@ -43,8 +43,23 @@ class Site(Protocol):
         """
 
 
+@runtime_checkable
+class BindsItself(Protocol):
+    """A region that is more than modules, such as a whole pipeline: what `attach` takes in a site's place."""
+
+    def bound(self, session: Session) -> AbstractContextManager[None]:
+        """Within this it runs under the session; afterwards nothing of that is left.
+
+        Raises:
+            SiteError: it is not as expected, or under a session already.
+        """
+
+    def cached_modules(self) -> tuple[nn.Module, dict[str, list[nn.Module]]]:
+        """See `Site.cached_modules`."""
+
+
 @contextmanager
-def attach(site: Site, session: Session) -> Iterator[Session]:
+def attach(site: Site | BindsItself, session: Session) -> Iterator[Session]:
     """Run `site` under `session` inside the `with` block; afterwards every forward is back as it was.
 
     Forwards are bound on the instance, over whatever is bound there already, never on the class: other
@@ -55,9 +70,13 @@ def attach(site: Site, session: Session) -> Iterator[Session]:
         SiteError: a session is attached here already, this one is attached elsewhere, the site does not fit
             its module, or it sees nothing that the session's `max_error` could be held against.
     """
-    bindings = site.bindings(session)
-    for module, _ in bindings:
-        refuse_bound(module)
+    if isinstance(site, BindsItself):
+        bound = site.bound(session)
+    else:
+        bindings = site.bindings(session)
+        for module, _ in bindings:
+            refuse_bound(module)
+        bound = _bound(bindings, session)
     if session.attached:
         raise SiteError(
             "expected a session that is free, found it attached to another site",
@@ -70,24 +89,33 @@ def attach(site: Site, session: Session) -> Iterator[Session]:
             f"found {type(site).__name__}",
             hint="attach to the whole forward (ForwardSite), or make the session without max_error",
         )
-    before = [(module, module.__dict__.get("forward", _ABSENT)) for module, _ in bindings]
     try:
         session.attached = True
         session.error_estimate.sees_latents = sees_latents
+        with bound:
+            yield session
+            session.finish()
+    finally:
+        session.clear()
+        session.attached = False
+
+
+@contextmanager
+def _bound(bindings: list[tuple[nn.Module, Forward]], session: Session) -> Iterator[None]:
+    """Within this each module has the forward that is given for it."""
+    before = [(module, module.__dict__.get("forward", _ABSENT)) for module, _ in bindings]
+    try:
         for module, forward in bindings:
             update_wrapper(forward, module.forward)
             setattr(forward, MARK, session)
             module.__dict__["forward"] = forward
-        yield session
-        session.finish()
+        yield
     finally:
         for module, forward in before:
             if forward is _ABSENT:
                 module.__dict__.pop("forward", None)
             else:
                 module.__dict__["forward"] = forward
-        session.clear()
-        session.attached = False
 
 
 class ForwardSite:
