@@ -123,6 +123,20 @@ class Session:
         if self.recorder is not None:
             self.recorder.clear()
 
+    def release(self) -> None:
+        """Drop every tensor kept, once the last step has begun: a decoder needs the memory. Before, do nothing.
+
+        Unlike `clear` it leaves what was measured to `finish`, which may exchange it with other processes:
+        those that do not decode would not take part here.
+        """
+        if not self._steps.is_last:
+            return
+        self._branches.release()
+        self._steps.signal.previous = ()
+        self.parts.clear()
+        if self.recorder is not None:
+            self.recorder.finish()
+
     def finish(self) -> None:
         """Complete the records, waiting for the device; the next call starts a new generation."""
         self._read.now()
