@@ -124,10 +124,10 @@ class Session:
             self.recorder.clear()
 
     def release(self) -> None:
-        """Drop every tensor kept, once the last step has begun: a decoder needs the memory. Before, do nothing.
+        """Drop every tensor kept if the last step has begun, as a decoder needs the memory.
 
-        Unlike `clear` it leaves what was measured to `finish`, which may exchange it with other processes:
-        those that do not decode would not take part here.
+        Unlike `clear` it leaves it to `finish` to read what was measured: there processes exchange it, and
+        some of them may not decode.
         """
         if not self._steps.is_last:
             return
@@ -237,6 +237,8 @@ class Session:
             self.begin(self.total_steps)
             self._in_call, call.signal = True, None
         self._steps.enter(call, inputs, model, compute)
+        if self._steps.leads and self._steps.took_over:
+            self.parts.clear()
         record, first, branch = self._steps.record, self._steps.leads, self._steps.branch
         if first:
             self.input_bytes = size_in_bytes([inputs])
