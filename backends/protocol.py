@@ -10,7 +10,7 @@ lie beside it. `examples/plugin` is a whole one.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Protocol
 
 from navicache_cli.cache.policies.policy import Region
@@ -24,15 +24,22 @@ if TYPE_CHECKING:
     from navicache_cli.report.report import ModelIdentity
 
 
+DECODE = "decode"
+
+
 class Stages:
     """Stop-watch over the stages of one generation; a stage lasts until the next one starts.
+
+    Args:
+        before_decode: called when `decode` is about to start.
 
     Attributes:
         seconds: of the wall clock, by stage.
         cpu_seconds: CPU time of this process, all its threads together, by stage.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, before_decode: Callable[[], None] | None = None) -> None:
+        self._before_decode = before_decode
         self.seconds: dict[str, float] = {}
         self.cpu_seconds: dict[str, float] = {}
         self._name = ""
@@ -40,6 +47,8 @@ class Stages:
 
     def start(self, name: str) -> None:
         """End the stage that runs, if any, and start `name`; "" only ends."""
+        if name == DECODE and self._before_decode is not None:
+            self._before_decode()
         now = (time.perf_counter(), time.process_time())
         if self._name:
             for seconds, one, since in zip((self.seconds, self.cpu_seconds), now, self._since, strict=True):
@@ -71,7 +80,8 @@ class Pipeline(Protocol):
 
         Args:
             plan: what to generate.
-            stages: told when `text`, `denoise` and `decode` start.
+            stages: told when `text`, `denoise` and `decode` start. At `decode`, after the last step, the
+                cache drops all it keeps.
 
         Returns:
             Video [3, F, H, W], float, in [-1, 1]. Where several processes generate together, all but the

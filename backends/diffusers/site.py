@@ -8,12 +8,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from navicache_cli.cache.sites.pipeline_site import PipelineSite, models_of
-from navicache_cli.cache.sites.site import SKIPPED
+from navicache_cli.cache.sites.site import SKIPPED, CachedModules
 from navicache_cli.errors import SiteError, UsageError
 
 if TYPE_CHECKING:
-    from torch import nn
-
     from navicache_cli.cache.session.record import StepRecord
     from navicache_cli.cache.session.session import Session
     from navicache_cli.cache.sites.loop import Loop
@@ -40,9 +38,10 @@ class WholePipeline:
         finally:
             site.release()
 
-    def cached_modules(self) -> tuple[nn.Module, dict[str, list[nn.Module]]]:
-        """See `Site.cached_modules`: whole models, of which the first stands for all."""
-        model = next(iter(models_of(self._pipe).values()))
+    def cached_modules(self, name: str = "") -> CachedModules:
+        """See `Site.cached_modules`: a whole model, the first where none is named."""
+        models = models_of(self._pipe)
+        model = models[name] if name else next(iter(models.values()))
         return model, {SKIPPED: [model]}
 
 

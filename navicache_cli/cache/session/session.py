@@ -123,6 +123,20 @@ class Session:
         if self.recorder is not None:
             self.recorder.clear()
 
+    def release(self) -> None:
+        """Drop every tensor kept if the last step has begun, as a decoder needs the memory.
+
+        Unlike `clear` it leaves it to `finish` to read what was measured: there processes exchange it, and
+        some of them may not decode.
+        """
+        if not self._steps.is_last:
+            return
+        self._branches.release()
+        self._steps.signal.previous = ()
+        self.parts.clear()
+        if self.recorder is not None:
+            self.recorder.finish()
+
     def finish(self) -> None:
         """Complete the records, waiting for the device; the next call starts a new generation."""
         self._read.now()
@@ -223,6 +237,8 @@ class Session:
             self.begin(self.total_steps)
             self._in_call, call.signal = True, None
         self._steps.enter(call, inputs, model, compute)
+        if self._steps.leads and self._steps.took_over:
+            self.parts.clear()
         record, first, branch = self._steps.record, self._steps.leads, self._steps.branch
         if first:
             self.input_bytes = size_in_bytes([inputs])

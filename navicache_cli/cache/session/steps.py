@@ -59,6 +59,7 @@ class Steps:
         branch, name: the branch that the current call belongs to, and what it is called.
         lead: the branch that the step's first call belongs to.
         leads: whether the current call is its step's first, which is measured and by which it is decided.
+        took_over: the current step's model is another than that of the step before.
         signal: what the policy decides by.
         log: the records.
     """
@@ -97,6 +98,7 @@ class Steps:
         """Drop every tensor; the records stay."""
         self.index = -1
         self.leads = True
+        self.took_over = False
         self.name: Hashable = 0
         self.branch = self.lead = self._branches.make()
         self._called: list[Hashable] = []  # names of the branches that this step has called
@@ -157,11 +159,13 @@ class Steps:
         if self.leads:
             self._called = []
         self.name = self._next_name(model)
-        if self.leads and self.log.records and self.record.model != model:
-            self._branches.clear()  # What another model returned tells nothing of what this one will.
-        lead = self.branch = self._branches[self.name]
         if not self.leads:
+            self.branch = self._branches[self.name]
             return
+        self.took_over = bool(self.log.records) and self.record.model != model
+        if self.took_over:
+            self._branches.clear()  # What another model returned tells nothing of what this one will.
+        lead = self._branches[self.name]
         if lead.history and not lead.is_like(inputs):
             # Another resolution: nothing kept or measured applies.
             self._policy.forget(self._total_steps)
@@ -214,6 +218,8 @@ class Steps:
         decision = self._policy.decide(self.index, signal)
         if compute and not decision.compute:
             decision = replace(decision, compute=True)
+        if self.took_over:
+            decision = replace(decision, reuse=())
         decision = self._error_estimate.step(call.timestep, call.signal, decision)
         by_input = self.signal.kind is Signal.INPUT
         measured = Measured(input_change=call.signal) if by_input else Measured(signal=call.signal)
