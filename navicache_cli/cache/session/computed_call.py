@@ -24,31 +24,31 @@ from navicache_cli.errors import SiteError
 class ComputedCall:
     """One call of one branch. Its tensors are empty where nothing is to be kept or measured.
 
-    Making one frees what the branch kept and the call makes needless.
-
     Args:
         steps: stands at the step and the branch of the call.
         parts: of the model, whose outputs are used again.
-        inputs: x_i.
         timer: of the call.
 
     Attributes:
         timer: as given.
     """
 
-    def __init__(self, steps: Steps, parts: PartStore, inputs: Tensors, timer: CallTimer) -> None:
+    def __init__(self, steps: Steps, parts: PartStore, timer: CallTimer) -> None:
         self.timer = timer
         self._steps = steps
         self._parts = parts
         self._branch = steps.branch
         self._measure = steps.policy.measures if steps.leads else Measure.NOTHING
-        self._shapes = [a.shape for a in inputs]
+        self._shapes: list[torch.Size] = []
         self._inputs: Tensors = ()
         self._outputs_before: Tensors = ()  # y_c, or its residual
         self._numbers: dict[str, torch.Tensor] = {}
-        if steps.policy.caches:
-            self._measure_inputs(inputs)
-            self._keep_inputs(inputs)
+
+    def start(self, inputs: Tensors) -> None:
+        """The original is about to run on `inputs`, x_i, under a policy that caches."""
+        self._shapes = [a.shape for a in inputs]
+        self._measure_inputs(inputs)
+        self._keep_inputs(inputs)
 
     @property
     def tensors(self) -> list[Tensors]:

@@ -215,8 +215,9 @@ class Session:
         if outputs is None:
             if self.recorder is not None and self._steps.leads:
                 self.recorder.enter(inputs)
-            self.computing = ComputedCall(self._steps, self.parts, inputs, timer)
+            self.computing = ComputedCall(self._steps, self.parts, timer)
             if self.policy.caches:
+                self.computing.start(inputs)
                 self._note_memory()
             return None
         self.transformer_calls_saved += 1
@@ -234,13 +235,12 @@ class Session:
         call.finish(outputs, self._read)
         if self.recorder is not None and first:
             self.recorder.leave(outputs)
-        self.computing = None
         self.transformer_calls += 1
         self._close(call.timer)
 
     def _close(self, timer: CallTimer) -> None:
         """A call is over, which `timer` was of."""
-        self._in_call = False
+        self._in_call, self.computing = False, None
         self._note_memory()
         timer.stop()
         self._steps.log.add(timer)
