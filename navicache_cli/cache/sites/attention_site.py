@@ -103,9 +103,11 @@ class _Attention(Around):
     def before(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Before:
         """See `Around`."""
         (like,) = as_tensors(self._hidden.value(args, kwargs), self._hidden)
-        kept = self._session.recall(self._part, self._kind, like)
+        call = self._session.computing
+        kept = None if call is None else call.recall(self._part, self._kind, like)
         return Before(kept is not None, kept)
 
     def after(self, before: None, output: Any) -> None:
         """See `Around`."""
-        self._session.part_ran(self._part, output)
+        if self._session.computing is not None:
+            self._session.computing.part_ran(self._part, output)
