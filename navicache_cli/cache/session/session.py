@@ -125,8 +125,7 @@ class Session:
         """
         if not self._steps.is_last:
             return
-        self._branches.release()
-        self._steps.signal.previous = ()
+        self._steps.release()
         self.parts.clear()
         if self.recorder is not None:
             self.recorder.finish()

@@ -96,6 +96,11 @@ class Steps:
         self._tracker.begin(total_steps)
         self.log = StepLog(self._on_step)
 
+    def release(self) -> None:
+        """Drop every tensor that only a further step would need."""
+        self.branches.release()
+        self.signal.previous = ()
+
     def clear(self) -> None:
         """Drop every tensor; the records stay."""
         self.branches.clear()
