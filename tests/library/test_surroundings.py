@@ -308,3 +308,16 @@ def test_a_model_with_a_call_of_its_own_is_bound_at_its_forward(expected):
 
     assert_undisturbed(pipe, restored, "inside", expected)
     assert isinstance(pipe.transformer, nn.Module)
+
+
+def test_a_scheduler_made_from_the_one_that_is_watched_is_of_its_own_class(expected):
+    pipe = make()
+    with navicache.cached(pipe):
+        pipe.scheduler = pipe.scheduler.from_config(pipe.scheduler.config)
+        twin = type(pipe)(**pipe.components)
+        assert type(pipe.scheduler) is diffusers.FlowMatchEulerDiscreteScheduler
+        assert torch.equal(latents(pipe), expected[1])
+    assert type(twin) is type(pipe) is diffusers.WanPipeline
+    with navicache.cached(pipe):
+        assert torch.equal(latents(pipe), expected[1])
+    assert torch.equal(latents(pipe), expected[0])

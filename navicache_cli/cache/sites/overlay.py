@@ -15,7 +15,7 @@ class Overlay:
     """Lays methods over those of `instance` until `remove`. The object stays an instance of its class.
 
     Attributes set on the object would go along into copies, and special methods are looked up on the class.
-    A pickle of the object is one of its own class.
+    A pickle of the object is one of its own class, and so is an object that its class is called for.
 
     Args:
         instance: the object.
@@ -41,6 +41,10 @@ class Overlay:
             # As in a pickle of protocol 0: those of later ones insist on the class the object has.
             return copyreg._reconstructor, (base, object, None), *state  # type: ignore[attr-defined]
 
+        def of_the_base(cls: Any, *args: Any, **kwargs: Any) -> Any:
+            # Of the class beneath: others make objects of the class that they find, as `from_config` does.
+            return base(*args, **kwargs)
+
         def deep_copy(this: Any, memo: dict[int, Any]) -> Any:
             twin = base.__new__(base)
             memo[id(this)] = twin
@@ -53,7 +57,7 @@ class Overlay:
 
         body: dict[str, Any] = {name: make(getattr(base, name)) for name, make in methods.items()}
         body |= {"__module__": base.__module__, "__qualname__": base.__qualname__, "__doc__": base.__doc__}
-        body |= {"__reduce_ex__": reduce, "_navicache_mark": mark}
+        body |= {"__new__": of_the_base, "__reduce_ex__": reduce, "_navicache_mark": mark}
         if copies:
             body["__deepcopy__"] = deep_copy
         metaclass: Any = type(base)
