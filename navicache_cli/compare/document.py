@@ -1,4 +1,4 @@
-"""compare.json and compare.csv: one versioned document, and a row a cell for spreadsheets."""
+"""compare.json and compare.csv: one versioned document, and one row per cell for spreadsheets."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Comparison(Document, frozen=True, kw_only=True):
     """Methods against the uncached baseline on the same prompts and seeds: cells, and what they add up to."""
 
     NAME: ClassVar[str] = "comparison"
-    MEND: ClassVar[str] = "run `navicache compare` again"
+    HINT: ClassVar[str] = "run `navicache compare` again"
 
     source: Annotated[str, Meta(description="what wrote it")] = field(default_factory=written_by)
     plan: Annotated[
@@ -45,7 +45,7 @@ class Comparison(Document, frozen=True, kw_only=True):
 
 
 def csv_text(comparison: Comparison) -> str:
-    """Return a header and a row a cell; prompts are numbered from 0, what was not measured is empty."""
+    """Return a header and one row per cell; prompts are numbered from 0, what was not measured is empty."""
     methods = {setting.name: setting.method for setting in comparison.settings}
     table = io.StringIO()
     writer = csv.DictWriter(table, _COLUMNS, extrasaction="ignore", lineterminator="\n")
