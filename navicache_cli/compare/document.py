@@ -10,15 +10,11 @@ from msgspec import Meta, field
 
 from navicache_cli import __version__
 from navicache_cli.compare.summary import CellResult, SettingResult
-from navicache_cli.media.metrics import METRICS
 from navicache_cli.report.documents import Document, plain, written_by
 from navicache_cli.report.report import Machine, ModelIdentity, PlanEntries
 
 COMPARISON_VERSION = 1  # goes up when a key changes its name or meaning
-_COLUMNS = (
-    "setting", "method", "prompt", "seed", "compute_ratio", "computed_steps", "denoise_s", "speedup",
-    *METRICS, "cache_bytes", "key", "video", "report", "prompt_text", "navicache_version",
-)  # fmt: skip
+_NOT_IN_CSV = {"sitting", "beyond_bound"}
 
 
 class Comparison(Document, frozen=True, kw_only=True):
@@ -47,14 +43,20 @@ class Comparison(Document, frozen=True, kw_only=True):
 def csv_text(comparison: Comparison) -> str:
     """Return a header and one row per cell; prompts are numbered from 0, what was not measured is empty."""
     methods = {setting.name: setting.method for setting in comparison.settings}
-    table = io.StringIO()
-    writer = csv.DictWriter(table, _COLUMNS, extrasaction="ignore", lineterminator="\n")
-    writer.writeheader()
+    rows = []
     for cell in comparison.cells:
-        further = {
-            "method": methods[cell.setting],
-            "prompt_text": comparison.prompts[cell.prompt],
-            "navicache_version": __version__,
-        }
-        writer.writerow({**plain(cell), **further})
+        figures = {name: value for name, value in plain(cell).items() if name not in _NOT_IN_CSV}
+        rows.append(
+            {
+                "setting": figures.pop("setting"),
+                "method": methods[cell.setting],
+                **figures,
+                "prompt_text": comparison.prompts[cell.prompt],
+                "navicache_version": __version__,
+            }
+        )
+    table = io.StringIO()
+    writer = csv.DictWriter(table, rows[0], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
     return table.getvalue()
