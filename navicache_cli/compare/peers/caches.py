@@ -23,7 +23,7 @@ def switch_on(twin: Twin, peer: str, knobs: dict[str, Any], plan: Plan) -> None:
     """Switch a peer's cache on in fresh models.
 
     Args:
-        twin: whose models; of those in `APART` there is one per branch.
+        twin: whose models; of those in `APART` there is one a branch.
         peer, knobs: see `peers.PEERS`.
         plan: what will be generated.
 
