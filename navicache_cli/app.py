@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -23,13 +23,7 @@ from navicache_cli.commands.metrics import metrics_command
 from navicache_cli.commands.plot import plot_command
 from navicache_cli.commands.replay import replay_command
 from navicache_cli.commands.setup import setup_command
-from navicache_cli.errors import (
-    InterruptedRunError,
-    NavicacheError,
-    ReaderGoneError,
-    UsageError,
-    known_error,
-)
+from navicache_cli.errors import InterruptedRunError, NavicacheError, ReaderGoneError, known_error
 from navicache_cli.interruption import exit_code_of, stop_on_signals
 from navicache_cli.threads import let_waiting_threads_sleep
 
@@ -111,18 +105,7 @@ def _run() -> int:
     except KeyboardInterrupt as stop:  # While an error was shown, say; then that is cut short.
         return exit_code_of(stop)
     except Exception as error:
-        if hasattr(error, "format_message"):
-            return _fail_by_click(error)
         return _fail(known_error(error))
-
-
-def _fail_by_click(error: Any) -> int:
-    """Show click's own error (a wrong flag) as one of ours; where no command was given, it is the help."""
-    if type(error).__name__ == "NoArgsIsHelpError":
-        error.show()
-        return UsageError.exit_code
-    command = error.ctx.command_path if getattr(error, "ctx", None) else "navicache"
-    return _fail(UsageError(error.format_message(), f"{command} --help"))
 
 
 def _fail(error: NavicacheError) -> int:

@@ -73,7 +73,7 @@ class BatchError(NavicacheError):
 
 
 class ReaderGoneError(NavicacheError):
-    """Who was to read standard output went away, as `head` does once it has enough; no fault of anybody."""
+    """Who was to read standard output went away, as `head` does once it has enough; that is no fault."""
 
     exit_code = 141  # what a shell shows for a program that SIGPIPE ended
 

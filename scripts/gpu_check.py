@@ -202,7 +202,7 @@ def markdown(found: dict[str, Any], runs: dict[str, Measured]) -> str:
         *["", *rows, ""],
         *([BEYOND, ""] if any(f"×{MARK}" in row for row in rows) else []),
         f"Speedups are of denoising time against the mean of both bare runs; the later took {drift:+.2%}.",
-        f"The session by itself, microseconds a step: {cost}.",
+        f"The session by itself, microseconds per step: {cost}.",
         *["", *(f"- {'met' if met else 'MISSED'}: {target}" for target, met in found["targets"].items())],
     ]
     return "\n".join(lines) + "\n"

@@ -2,8 +2,8 @@
 
 For both solvers, with and without guidance, and 20, 30 and 50 steps, runs `navicache compare` with what can
 be set to a budget without tuning: calibrated, navicache and easycache with `--speedup`, fewer steps, and
-TaylorSeer at the intervals that come nearest. Prints a line a condition and budget: calibrated, and of the
-others the one best in the mean. Run again, it resumes where it stopped.
+TaylorSeer at the intervals that come nearest. Prints one line per condition and budget: calibrated, and
+the best of the others by the mean. Run again, it resumes where it stopped.
 """
 
 from __future__ import annotations

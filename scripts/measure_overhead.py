@@ -1,7 +1,7 @@
-"""What the session costs a step: `python scripts/measure_overhead.py`.
+"""What the session costs per step: `python scripts/measure_overhead.py`.
 
-Times a loop of two forwards a step over latents of tiny's size, with a forward that does next to nothing,
-bare and under a session, in turns; prints the median difference in microseconds a step.
+Times a loop of two forwards per step over latents of tiny's size, with a forward that does next to nothing,
+bare and under a session, in turns; prints the median difference in microseconds per step.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def sessions() -> dict[str, Session]:
 
 
 def session_cost(latents: Tensor, runs: int) -> dict[str, float]:
-    """Return the median microseconds a step that a session adds, by what it does."""
+    """Return the median microseconds per step that a session adds, by what it does."""
     model = Scaled()
     differences: dict[str, list[float]] = {name: [] for name in sessions()}
     for _ in range(runs):

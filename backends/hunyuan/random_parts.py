@@ -94,7 +94,7 @@ class RandomVAE(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        # What the official pipeline reads: four levels make 8×8 pixels a cell. Source of the factor: the
+        # What the official pipeline reads: four levels make 8×8 pixels per cell. Source of the factor: the
         # published vae/config.json.
         self.config = SimpleNamespace(block_out_channels=(128, 256, 512, 512), scaling_factor=0.476986)
         generator = torch.Generator().manual_seed(1)

@@ -69,7 +69,7 @@ def get_cu_seqlens(text_mask: Tensor, img_len: int) -> Tensor:
 
     A sample is `img_len` video tokens and the text; its first segment ends after the valid text tokens, its
     second at its end. The official function makes the same numbers, but on a GPU that must be there; here
-    they are on the CPU, so that reading them for every block costs one wait a forward at most.
+    they are on the CPU, so that reading them for every block costs at most one wait per forward.
 
     Args:
         text_mask: [B, text tokens], 1 where valid; the valid ones come first.

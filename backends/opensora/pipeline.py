@@ -33,7 +33,7 @@ class Route(Protocol):
 
     Attributes:
         transformer: the official STDiT3.
-        vae: the official VAE; its `decode` is called once a video.
+        vae: the official VAE; its `decode` is called once per video.
     """
 
     transformer: Any

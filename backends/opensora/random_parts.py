@@ -78,7 +78,7 @@ class RandomTextEncoder(_Part):
 
 
 class RandomVAE(_Part):
-    """In the place of the VAE: a random linear map a latent, 4 channels to 4×8×8 pixels of one colour."""
+    """In the place of the VAE: a random linear map per latent, 4 channels to 4×8×8 pixels of one colour."""
 
     out_channels = LATENT_CHANNELS
 

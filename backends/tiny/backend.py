@@ -86,7 +86,7 @@ class TinyPipeline:
         ).site(region)
 
     def generate(self, plan: Plan, stages: Stages) -> Tensor:
-        """Sample as Wan2.1 does: two forwards a step under guidance, one without (guidance 1).
+        """Sample as Wan2.1 does: two forwards per step under guidance, one without (guidance 1).
 
         Returns:
             Video [3, F, H, W] float32 in [-1, 1].

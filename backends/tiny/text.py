@@ -198,6 +198,6 @@ class TextEncoder(nn.Module):
         return self.norm(x).masked_fill((indices < 0)[..., None], 0.0)
 
     def forward(self, prompts: list[Tokens]) -> list[Tensor]:
-        """Encode prompts to a list of [L_i, dim] float32 context vectors, one a prompt."""
+        """Encode prompts to a list of [L_i, dim] float32 context vectors, one per prompt."""
         device = self.position.device
         return [self.encode_batch(p.padded()[None].to(device))[0, : len(p.indices)] for p in prompts]

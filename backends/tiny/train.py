@@ -59,7 +59,7 @@ class StageSettings:
 
     Attributes:
         steps: length.
-        batch: videos a step.
+        batch: videos per step.
         rate: peak learning rate.
         scenes: indices of the scenes its videos show.
         two_objects: share of these scenes with two objects.

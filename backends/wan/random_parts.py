@@ -79,7 +79,7 @@ class _VAEModel(nn.Identity):
 
 
 class RandomVAE:
-    """In the place of the official WanVAE: a random linear map a latent cell, 4×8×8 pixels to 16 channels."""
+    """In the place of the official WanVAE: a random linear map of 4×8×8 pixels to a cell of 16 channels."""
 
     def __init__(self, vae_pth: str = "", device: Any = "cpu", **_: Any) -> None:
         self.model = _VAEModel()

@@ -1,4 +1,4 @@
-"""The manifest of a batch: what happened to each video, a JSON object a line, each written whole and synced.
+"""The manifest of a batch: one JSON object per line, what happened to a video, each written whole and synced.
 
 A run appends to a file of its own shard, under a lock that ends with the process however it ends, and reads
 those of all shards: any split of the work can resume where any other stopped.

@@ -90,7 +90,7 @@ class Summary(Document, frozen=True, kw_only=True):
     """What a batch adds up to: skip ratios, times, speedups and fidelity of its finished videos."""
 
     NAME: ClassVar[str] = "batch report"
-    MEND: ClassVar[str] = "run `navicache batch-report` again"
+    HINT: ClassVar[str] = "run `navicache batch-report` again"
 
     # First, so that the file is known as ours when it is to be replaced.
     navicache_version: Annotated[str, Meta(description="of the program that summed up")] = field(

@@ -92,7 +92,7 @@ def reading_is_free(tensor: torch.Tensor) -> bool:
 def timestep_number(timestep: float | torch.Tensor) -> float | torch.Tensor:
     """The one number `timestep` stands for; a 0-dim tensor where reading it would mean waiting.
 
-    A tensor may hold one number, one a sample, or one a token. The largest counts: where some frames
+    A tensor may hold one number, one per sample, or one per token. The largest counts: where some frames
     are given as a condition their timestep is 0 at every step, and only the others tell the step.
     """
     if not isinstance(timestep, torch.Tensor):

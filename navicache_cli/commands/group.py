@@ -11,6 +11,7 @@ import typer
 from rich.markup import escape
 from typer.core import TyperGroup
 
+from navicache_cli.errors import UsageError
 from navicache_cli.files import published
 from navicache_cli.interruption import stopped_run
 
@@ -60,6 +61,20 @@ class Program(typer.Typer):
     """The program: being stopped is told while commands are put together, too."""
 
     def __call__(self, *arguments: Any, **options: Any) -> Any:
-        """Run the program."""
-        with _told():
-            return super().__call__(*arguments, **options)
+        """Run the program.
+
+        Raises:
+            UsageError: click refuses what was typed, such as an unknown flag.
+        """
+        try:
+            with _told():
+                return super().__call__(*arguments, **options)
+        except Exception as error:
+            if type(error).__name__ == "NoArgsIsHelpError":  # No command was given: the help is shown.
+                error.show()  # type: ignore[attr-defined]
+                return UsageError.exit_code
+            if hasattr(error, "format_message"):
+                context = getattr(error, "ctx", None)
+                command = context.command_path if context else "navicache"
+                raise UsageError(error.format_message(), hint=f"{command} --help") from error
+            raise

@@ -1,4 +1,4 @@
-"""compare.json and compare.csv: one versioned document, and a row a cell for spreadsheets."""
+"""compare.json and compare.csv: one versioned document, and one row per cell for spreadsheets."""
 
 from __future__ import annotations
 
@@ -10,22 +10,18 @@ from msgspec import Meta, field
 
 from navicache_cli import __version__
 from navicache_cli.compare.summary import CellResult, SettingResult
-from navicache_cli.media.metrics import METRICS
 from navicache_cli.report.documents import Document, plain, written_by
 from navicache_cli.report.report import Machine, ModelIdentity, PlanEntries
 
 COMPARISON_VERSION = 1  # goes up when a key changes its name or meaning
-_COLUMNS = (
-    "setting", "method", "prompt", "seed", "compute_ratio", "computed_steps", "denoise_s", "speedup",
-    *METRICS, "cache_bytes", "key", "video", "report", "prompt_text", "navicache_version",
-)  # fmt: skip
+_NOT_IN_CSV = {"sitting", "beyond_bound"}
 
 
 class Comparison(Document, frozen=True, kw_only=True):
     """Methods against the uncached baseline on the same prompts and seeds: cells, and what they add up to."""
 
     NAME: ClassVar[str] = "comparison"
-    MEND: ClassVar[str] = "run `navicache compare` again"
+    HINT: ClassVar[str] = "run `navicache compare` again"
 
     source: Annotated[str, Meta(description="what wrote it")] = field(default_factory=written_by)
     plan: Annotated[
@@ -45,16 +41,22 @@ class Comparison(Document, frozen=True, kw_only=True):
 
 
 def csv_text(comparison: Comparison) -> str:
-    """Return a header and a row a cell; prompts are numbered from 0, what was not measured is empty."""
+    """Return a header and one row per cell; prompts are numbered from 0, what was not measured is empty."""
     methods = {setting.name: setting.method for setting in comparison.settings}
-    table = io.StringIO()
-    writer = csv.DictWriter(table, _COLUMNS, extrasaction="ignore", lineterminator="\n")
-    writer.writeheader()
+    rows = []
     for cell in comparison.cells:
-        further = {
-            "method": methods[cell.setting],
-            "prompt_text": comparison.prompts[cell.prompt],
-            "navicache_version": __version__,
-        }
-        writer.writerow({**plain(cell), **further})
+        figures = {name: value for name, value in plain(cell).items() if name not in _NOT_IN_CSV}
+        rows.append(
+            {
+                "setting": figures.pop("setting"),
+                "method": methods[cell.setting],
+                **figures,
+                "prompt_text": comparison.prompts[cell.prompt],
+                "navicache_version": __version__,
+            }
+        )
+    table = io.StringIO()
+    writer = csv.DictWriter(table, rows[0], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
     return table.getvalue()

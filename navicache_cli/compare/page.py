@@ -64,7 +64,7 @@ def asset(name: str, room: str = "compare") -> str:
 
 
 def strip_steps(report: Report) -> dict[str, Any]:
-    """Return what the strip of steps shows of a report, a list a quantity."""
+    """Return what the strip of steps shows of a report, one list per quantity."""
     return {
         "threshold": report.plan_values().get("threshold"),
         "computed": [int(step.computed) for step in report.steps],

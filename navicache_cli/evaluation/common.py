@@ -9,7 +9,7 @@ from navicache_cli.errors import InterruptedRunError, UsageError
 from navicache_cli.evaluation.documents import CommonMetrics, common_document
 from navicache_cli.evaluation.metrics import metrics_table
 from navicache_cli.evaluation.page import pairs_page
-from navicache_cli.evaluation.store import MEND_FOLDER, PairLog, pair_key
+from navicache_cli.evaluation.store import FOLDER_HINT, PairLog, pair_key
 from navicache_cli.files import check_replaceable, prepare_folder, sha256_of, write_together
 from navicache_cli.locks import FolderLock
 from navicache_cli.media.fidelity import Fidelity, Models, means_of
@@ -56,7 +56,7 @@ def eval_common(
     models, notes = pick_lpips(use_lpips)
     for note in notes:
         terminal.show_note(note)
-    prepare_folder(folder, MEND_FOLDER)
+    prepare_folder(folder, FOLDER_HINT)
     with FolderLock(folder, "evaluation") as lock:
         log = PairLog(log_path)
         try:

@@ -52,7 +52,7 @@ class Evaluation(Document, frozen=True, kw_only=True):
     """VBench's scores of a folder of videos, by dimension and by video, and what they add up to."""
 
     NAME: ClassVar[str] = "VBench evaluation"
-    MEND: ClassVar[str] = "run `navicache eval vbench` again"
+    HINT: ClassVar[str] = "run `navicache eval vbench` again"
 
     source: Annotated[str, Meta(description="what wrote it")] = field(default_factory=written_by)
     version: int = VBENCH_VERSION
@@ -83,7 +83,7 @@ class CommonMetrics(Document, frozen=True, kw_only=True):
     """How close videos are to those of the same names in another folder, by each metric."""
 
     NAME: ClassVar[str] = "common metrics"
-    MEND: ClassVar[str] = "run `navicache eval common` again"
+    HINT: ClassVar[str] = "run `navicache eval common` again"
 
     source: Annotated[str, Meta(description="what wrote it")] = field(default_factory=written_by)
     version: int = COMMON_VERSION

@@ -105,7 +105,7 @@ def score_dimension(vbench: VBench, dimension: str, prompts: Path, videos: Path,
 
 
 def _read(results: Path, dimension: str, log: Path) -> tuple[float, dict[str, float]]:
-    """Read what vbench wrote: by dimension, the score and a list with a row a video."""
+    """Read what vbench wrote: by dimension, the score and a list with one row per video."""
     try:
         score, rows = read_json(results)[dimension][:2]
         videos = {Path(row["video_path"]).name: _number(row["video_results"]) for row in rows}

@@ -27,7 +27,7 @@ from navicache_cli.sources import digest_of, own_sources
 RECORD_VERSION = 2
 _MOST_LOG = 1 << 30  # bytes; a pair of 100 frames has 5,000
 MEASURING = ("media",)
-MEND_FOLDER = "choose another folder, or free some space"
+FOLDER_HINT = "choose another folder, or free some space"
 
 
 class VerdictRecord(Record, frozen=True):

@@ -28,7 +28,7 @@ from navicache_cli.evaluation.prompts import (
     read_entries,
     video_names,
 )
-from navicache_cli.evaluation.store import MEND_FOLDER, dimension_key, find_verdict, keep_verdict
+from navicache_cli.evaluation.store import FOLDER_HINT, dimension_key, find_verdict, keep_verdict
 from navicache_cli.evaluation.table import scores_table
 from navicache_cli.files import (
     check_new,
@@ -132,7 +132,7 @@ def eval_vbench(
     for one in written:
         check_replaceable(one)
     for folder in (task.scores, task.parts):
-        prepare_folder(folder, MEND_FOLDER)
+        prepare_folder(folder, FOLDER_HINT)
     check_new(task.prompts, True, [task.given])
     with FolderLock(task.parts, "evaluation", "wait for it, or choose another --scores") as lock:
         write_atomically(task.prompts, json.dumps(task.entries, indent=1) + "\n")

@@ -1,4 +1,4 @@
-"""Pictures in: upright, RGB, 8 bits a channel and nothing transparent, as a viewer shows them."""
+"""Pictures in: upright, RGB, 8 bits per channel and nothing transparent, as a viewer shows them."""
 
 from __future__ import annotations
 

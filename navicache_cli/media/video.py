@@ -39,7 +39,7 @@ _ELSEWHERE = "choose a folder you may write to with --output"
 
 @dataclass(frozen=True)
 class VideoInfo:
-    """What was written: the file, its SHA-256 in hex, frame count, pixels, frames a second, size in bytes."""
+    """What was written: the file, its SHA-256 in hex, frames, pixels, frames per second, size in bytes."""
 
     path: Path
     sha256: str
@@ -126,7 +126,7 @@ def write_video(
 def encode_video(
     frames: np.ndarray, part: Path, fps: float, metadata: dict[str, str], path: Path, crf: int = 17
 ) -> VideoInfo:
-    """Encode [F, H, W, 3] uint8 RGB frames as H.264 (yuv420p, faststart) at exactly `fps` frames a second.
+    """Encode [F, H, W, 3] uint8 RGB frames as H.264 (yuv420p, faststart) at exactly `fps` frames per second.
 
     Args:
         frames: even height and width.

@@ -47,7 +47,7 @@ class VideoFacts:
         path: the file.
         width, height: of the first frame in pixels; others are scaled to it.
         times: of each frame in seconds, in the order of decoding; they may go back where files were joined.
-        fps: frames a second: the rate the file declares where the times keep to it, else their mean rate.
+        fps: frames per second: the rate the file declares where the times keep to it, else their mean rate.
     """
 
     path: Path
@@ -88,7 +88,7 @@ def probe_video(path: Path, first_frame_only: bool = False) -> VideoFacts:
 
 
 def _fps(times: list[Fraction], tick: Fraction, declared: Fraction) -> float:
-    """Frames a second; times are whole ticks, so each may be half of one off, and their differences one."""
+    """Frames per second; times are whole ticks, so each may be half of one off, and their differences one."""
     span = max(times) - min(times)
     steady = all(abs(time - times[0] - i / declared) <= tick for i, time in enumerate(times))
     return float(declared if steady or not span else (len(times) - 1) / span)
@@ -121,7 +121,7 @@ def frames_of(video: VideoFacts) -> Generator[np.ndarray, None, None]:
 
 
 def read_video(path: Path) -> tuple[np.ndarray, float]:
-    """Read a video into memory: all frames [F, H, W, 3] uint8 RGB, and frames a second (see `VideoFacts`).
+    """Read a video into memory: all frames [F, H, W, 3] uint8 RGB, and frames per second (see `VideoFacts`).
 
     Raises:
         OutputError: as `probe_video` and `frames_of`, or the frames come to over MOST_BYTES.

@@ -90,7 +90,7 @@ OPTIONS: dict[str, Option] = {
         "Number of frames; opensora also takes 4s and the like.", "N", range=Range(1),
     ),
     "fps": Option(
-        read_integer, Use.VIDEO, FROM_PRESET, "", "Frames a second of the video.", range=Range(1, 240)
+        read_integer, Use.VIDEO, FROM_PRESET, "", "Frames per second of the video.", range=Range(1, 240)
     ),
     "steps": Option(
         read_integer, Use.VIDEO, FROM_PRESET, SAMPLER, "Denoising steps.", "N", range=Range(1, 1000)

@@ -96,12 +96,12 @@ class Plan:
 
     @property
     def width(self) -> int:
-        """Pixels a row."""
+        """Pixels per row."""
         return int(self.size.split("x")[0])
 
     @property
     def height(self) -> int:
-        """Pixels a column."""
+        """Pixels per column."""
         return int(self.size.split("x")[1])
 
     @property

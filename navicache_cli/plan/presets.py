@@ -40,7 +40,7 @@ class Preset:
         title: name for people.
         repository: official source, or "" for a built-in model.
         frame_rule: `4n+1` or `any`.
-        fps: frames a second of the finished video.
+        fps: frames per second of the finished video.
         solvers: sampler names the model offers, its default first.
         takes: options that only some families have and this one does; those with `Use.FAMILY`.
         defaults: plan values before task and mode.

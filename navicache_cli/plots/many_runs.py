@@ -83,7 +83,7 @@ def _check_steps(traces: Sequence[Trace]) -> None:
 
 
 def _strips(axes: Axes, groups: Groups, theme: Theme) -> None:
-    """A row a generation; a line between groups."""
+    """One row per generation; a line between groups."""
     traces = [trace for members in groups.values() for trace in members]
     colours = [theme.computed, theme.forced, theme.skipped]
     cells = [[colours.index(colour) for colour in step_colours(trace, theme)] for trace in traces]

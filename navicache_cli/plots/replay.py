@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 def draw_replay(outcomes: Sequence[Outcome], title: str, theme: Theme) -> Figure:
     """Draw the mean over the recordings; shaded from the least to the most where there are several.
 
-    A line a method and estimator shows the compute ratio over the threshold; a line a budget, in a panel of
-    its own, the threshold that it set at each step.
+    One line per method and estimator shows the compute ratio over the threshold. One line per budget, in a
+    panel of its own, shows the threshold that it set at each step.
 
     Args:
         outcomes: those of a line in the order of their thresholds.

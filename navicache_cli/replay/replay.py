@@ -96,7 +96,7 @@ def _draw(path: Path, recordings: Sequence[Recording], outcomes: Sequence[Outcom
 
 
 def _table(outcomes: Sequence[Outcome]) -> Table:
-    """A row a setting; with one recording also its strip of steps."""
+    """One row per setting; with one recording also its strip of steps."""
     alone = len(outcomes[0].runs) == 1
     drawn = alone and len(outcomes[0].runs[0]) <= _WIDEST_STRIP
     table = Table(box=None, pad_edge=False, header_style="bold")

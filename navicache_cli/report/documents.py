@@ -41,11 +41,11 @@ class Document(Part, frozen=True, kw_only=True):
 
     Attributes:
         NAME: what it is called in messages and in its schema.
-        MEND: what to type for one that can be used.
+        HINT: what to type for one that can be used.
     """
 
     NAME: ClassVar[str]
-    MEND: ClassVar[str]
+    HINT: ClassVar[str]
 
     @classmethod
     def upgrade(cls, values: dict[str, Any]) -> dict[str, Any]:
@@ -142,12 +142,12 @@ def as_document(values: Any, kind: type[DocumentType]) -> DocumentType:
             newer = isinstance(found, int) and found > known
             raise OutputError(
                 f"not a navicache {kind.NAME}: version: expected {known}, found {_shown(found)}",
-                "pip install --upgrade navicache" if newer else kind.MEND,
+                "pip install --upgrade navicache" if newer else kind.HINT,
             )
     try:
         return as_part(values, kind)
     except ValueError as error:
-        raise OutputError(f"not a navicache {kind.NAME}: {error}", kind.MEND) from None
+        raise OutputError(f"not a navicache {kind.NAME}: {error}", kind.HINT) from None
 
 
 def version_of(kind: type[Document]) -> int:

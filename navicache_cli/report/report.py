@@ -216,7 +216,7 @@ class Report(Document, frozen=True, kw_only=True):
     """One generation: what was asked for, what ran, what each step decided and what it cost."""
 
     NAME: ClassVar[str] = "report"
-    MEND: ClassVar[str] = "run `navicache generate` again"
+    HINT: ClassVar[str] = "run `navicache generate` again"
 
     plan: PlanEntries
     model: ModelIdentity

@@ -29,7 +29,7 @@ def publish_result(
 
     Args:
         frames: [F, H, W, 3] uint8 RGB.
-        fps: frames a second.
+        fps: frames per second.
         tags: of the MP4.
         report_for: makes the report once the video is written; again if it gets another name.
         places: paths of video and report in folders that exist, at least one pair; where a name is taken, the

@@ -273,7 +273,7 @@ def _gpu_needed(model: str, weights: str) -> bool:
 
 
 def _row(check: Check) -> dict[str, str]:
-    return {"name": check.name, "state": check.state, "found": check.found, "mend": check.hint}
+    return {"name": check.name, "state": check.state, "found": check.found, "fix": check.hint}
 
 
 def _table(checks: list[Check]) -> Table:

@@ -41,7 +41,7 @@ def items(count: int, seeds: int = 1, settings=({},), layers=()):
 
 
 def test_a_manifest_of_100_000_items_opens_in_2_seconds(tmp_path):
-    """Two lines an item, as a run writes them."""
+    """Two lines per item, as a run writes them."""
     facts = {"run": 1, "at": 1.7e9, "pid": 12345, **FINISHED, "seconds": 123.456}
     with (tmp_path / "manifest.jsonl").open("w") as file:
         for i in range(100_000):

@@ -108,6 +108,10 @@ def test_summary_is_of_the_cells(comparison):
 def test_csv_has_a_row_a_cell(comparison):
     with (comparison.folder / "compare.csv").open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
+    assert list(rows[0]) == [
+        "setting", "method", "prompt", "seed", "compute_ratio", "computed_steps", "denoise_s", "speedup",
+        *METRICS, "cache_bytes", "key", "video", "report", "prompt_text", "navicache_version",
+    ]  # fmt: skip
     assert len(rows) == len(comparison.document["cells"])
     for row, cell in zip(rows, comparison.document["cells"], strict=True):
         assert row["setting"] == cell["setting"]

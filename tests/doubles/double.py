@@ -84,7 +84,7 @@ def assert_generated(
         done: the run, with --json.
         video: where it was to be written; its report lies beside it.
         shape: of the video, (frames, height, width, 3).
-        fps: its frames a second.
+        fps: its frames per second.
         tested: the start of the commit that the family is tested with, which a double is not.
     """
     report = report_of(done)

@@ -34,7 +34,7 @@ def times(steps):
 
 
 def sample(model, steps=20, branches=1, x=None, tell=None):
-    """Euler sampling with one call a branch."""
+    """Euler sampling with one call per branch."""
     x = torch.randn(3, 4, generator=torch.Generator().manual_seed(0)) if x is None else x
     with torch.no_grad():
         for i, t in enumerate(times(steps)):

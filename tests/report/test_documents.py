@@ -43,7 +43,7 @@ class Tree(Document, frozen=True, kw_only=True):
     """A document with everything that documents have."""
 
     NAME: ClassVar[str] = "tree"
-    MEND: ClassVar[str] = "plant another"
+    HINT: ClassVar[str] = "plant another"
 
     leaves: Annotated[dict[str, Leaf], Meta(min_length=1)]
     more: list[Leaf]

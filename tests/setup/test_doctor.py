@@ -61,7 +61,7 @@ def test_a_bare_machine_runs_tiny(machine):
     }
     assert rows["ffmpeg"]["found"].startswith("ffmpeg version")
     wan = rows["wan t2v-1.3B"]
-    assert wan["mend"] == "navicache doctor --model wan"
+    assert wan["fix"] == "navicache doctor --model wan"
     for part in ("GPU", "repository", "weights"):
         assert part in wan["found"]
     done = machine.run("doctor")
@@ -76,8 +76,8 @@ def test_what_a_bare_machine_lacks_for_wan(machine):
     assert rows["GPU memory"]["found"] == (
         "no GPU; 8.19 GiB needed (Wan2.1 README: with offloading and T5 on the CPU)"
     )
-    assert rows["repository"]["mend"] == rows["packages"]["mend"] == "navicache setup wan"
-    assert rows["weights"]["mend"] == "navicache setup wan --weights Wan2.1-T2V-1.3B"
+    assert rows["repository"]["fix"] == rows["packages"]["fix"] == "navicache setup wan"
+    assert rows["weights"]["fix"] == "navicache setup wan --weights Wan2.1-T2V-1.3B"
     assert rows["disk space"]["found"].startswith("1000 GB free at ")
     done = machine.run("doctor", "--model", "wan")
     assert done.returncode == 3
@@ -96,7 +96,7 @@ def test_a_machine_with_everything(complete):
         "name": "commit",
         "state": "warning",
         "found": f"{head}; tested: 9737cba",
-        "mend": "navicache setup wan",
+        "fix": "navicache setup wan",
     }
     assert "complete at" in rows["weights"]["found"]
     assert "disk space" not in rows
@@ -104,7 +104,7 @@ def test_a_machine_with_everything(complete):
         "name": "wan t2v-1.3B",
         "state": "ok",
         "found": "ready",
-        "mend": "",
+        "fix": "",
     }
     assert looked(complete, "--model", "wan", code=0, GPU="6")["GPU memory"]["state"] == "warning"
 
@@ -144,7 +144,7 @@ def test_one_thing_is_missing(complete, damage, code, row, told):
     rows = looked(complete, "--model", "wan", code=code)
     assert rows[row]["state"] == "missing"
     assert told in rows[row]["found"]
-    assert rows[row]["mend"]
+    assert rows[row]["fix"]
     assert [name for name, one in rows.items() if one["state"] == "missing"] == [row]
 
 
@@ -216,7 +216,7 @@ def test_open_sora_is_mended_by_the_code_that_is_there(machine, family):
     machine.give_packages(family)
     row = looked(machine, "--model", "opensora", code=4)["weights"]
     assert "expected the weights hpcai-tech/OpenSora-STDiT-v3 at" in row["found"]
-    assert row["mend"] == f"navicache setup {family} --weights Open-Sora-1.2"
+    assert row["fix"] == f"navicache setup {family} --weights Open-Sora-1.2"
 
 
 @pytest.fixture
@@ -250,7 +250,7 @@ def test_weights_in_the_hub_cache_in_part(machine, hub_cache):
     rows = looked(machine, "--model", "opensora", code=4)
     assert "hpcai-tech/OpenSora-STDiT-v3" in rows["weights"]["found"]
     assert "incomplete: model.safetensors is missing" in rows["weights"]["found"]
-    assert rows["weights"]["mend"] == "hf download hpcai-tech/OpenSora-STDiT-v3", "into the cache"
+    assert rows["weights"]["fix"] == "hf download hpcai-tech/OpenSora-STDiT-v3", "into the cache"
     write_whole(hub_cache["OpenSora-STDiT-v3"] / "model.safetensors")
     (hub_cache["pixart_sigma_sdxlvae_T5_diffusers"] / "vae/diffusion_pytorch_model.safetensors").unlink()
     assert "vae/diffusion_pytorch_model.safetensors is missing" in weights_found(machine, "opensora")
@@ -258,7 +258,7 @@ def test_weights_in_the_hub_cache_in_part(machine, hub_cache):
     shutil.rmtree(hub_cache["pixart_sigma_sdxlvae_T5_diffusers"].parents[1])
     rows = looked(machine, "--model", "opensora", code=4)
     assert "expected the weights PixArt-alpha/" in rows["weights"]["found"]
-    assert rows["weights"]["mend"] == "navicache setup opensora --weights Open-Sora-1.2"
+    assert rows["weights"]["fix"] == "navicache setup opensora --weights Open-Sora-1.2"
     assert rows["disk space"]["state"] == "ok"
 
 
@@ -273,7 +273,7 @@ def test_the_revision_that_was_downloaded(complete):
     assert row["found"].endswith(f"; Wan-AI/{name} at revision {revision[:7]}")
     (complete.weights(name) / DOWNLOADED).write_text(json.dumps({**note, "finished": False}))
     row = looked(complete, "--model", "wan", code=0)["weights"]
-    assert (row["state"], row["mend"]) == ("warning", f"navicache setup wan --weights {name}")
+    assert (row["state"], row["fix"]) == ("warning", f"navicache setup wan --weights {name}")
 
 
 def test_random_weights_need_no_files_and_small_ones_no_gpu(complete):
@@ -286,7 +286,7 @@ def test_random_weights_need_no_files_and_small_ones_no_gpu(complete):
 def test_tiny_with_other_weights(machine):
     rows = looked(machine, "--model", "tiny", code=4, NAVICACHE_WEIGHTS=str(machine.root / "hub"))
     assert "config.json: No such file" in rows["tiny weights"]["found"]
-    assert rows["tiny weights"]["mend"] == "unset NAVICACHE_WEIGHTS"
+    assert rows["tiny weights"]["fix"] == "unset NAVICACHE_WEIGHTS"
 
 
 def test_a_family_of_another_package(machine):
@@ -299,7 +299,7 @@ def test_a_family_of_another_package(machine):
     machine.entry_point("easel", "easel:Easel")
     row = looked(machine, "--model", "easel", code=3)["easel"]
     assert row["found"] == "no brushes"
-    assert "easel-backend 0" in row["mend"]
+    assert "easel-backend 0" in row["fix"]
 
 
 @pytest.mark.parametrize(

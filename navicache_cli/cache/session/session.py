@@ -199,7 +199,7 @@ class Session:
             inputs: x_i of this branch, at least one tensor.
             source: gives what a policy decides by that looks at something else than the inputs.
             model: which of several models is called, where one session serves several.
-            compute: the original has to run, as nobody knows how to return a prediction.
+            compute: the original has to run, as the form to return a prediction in is not known.
             timer: of the call, if it started earlier.
 
         Returns:

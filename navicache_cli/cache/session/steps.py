@@ -55,7 +55,7 @@ class Steps:
         policy, branches: as given.
         record: of the current step.
         gap: t_i − t_{i−1} of the current step; 0 at the first.
-        told: what somebody says of step and branch; nothing it says is inferred.
+        told: step and branch as the caller tells them; what is told is not inferred.
         index: number of the current step, -1 before the first.
         branch, name: the branch that the current call belongs to, and what it is called.
         lead: the branch that the step's first call belongs to.

@@ -1,4 +1,4 @@
-"""Where a generation stands, told by somebody who knows: the step, its time, and the branch."""
+"""Where a generation stands, as the caller tells it: the step, its time, and the branch."""
 
 from __future__ import annotations
 

@@ -68,7 +68,7 @@ def step_times(scheduler: Any, steps: int | None) -> list[float]:
         steps: that its pipeline takes of these; None for all.
 
     Returns:
-        One number a step, which only rise or only fall. Where the scheduler has no such numbers, or fewer,
+        One number per step; they only rise or only fall. Where the scheduler has no such numbers, or fewer,
         steps are taken to be even.
     """
     timesteps: Any = getattr(scheduler, "timesteps", None)

@@ -1,7 +1,7 @@
 // Plays any number of videos in step: one leads, the others follow it closer than half a frame.
 
 class Player {
-  /** `fps`: frames a second; `onFrame(frame)`: called when another frame is shown, and while playing. */
+  /** `fps`: frames per second; `onFrame(frame)`: called when another frame is shown, and while playing. */
   constructor(fps, onFrame) {
     this.fps = fps;
     this.onFrame = onFrame;

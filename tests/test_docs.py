@@ -1,0 +1,70 @@
+"""What the documentation names is there: links, paths of this repository, and the tree in the README."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+LINK = re.compile(r"\]\((?!https?:|#)([^)#\s]+)")
+# From the root; `*` stands for many. What has no folder of ours in front is a path of somebody's results.
+PATH = re.compile(
+    r"(?<![\w./-])(?:navicache|navicache_cli|backends|presets|scripts|tests|docs|examples|\.ci)/[\w./*-]*"
+)
+OTHERS = {"scripts/cal_final_score.py"}  # paths in other repositories that look like ours
+# Folders that the tree names in the words beside their room, or that hold data alone.
+UNNAMED = {"navicache_cli/compare/peers/", "navicache_cli/report/schemas/"}
+ENTRY = re.compile(r"^( *)([\w.]+(?:/[\w.]+)*/?)(?= {2,}|$)")
+
+
+def missing_links(page: Path, text: str) -> list[str]:
+    return [target for target in LINK.findall(text) if not (page.parent / target).exists()]
+
+
+def missing_paths(text: str) -> list[str]:
+    named = [path.rstrip(".") for path in PATH.findall(text)]
+    return [path for path in named if path not in OTHERS and not any(ROOT.glob(path.rstrip("/")))]
+
+
+def tree_of(text: str) -> list[str]:
+    """The paths of the tree under "Architecture": each entry below the last one that is indented less."""
+    tree = text.split("## Architecture", 1)[1].split("```text\n", 1)[1].split("```", 1)[0]
+    above: list[tuple[int, str]] = []
+    paths = []
+    for line in tree.splitlines():
+        entry = ENTRY.match(line)
+        if entry is None:
+            continue
+        depth = len(entry[1])
+        above = [(indent, folder) for indent, folder in above if indent < depth]
+        path = "".join(folder for _, folder in above) + entry[2]
+        paths.append(path)
+        above.append((depth, entry[2]))
+    return paths
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_and_paths_of_the_documentation_lead_somewhere(page):
+    text = page.read_text("utf-8")
+    assert missing_links(page, text) == []
+    assert missing_paths(text) == []
+
+
+def test_the_tree_in_the_readme_is_the_tree():
+    named = tree_of((ROOT / "README.md").read_text("utf-8"))
+    assert [path for path in named if not (ROOT / path).exists()] == []
+    rooms = {
+        f"{folder.relative_to(ROOT)}/"
+        for folder in (ROOT / "navicache_cli").rglob("*")
+        if (folder / "__init__.py").exists() and len(folder.relative_to(ROOT).parts) <= 3
+    }
+    assert rooms - set(named) - UNNAMED == set()
+
+
+def test_a_path_that_is_not_there_is_found():
+    text = "see [a](docs/nothing.md), `tests/nowhere/test_x.py`, scripts/*.nothing and presets/tiny.yaml."
+    assert missing_links(ROOT / "README.md", text) == ["docs/nothing.md"]
+    assert missing_paths(text) == ["docs/nothing.md", "tests/nowhere/test_x.py", "scripts/*.nothing"]
