@@ -53,6 +53,8 @@ class HunyuanPipeline:
         single blocks appended.
         """
         model = self.sampler.pipeline.transformer
+        # Steps are inferred from t, as well as if the scheduler told them: one forward a step, at a time of
+        # its own, which is read together with what is measured.
         return Architecture(
             model,
             timestep="t",

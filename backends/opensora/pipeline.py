@@ -93,6 +93,8 @@ def architecture_of(transformer: Any) -> Architecture:
             "check out the tested commit of the repository",
         )
     blocks = [block for pair in zip(spatial, temporal, strict=True) for block in pair]
+    # Steps are inferred from the timestep, as well as if they were told: the samplers make one forward a
+    # step, at a time of its own, which is read together with what is measured.
     return Architecture(
         transformer,
         timestep="timestep",

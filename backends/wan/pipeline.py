@@ -56,6 +56,8 @@ class WanPipeline:
         sees its process's share of the tokens.
         """
         model = self.official.model
+        # Steps are inferred from t, as well as if they were told: the sampler makes one tensor of it a step
+        # for both branches, which is read together with what is measured. Repeated ones are refused before.
         return Architecture(
             model,
             timestep="t",

@@ -7,7 +7,7 @@ import torch
 from test_forward_site import noise, session_of
 from toys import Block, Stack, timesteps
 
-from navicache_cli.cache import StackSite, attach
+from navicache_cli.cache import ForwardSite, StackSite, attach
 from navicache_cli.cache.sites.binding import bound_to
 from navicache_cli.errors import SiteError
 
@@ -186,3 +186,49 @@ def test_a_changed_token_count_is_refused():
     model.temporal[0] = Pooled(0.1)
     with attach(site_of(model), session_of()), pytest.raises(SiteError, match="shapes"):
         model(latents(1.0), torch.tensor(1.0))
+
+
+def test_blocks_after_a_forward_that_raised_are_outside_it():
+    model, session = Stack(), session_of()
+    with attach(site_of(model), session):
+        with pytest.raises(RuntimeError):
+            model(torch.ones(2, 4, 8), torch.tensor(0.9), context=torch.ones(3))
+        hidden = torch.ones(2, 4, 8)
+        alone = model.spatial[0](hidden, torch.tensor(0.1))
+    assert torch.equal(alone, Stack().spatial[0](hidden, torch.tensor(0.1)))
+    assert session.transformer_calls == 0
+
+
+@pytest.mark.parametrize("part", ["model", "blocks"])
+def test_compiled_code_stays_whole_beneath_the_cache(part):
+    """With `fullgraph` a compiler that met the session would raise."""
+
+    class Sum(torch.nn.Module):
+        def forward(self, hidden, timestep):
+            return hidden + 0.1 * torch.tanh(hidden * timestep)
+
+    class Model(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.blocks = torch.nn.ModuleList([Sum(), Sum()])
+
+        def forward(self, x, timestep):
+            for block in self.blocks:
+                x = block(x, timestep)
+            return x
+
+    def run(compiled):
+        model, session = Model(), session_of(tau=0.5)
+        for module in (model,) if part == "model" else model.blocks:
+            if compiled:
+                module.compile(backend="eager", fullgraph=True)
+        whole = ForwardSite(model, timestep="timestep", inputs="x")
+        with attach(whole if part == "model" else StackSite(model, model.blocks), session):
+            made = [model(torch.ones(4) * (1 + t), torch.tensor(t)) for t in timesteps(12)]
+        return made, [record.computed for record in session.records]
+
+    (made, computed), (expected, decided) = run(compiled=True), run(compiled=False)
+    assert computed == decided
+    assert False in computed
+    for one, other in zip(made, expected, strict=True):
+        assert torch.equal(one, other)

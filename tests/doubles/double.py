@@ -40,8 +40,8 @@ class Double:
     def program(self, folder: Path) -> Callable[..., subprocess.CompletedProcess]:
         """Return what runs `navicache generate` for this family in `folder/work`.
 
-        Managed weights belong below `folder/cache/navicache`. Nothing but --repo finds the double. Python
-        code in `before` runs first.
+        Managed weights belong below `folder/cache/navicache`. Nothing but --repo finds the double. Code in
+        `before` runs first.
         """
         (folder / "work").mkdir()
         places = {"XDG_CACHE_HOME": str(folder / "cache"), "HF_HOME": str(folder / "hub")}

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from functools import update_wrapper
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
@@ -13,7 +12,6 @@ from torch import nn
 from navicache_cli.errors import SiteError
 
 _ABSENT = object()
-_Function = TypeVar("_Function", bound=Callable[..., Any])
 MARK = "_navicache_session"  # attribute of what is bound
 # `Module.__call__` calls what an instance has here instead of its hooks and its forward; `Module.compile`
 # puts the compiled call there. Copies and pickles of a module come without it.
@@ -93,7 +91,8 @@ class CallBinding:
         if beneath is None:
             beneath = self.module._call_impl
         # Not the calls themselves: they may be compiled.
-        before, after = _never_compiled(self._around.before), _never_compiled(self._around.after)
+        disable: Any = torch.compiler.disable
+        before, after = disable(self._around.before), disable(self._around.after)
 
         def call(*args: Any, **kwargs: Any) -> Any:
             if self._bound is not bound:  # Others have kept this one, and call it beneath theirs.
@@ -109,7 +108,7 @@ class CallBinding:
             after(found.answer, output)
             return output
 
-        bound = _never_compiled(call, recursive=False)
+        bound: Callable[..., Any] = disable(call, recursive=False)
         update_wrapper(bound, self.module.forward)
         setattr(bound, MARK, self._owner)
         return bound
@@ -138,16 +137,3 @@ def _calls_as_modules_do(module: nn.Module) -> bool:
     """Whether the class leaves calls to `Module.__call__`; what torch.compile makes of a module passes on."""
     plain = type(module).__call__ is nn.Module.__call__ or hasattr(module, "_torchdynamo_orig_callable")
     return plain and hasattr(nn.Module, _CALL)
-
-
-def _never_compiled(function: _Function, *, recursive: bool = True) -> _Function:
-    """Keep torch.compile out of a function: without `recursive`, not out of what that calls.
-
-    Before anything has been compiled there is nothing to keep out, and loading the compiler takes a second:
-    who compiles later loads it first.
-    """
-    if "torch._dynamo" not in sys.modules:
-        return function
-    disable: Any = torch.compiler.disable
-    disabled: _Function = disable(function, recursive=recursive)
-    return disabled

@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
-from importlib import import_module
 from typing import Any
 
 import torch
@@ -99,7 +98,6 @@ class Denoiser(Around):
         self._form = find_argument(inner, "return_dict") if "return_dict" in parameters else None
         self._parts: list[Part] = []
         self._forms: dict[object, Rebuild] = {}
-        import_module("torch._dynamo")  # The model may be compiled later, and the binding must not be.
         self._binding = CallBinding(module, self, owner)
         self.renew, self.release = self._binding.renew, self._binding.release
 
