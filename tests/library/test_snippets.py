@@ -90,8 +90,9 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def _small(exported: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Models of the hub are `tiny`, and pipelines make its small videos."""
-    import backends.tiny.exported  # noqa: F401  where diffusers finds the classes
     from diffusers import WanPipeline
+
+    import backends.tiny.exported  # noqa: F401  where diffusers finds the classes
 
     load, call = WanPipeline.from_pretrained, WanPipeline.__call__
 
@@ -109,8 +110,9 @@ def _small(exported: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="module")
 def given(exported: Path) -> Callable[[str], dict[str, Any]]:
     """What the reader of a page has at its start, under the names that snippets use."""
-    import backends.tiny.exported  # noqa: F401
     from diffusers import WanPipeline
+
+    import backends.tiny.exported  # noqa: F401
 
     pipe = WanPipeline.from_pretrained(exported)
     with torch.no_grad():
@@ -170,7 +172,9 @@ def shell(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], None]:
             ),
             capture_output=True, text=True, timeout=400, check=False,
         )  # fmt: skip
-        assert done.returncode == 0, f"exit code {done.returncode}\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}"
+        assert done.returncode == 0, (
+            f"exit code {done.returncode}\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}"
+        )
 
     return run
 
@@ -226,5 +230,5 @@ def test_a_broken_snippet_fails(shell, tmp_path: Path, monkeypatch: pytest.Monke
     with pytest.raises(NameError) as raised:
         python.run({}, shell)
     assert (raised.traceback[-1].path, raised.traceback[-1].lineno + 1) == ("page.md", 14)
-    with pytest.raises(AssertionError, match="exit code 2\n(.*\n)*.*none-such"):
+    with pytest.raises(AssertionError, match=r"exit code 2\n(.*\n)*.*none-such"):
         command.run({}, shell)
