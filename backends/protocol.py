@@ -10,6 +10,7 @@ lie beside it. `examples/plugin` is a whole one.
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Protocol
 
 from navicache_cli.cache.policies.policy import Region
@@ -17,20 +18,28 @@ from navicache_cli.cache.policies.policy import Region
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from navicache_cli.cache.sites.site import Site
+    from navicache_cli.cache.sites.site import BindsItself, Site
+    from navicache_cli.plan.layers import Layer
     from navicache_cli.plan.plan import Plan
     from navicache_cli.report.report import ModelIdentity
 
 
+DECODE = "decode"
+
+
 class Stages:
     """Stop-watch over the stages of one generation; a stage lasts until the next one starts.
+
+    Args:
+        before_decode: called when `decode` is about to start.
 
     Attributes:
         seconds: of the wall clock, by stage.
         cpu_seconds: CPU time of this process, all its threads together, by stage.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, before_decode: Callable[[], None] | None = None) -> None:
+        self._before_decode = before_decode
         self.seconds: dict[str, float] = {}
         self.cpu_seconds: dict[str, float] = {}
         self._name = ""
@@ -38,6 +47,8 @@ class Stages:
 
     def start(self, name: str) -> None:
         """End the stage that runs, if any, and start `name`; "" only ends."""
+        if name == DECODE and self._before_decode is not None:
+            self._before_decode()
         now = (time.perf_counter(), time.process_time())
         if self._name:
             for seconds, one, since in zip((self.seconds, self.cpu_seconds), now, self._since, strict=True):
@@ -54,7 +65,7 @@ class Pipeline(Protocol):
 
     identity: ModelIdentity
 
-    def site(self, region: Region = Region.OWN) -> Site:
+    def site(self, region: Region = Region.OWN) -> Site | BindsItself:
         """Return where a method that works in `region` attaches.
 
         Methods of the paper and `off` ask for `Region.OWN`; the others only where the preset's `methods` list
@@ -69,7 +80,8 @@ class Pipeline(Protocol):
 
         Args:
             plan: what to generate.
-            stages: told when `text`, `denoise` and `decode` start.
+            stages: told when `text`, `denoise` and `decode` start. At `decode`, after the last step, the
+                cache drops all it keeps.
 
         Returns:
             Video [3, F, H, W], float, in [-1, 1]. Where several processes generate together, all but the
@@ -107,4 +119,24 @@ class Backend(Protocol):
         Raises:
             BackendError: code is missing.
             WeightsError: weights are missing or damaged.
+        """
+
+
+class KnowsDefaults(Protocol):
+    """What a backend offers too if its preset says `defaults_in_weights: true`."""
+
+    def defaults(self, asked: Mapping[str, str]) -> list[Layer]:
+        """Find defaults in the weights, without loading them.
+
+        Args:
+            asked: options that the user named, among those that a model is loaded by, such as `weights`, and
+                `mode`, `threshold`, `speedup` and `compute`.
+
+        Returns:
+            Layers between the preset and what the user says, weakest first; the plan shows their labels.
+
+        Raises:
+            UsageError: no weights are named, or the mode is none of theirs.
+            BackendError: a package is missing.
+            WeightsError: there are no such weights.
         """

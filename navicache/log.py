@@ -47,6 +47,9 @@ class Log:
         self._started = time.perf_counter()
         return session
 
+    def last_step(self) -> None:
+        """The last step of a loop is over, which no report is about."""
+
     def end_loop(self, loop: Loop) -> None:
         """A loop is over."""
         if loop.beyond:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import re
@@ -98,6 +99,33 @@ def read_numbers(value: Any) -> str:
     except ValueError:
         pass
     raise ValueError("finite numbers separated by spaces")
+
+
+def read_arguments(value: Any) -> str:
+    """Read arguments by name: a mapping, or its YAML, or KEY=VALUE items of a list with YAML in each VALUE.
+
+    Values are single ones and lists of them.
+
+    Returns:
+        One line of JSON, in the order of the names; "" for none.
+    """
+    from navicache_cli.yaml_core import parse_yaml
+
+    found: Any = value or {}
+    if isinstance(value, list):
+        items = [str(item).partition("=") for item in value]
+        if not all(equals and name.strip() for name, equals, _ in items):
+            raise ValueError("KEY=VALUE")
+        found = {name.strip(): parse_yaml(text) for name, _, text in items}
+    elif isinstance(value, str) and value.strip():
+        found = parse_yaml(value)
+    if not isinstance(found, dict) or not all(map(_is_plain, found.values())):
+        raise ValueError("KEY=VALUE items, each VALUE a single one or a list, such as sigmas=[1.0,0.5]")
+    return json.dumps(found, sort_keys=True, ensure_ascii=False) if found else ""
+
+
+def _is_plain(value: Any) -> bool:
+    return all(map(_is_plain, value)) if isinstance(value, list) else not isinstance(value, dict)
 
 
 def split_list(value: Any) -> list[str]:

@@ -89,8 +89,8 @@ def intervals(
         for speedup in speedups:
             # first + (steps - first) / interval = steps / speedup
             count = round((steps / speedup - steps / interval) / (1 - 1 / interval))
-            if count >= 1:
-                chosen.append({"interval": interval, first: count})
+            if count >= 0:
+                chosen.append({"interval": interval, first: max(count, 1)})
     return tuple({str(one): one for one in chosen}.values())
 
 
@@ -115,6 +115,7 @@ SEARCHES = (
     ),
     Search("diffusers:fbcache", 0.03, 0.5),
     Search("diffusers:magcache", 0.003, 0.5, {"max_skips": 6}, same=True),
+    Search("diffusers:seacache", 0.03, 0.5),
     Search("diffusers:taylorseer", choices=intervals("warmup"), same=True),
     Search("diffusers:taylorseer-lite", choices=intervals("warmup"), same=True),
     Search(
@@ -128,6 +129,8 @@ SEARCHES = (
     ),
     Search("cache-dit:dbcache", 0.03, 0.5),
     Search("cache-dit:dbcache-taylor", 0.03, 0.5),
+    Search("cache-dit:dbcache-dmd", 0.03, 0.5),
+    Search("cache-dit:dbcache-foca", 0.03, 0.5),
 )
 
 

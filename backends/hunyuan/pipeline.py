@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import torch
+from einops import rearrange
 
 from backends.hunyuan.tasks import HUNYUAN
 from backends.official.official import out_of_memory_hints, quiet, timed
@@ -105,7 +106,7 @@ def read_samples(samples: Tensor, shape: tuple[int, int, int]) -> Tensor:
     Raises:
         BackendError: the samples have another shape.
     """
-    video = samples.unsqueeze(2) if samples.ndim == 4 else samples
+    video = rearrange(samples, "b c h w -> b c 1 h w") if samples.ndim == 4 else samples
     if video.shape != (1, 3, *shape):
         raise BackendError(
             f"expected samples of shape {(1, 3, *shape)} from {HUNYUAN.title}, found {tuple(samples.shape)}",

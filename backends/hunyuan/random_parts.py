@@ -12,6 +12,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import torch
+from einops import rearrange
 from torch import Tensor, nn
 
 from backends.hunyuan.tasks import SMALL_HEADS
@@ -115,7 +116,8 @@ class RandomVAE(nn.Module):
 
     def decode(self, latents: Tensor, **_: Any) -> tuple[Tensor]:
         """Map [B, 16, n+1, h, w] to pixels [B, 3, 4n+1, 8h, 8w] in [-1, 1], in a tuple as officially."""
-        return (enlarge(self.to_pixels(latents.movedim(1, -1)).movedim(-1, 1).tanh()),)
+        pixels = self.to_pixels(rearrange(latents, "b z f h w -> b f h w z"))
+        return (enlarge(rearrange(pixels, "b f h w c -> b c f h w").tanh()),)
 
 
 def load_random_vae(

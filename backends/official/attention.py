@@ -12,6 +12,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import torch
+from einops import rearrange, repeat
 from torch.nn.functional import scaled_dot_product_attention
 
 from backends.official.names import bind, loaded_modules
@@ -66,11 +67,12 @@ def flash_attention(
     """
     batch, q_size, k_size, out_type = q.shape[0], q.shape[1], k.shape[1], q.dtype
     half = v.dtype if v.dtype in (torch.float16, torch.bfloat16) or v.device.type == "cpu" else dtype
-    q, k, v = (x.transpose(1, 2).to(half) for x in (q, k, v))
+    q, k, v = (rearrange(x, "b l n c -> b n l c").to(half) for x in (q, k, v))
     if q_scale is not None:
         q = q * q_scale
     if k.shape[1] != q.shape[1]:
-        k, v = (x.repeat_interleave(q.shape[1] // k.shape[1], dim=1) for x in (k, v))
+        shared = q.shape[1] // k.shape[1]
+        k, v = (repeat(x, "b n l c -> b (n shared) l c", shared=shared) for x in (k, v))
 
     def attend(samples: slice, nq: int, nk: int) -> Tensor:
         mask = _mask(nq, nk, causal, window_size, q.device)
@@ -91,7 +93,7 @@ def flash_attention(
             nq, nk = sizes[start]
             if nq > 0 and nk > 0:
                 out[start:end, :, :nq] = attend(slice(start, end), nq, nk)
-    return out.transpose(1, 2).to(out_type)
+    return rearrange(out, "b n l c -> b l n c").to(out_type)
 
 
 def _lengths(lengths: Tensor | Sequence[int] | None, batch: int, size: int) -> list[int]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
+from einops import repeat
 from torch import Tensor, nn
 
 
@@ -29,6 +30,5 @@ def random_model(build: Callable[[], nn.Module], device: torch.device) -> nn.Mod
 
 def enlarge(cells: Tensor) -> Tensor:
     """Repeat latent cells [..., n, h, w] to pixels [..., 4n-3, 8h, 8w]: the first is one frame."""
-    for dim, factor in ((-3, 4), (-2, 8), (-1, 8)):
-        cells = cells.repeat_interleave(factor, dim)
-    return cells[..., 3:, :, :]
+    pixels = repeat(cells, "... n h w -> ... (n t) (h y) (w x)", t=4, y=8, x=8)
+    return pixels[..., 3:, :, :]

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import torch
+from einops import rearrange
 from torch.nn.functional import scaled_dot_product_attention
 
 from navicache_cli.errors import BackendError
@@ -65,14 +66,15 @@ def memory_efficient_attention(
             f"expected a block-diagonal mask, found {type(attn_bias).__name__}",
             "install xformers, or check out the tested commit of the repository",
         )
+    query, key, value = (rearrange(x, "b l h c -> b h l c") for x in (query, key, value))
     samples = zip(
-        query.transpose(1, 2).split(attn_bias.queries, dim=2),
-        key.transpose(1, 2).split(attn_bias.keys, dim=2),
-        value.transpose(1, 2).split(attn_bias.keys, dim=2),
+        query.split(attn_bias.queries, dim=2),
+        key.split(attn_bias.keys, dim=2),
+        value.split(attn_bias.keys, dim=2),
         strict=True,
     )
-    out = [scaled_dot_product_attention(*sample, dropout_p=p).transpose(1, 2) for sample in samples]
-    return torch.cat(out, dim=1)
+    out = [scaled_dot_product_attention(*sample, dropout_p=p) for sample in samples]
+    return torch.cat([rearrange(x, "b h l c -> b l h c") for x in out], dim=1)
 
 
 # In the place of the module `xformers`.

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol
 
+from einops import rearrange
 from torch import nn
 
 from backends.official import official
@@ -111,7 +112,7 @@ def architecture_of(transformer: Any) -> Architecture:
 def modulated_input(block: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
     """What the first spatial block's attention takes: hidden states, normed and modulated, [B, T·S, C]."""
     hidden, _, embedding = args[:3]
-    table = block.scale_shift_table[None] + embedding.reshape(len(hidden), 6, -1)
+    table = block.scale_shift_table[None] + rearrange(embedding, "b (six c) -> b six c", six=6)
     shift, scale, *_ = table.chunk(6, dim=1)
     modulated: Tensor = block.norm1(hidden) * (1 + scale) + shift
     return modulated

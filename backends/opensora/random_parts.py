@@ -12,6 +12,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import torch
+from einops import repeat
 from torch import Tensor, nn
 
 from backends.official.random_weights import random_model
@@ -97,9 +98,10 @@ class RandomVAE(_Part):
         for part in pixels.split(MICRO_LATENTS, dim=2):
             frames = min(MICRO_FRAMES, num_frames)
             # As the real one: the frames are padded in front to a multiple of four.
-            parts.append(part.repeat_interleave(4, dim=2)[:, :, 4 * part.shape[2] - frames :])
+            repeated = repeat(part, "b c f h w -> b c (f t) h w", t=4)
+            parts.append(repeated[:, :, repeated.shape[2] - frames :])
             num_frames -= frames
-        return torch.cat(parts, dim=2).repeat_interleave(8, dim=3).repeat_interleave(8, dim=4)
+        return repeat(torch.cat(parts, dim=2), "b c f h w -> b c f (h y) (w x)", y=8, x=8)
 
     def forward(self, latents: Tensor, decode_only: bool = True, num_frames: int = 1) -> Tensor:
         """As VideoSys calls the VAE: `decode`."""

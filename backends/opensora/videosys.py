@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 
 import torch
 import torch.distributed as dist
+from einops import rearrange
 from torch import Tensor
 
 from backends.official.names import replaced
@@ -71,7 +72,7 @@ class VideoSysRoute:
                 verbose=False,
             )
         frames: Tensor = output.video[0]  # uint8 [F, H, W, 3]
-        return frames.permute(3, 0, 1, 2).float() / 127.5 - 1
+        return rearrange(frames, "f h w c -> c f h w").float() / 127.5 - 1
 
 
 def _one_process_world() -> None:

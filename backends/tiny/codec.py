@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
-from einops import rearrange
+from einops import rearrange, repeat
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -69,7 +69,7 @@ class Codec(nn.Module):
         Component k leaves with a variance in proportion to the square root of its own, the mean over the
         channels being 1: strong directions stay stronger, but not as much as in the pixels.
         """
-        blocks = F.pixel_unshuffle(groups, 8).permute(0, 2, 3, 1).flatten(0, 2).double()
+        blocks = rearrange(F.pixel_unshuffle(groups, 8), "n c h w -> (n h w) c").double()
         mean = blocks.mean(0)
         variances, directions = torch.linalg.eigh((blocks - mean).T @ (blocks - mean) / len(blocks))
         variances, directions = variances[-CHANNELS:].flip(0), directions[:, -CHANNELS:].flip(1)
@@ -110,7 +110,7 @@ def _one_thread() -> Iterator[None]:
 
 def to_groups(video: Tensor) -> Tensor:
     """Cut video [B, 3, 1+4n, H, W] into [B*(1+n), 12, H, W]; the first frame fills its group alone."""
-    padded = torch.cat([video[:, :, :1].expand(-1, -1, 3, -1, -1), video], dim=2)
+    padded = torch.cat([repeat(video[:, :, 0], "b c h w -> b c 3 h w"), video], dim=2)
     return rearrange(padded, "b c (n t) h w -> (b n) (t c) h w", t=4)
 
 

@@ -21,6 +21,7 @@ from diffusers.configuration_utils import register_to_config
 from diffusers.models.autoencoders.autoencoder_tiny import AutoencoderTinyOutput
 from diffusers.models.autoencoders.vae import DecoderOutput
 from diffusers.utils.accelerate_utils import apply_forward_hook
+from einops import repeat
 from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers.modeling_outputs import BaseModelOutput
@@ -37,7 +38,7 @@ class PlacedPatches(nn.Conv3d):
     def forward(self, latents: Tensor) -> Tensor:
         """Embed latents [B, 16, F, H, W]."""
         _, _, f, h, w = latents.shape
-        placed = coordinates((f, h, w)).to(latents).expand(len(latents), -1, -1, -1, -1)
+        placed = repeat(coordinates((f, h, w)).to(latents), "c f h w -> b c f h w", b=len(latents))
         embedded: Tensor = super().forward(torch.cat([latents, placed], dim=1))
         return embedded
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 
 import torch
+from einops import rearrange, repeat
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -31,34 +32,36 @@ def coordinates(shape: tuple[int, int, int]) -> Tensor:
     are, and in pure noise nothing else tells the left edge from the right, which a small model needs to know
     to start an object where its motion begins.
     """
+    sizes = dict(zip("fhw", shape, strict=True))
     axes = []
-    for axis, size in enumerate(shape):
+    for axis, size in sizes.items():
         u = (torch.arange(size, dtype=torch.float64) + 0.5) / size
         waves = torch.cos(torch.arange(1, 4, dtype=torch.float64)[:, None] * math.pi * u)
-        placed = [3, 1, 1, 1]
-        placed[axis + 1] = size
-        axes.append(waves.view(placed).expand(3, *shape))
+        axes.append(repeat(waves, f"wave {axis} -> wave f h w", **sizes))
     return torch.cat(axes).float()
 
 
 def rotary_angles(head_dim: int, grid: tuple[int, int, int]) -> Tensor:
     """Angles [F*H*W, head_dim/2] (float64) of 3-D rotary embeddings; time gets what height, width leave."""
     spatial = 2 * (head_dim // 6)
+    sizes = dict(zip("fhw", grid, strict=True))
     axes = []
-    for size, dim in zip(grid, (head_dim - 2 * spatial, spatial, spatial), strict=True):
+    for (axis, size), dim in zip(sizes.items(), (head_dim - 2 * spatial, spatial, spatial), strict=True):
         frequencies = 10000.0 ** (-torch.arange(0, dim, 2, dtype=torch.float64) / dim)
-        axes.append(torch.arange(size, dtype=torch.float64)[:, None] * frequencies)
-    f, h, w = grid
-    time = axes[0][:, None, None].expand(f, h, w, -1)
-    height = axes[1][None, :, None].expand(f, h, w, -1)
-    width = axes[2][None, None, :].expand(f, h, w, -1)
-    return torch.cat([time, height, width], dim=-1).reshape(f * h * w, -1)
+        angles = torch.arange(size, dtype=torch.float64)[:, None] * frequencies
+        axes.append(repeat(angles, f"{axis} angle -> (f h w) angle", **sizes))
+    return torch.cat(axes, dim=-1)
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Apply rotary embeddings to x [B, L, heads, head_dim]; neighbouring channels form the rotated pairs."""
-    even, odd = x.unflatten(-1, (-1, 2)).unbind(-1)
-    return torch.stack([even * cos - odd * sin, even * sin + odd * cos], dim=-1).flatten(-2).type_as(x)
+    """Split x [B, L, heads * head_dim] into heads and apply rotary embeddings: [B, heads, L, head_dim].
+
+    Neighbouring channels form the rotated pairs; cos and sin are [L, 1, head_dim/2].
+    """
+    pairs = cos.shape[-1]
+    even, odd = rearrange(x, "b l (h pair two) -> two b l h pair", pair=pairs, two=2)
+    rotated = torch.stack([even * cos - odd * sin, even * sin + odd * cos], dim=-1)
+    return rearrange(rotated, "b l h pair two -> b h l (pair two)").type_as(x)
 
 
 class RMSNorm(nn.Module):
@@ -86,19 +89,18 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor, source: Tensor, rotary: tuple[Tensor, Tensor] | None = None) -> Tensor:
         """Attend from x [B, L, C] to source [B, S, C]; `rotary` is cos and sin, [L, 1, head_dim/2] each."""
-        b, length, c = x.shape
-        q = self.norm_q(self.q(x)).view(b, length, self.heads, -1)
-        k = self.norm_k(self.k(source)).view(b, source.shape[1], self.heads, -1)
-        v = self.v(source).view(b, source.shape[1], self.heads, -1)
-        if rotary is not None:
-            q, k = rotate(q, *rotary), rotate(k, *rotary)
-        q, k, v = (t.transpose(1, 2) for t in (q, k.type_as(q), v.type_as(q)))
+        q, k, v = self.norm_q(self.q(x)), self.norm_k(self.k(source)), self.v(source)
+        if rotary is None:
+            q, k = (rearrange(t, "b l (h d) -> b h l d", h=self.heads) for t in (q, k))
+        else:
+            q, k = (rotate(t, *rotary) for t in (q, k))
+        k, v = k.type_as(q), rearrange(v, "b l (h d) -> b h l d", h=self.heads).type_as(q)
         if self.training:
             # The backward of the fused kernel is several times slower than this on CPUs at these sizes.
             attended = ((q @ k.transpose(-1, -2)) * q.shape[-1] ** -0.5).softmax(-1).type_as(v) @ v
         else:
             attended = F.scaled_dot_product_attention(q, k, v)
-        return self.o(attended.transpose(1, 2).reshape(b, length, c))
+        return self.o(rearrange(attended, "b h l d -> b l (h d)"))
 
 
 class Block(nn.Module):
@@ -232,21 +234,20 @@ class TinyWan(nn.Module):
         p, q, r = self.patch_size
         grid = (x.shape[2] // p, x.shape[3] // q, x.shape[4] // r)
         # Patches do not overlap, so the convolution is one matrix product; its backward is far quicker so.
-        x = x.unflatten(4, (-1, r)).unflatten(3, (-1, q)).unflatten(2, (-1, p))
-        x = x.permute(0, 2, 4, 6, 1, 3, 5, 7).flatten(4).flatten(1, 3)
+        x = rearrange(x, "b c (f p) (h q) (w r) -> b (f h w) (c p q r)", p=p, q=q, r=r)
         x = F.linear(x, self.patch_embedding.weight.flatten(1), self.patch_embedding.bias)
         with torch.autocast(x.device.type, enabled=False):  # time stays in float32, as in Wan2.1
             e = self.time_embedding(sinusoidal_embedding(self.freq_dim, t))
-            e0 = self.time_projection(e).unflatten(1, (6, self.dim))
+            e0 = rearrange(self.time_projection(e), "b (six c) -> b six c", six=6)
         context = self.text_embedding(context)
         rotary = self.rotary_for(grid, x.device)
         for block in self.blocks:
             x = block(x, e0, rotary, context)
-        x = self.head(x, e)
         f, h, w = grid
-        x = x.view(-1, f, h, w, p, q, r, self.out_dim)
-        x = torch.einsum("bfhwpqrc->bcfphqwr", x)
-        return x.reshape(-1, self.out_dim, f * p, h * q, w * r).float()
+        x = rearrange(
+            self.head(x, e), "b (f h w) (p q r c) -> b c (f p) (h q) (w r)", f=f, h=h, w=w, p=p, q=q, r=r
+        )
+        return x.float()
 
     def rotary_for(self, grid: tuple[int, int, int], device: torch.device) -> tuple[Tensor, Tensor]:
         """Return cos and sin [F*H*W, 1, head_dim/2] for a grid of patches, computed once for each."""

@@ -10,6 +10,7 @@ import re
 from dataclasses import dataclass
 
 import torch
+from einops import rearrange
 from torch import Tensor, nn
 
 from navicache_cli.errors import UsageError
@@ -161,12 +162,12 @@ class EncoderLayer(nn.Module):
 
     def forward(self, x: Tensor, hidden: Tensor) -> Tensor:
         """Map [B, L, C] to [B, L, C]; `hidden` [B, L, L] is true where one word does not look at another."""
-        b, length, c = x.shape
-        q, k, v = self.qkv(self.norm1(x)).view(b, length, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
+        qkv = self.qkv(self.norm1(x))
+        q, k, v = rearrange(qkv, "b l (three h d) -> three b h l d", three=3, h=self.heads)
         scores = (q @ k.transpose(-1, -2)) * q.shape[-1] ** -0.5
         scores = scores.masked_fill(hidden[:, None], float("-inf"))
         attended = scores.softmax(-1).type_as(v) @ v
-        x = x + self.out(attended.transpose(1, 2).reshape(b, length, c))
+        x = x + self.out(rearrange(attended, "b h l d -> b l (h d)"))
         return x + self.ffn(self.norm2(x))
 
 

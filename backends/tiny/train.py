@@ -23,6 +23,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from einops import rearrange, repeat
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn, track
 from safetensors.torch import save_file
 from torch import Tensor, nn
@@ -229,7 +230,7 @@ def draw_in_parallel(settings: StageSettings) -> Iterator[tuple[np.ndarray, list
 
 def to_unit(frames: np.ndarray) -> Tensor:
     """Turn uint8 frames [B, F, H, W, 3] into video [B, 3, F, H, W] in [-1, 1]."""
-    return torch.from_numpy(frames).permute(0, 4, 1, 2, 3).float() / 127.5 - 1
+    return rearrange(torch.from_numpy(frames), "b f h w c -> b c f h w").float() / 127.5 - 1
 
 
 def train_codec(out: Path, device: torch.device) -> Codec:
@@ -288,7 +289,7 @@ def train_denoiser(codec: Codec, out: Path, device: torch.device) -> tuple[TinyW
     transformer.rotary_for((f, h // 2, w // 2), device)  # before compiling, or it is compiled twice
 
     def predict(noisy: Tensor, t: Tensor, prompts: Tensor) -> Tensor:
-        y = places.expand(len(noisy), -1, -1, -1, -1)
+        y = repeat(places, "c f h w -> b c f h w", b=len(noisy))
         return transformer.forward_batch(torch.cat([noisy, y], dim=1), t, text.encode_batch(prompts))
 
     # Fusing the many small elementwise steps halves the time a step takes on a CPU; it needs a C++ compiler.
@@ -298,7 +299,7 @@ def train_denoiser(codec: Codec, out: Path, device: torch.device) -> tuple[TinyW
     def loss_of(batch: tuple[Tensor, Tensor, Tensor, Tensor]) -> Tensor:
         clean, prompts, sigma, weight = batch
         noise = torch.randn_like(clean)
-        level = sigma.view(-1, 1, 1, 1, 1)
+        level = rearrange(sigma, "b -> b 1 1 1 1")
         noisy = (1 - level) * clean + level * noise
         flow = predict(noisy, 1000 * sigma, prompts)
         return (weight * (flow - (noise - clean)).pow(2)).mean()
@@ -322,7 +323,7 @@ def batches_of(
         phase = DENOISER.phase_at(step)
         sigma = noise_levels(phase, DENOISER.batch)
         weight = torch.where(coloured, phase.colour, 1.0)
-        weight = (weight / weight.mean()).view(-1, 1, 1, 1)
+        weight = rearrange(weight / weight.mean(), "c -> c 1 1 1")
         return latents[chosen].to(device).float(), prompts.to(device), sigma.to(device), weight.to(device)
 
     return batch_at
@@ -337,7 +338,7 @@ def noise_levels(phase: Phase, count: int) -> Tensor:
 def colour_channels(codec: Codec) -> Tensor:
     """Which latent channels [16] (bool) show colour: those that look at red, green and blue differently."""
     components = codec.encoder.get_parameter("1.weight").detach().cpu()
-    weight = components.unflatten(1, (4, 3, 64)).squeeze((-1, -2))
+    weight = rearrange(components, "k (t c pixel) 1 1 -> k t c pixel", t=4, c=3)
     grey = weight.mean(2, keepdim=True)
     return (weight - grey).pow(2).sum((1, 2, 3)) > 0.5 * weight.pow(2).sum((1, 2, 3))
 

@@ -7,7 +7,6 @@ Sampler, noise, text encoder, codec and weights are `tiny`'s; only `TinyWan` giv
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -16,6 +15,7 @@ from torch.nn import functional as F
 
 from backends.protocol import Stages
 from backends.tiny.model import TinyWan
+from backends.tiny.solvers import Solver, make_solver
 
 if TYPE_CHECKING:
     from backends.tiny.backend import TinyPipeline
@@ -34,44 +34,56 @@ class Twin:
 
     Attributes:
         models: diffusers' models, which share the pipeline's weights.
-        timestep: of the forward that runs, as the model is told it.
-        after_forward: called after each forward with the number of its branch, 0 or 1.
     """
 
     def __init__(self, pipeline: TinyPipeline, apart: bool = False) -> None:
         self.models = [diffusers_model(pipeline.transformer) for _ in range(1 + apart)]
-        self.timestep = 0
-        self.after_forward: Callable[[int], None] = lambda branch: None
+        self._denoiser = _Denoiser(self.models, pipeline.transformer)
         self._pipeline = copy.copy(pipeline)
-        self._pipeline.transformer = _Denoiser(self, pipeline.transformer)  # type: ignore[assignment]
+        self._pipeline.transformer = self._denoiser  # type: ignore[assignment]
 
     def generate(self, plan: Plan, stages: Stages) -> Tensor:
+        """See `TinyPipeline.generate`."""
+        self._denoiser.start(make_solver(plan.solver, plan.steps, plan.shift))
         return self._pipeline.generate(plan, stages)
 
 
 class _Denoiser:
-    """Called as `TinyWan` is, answered by diffusers."""
+    """Called as `TinyWan` is, answered by diffusers, which is told what its own pipelines tell."""
 
-    def __init__(self, twin: Twin, original: TinyWan) -> None:
+    def __init__(self, models: list[nn.Module], original: TinyWan) -> None:
         self.patch_size = original.patch_size
         self._text_len = original.text_len
-        self._twin = twin
-        self._step: Tensor | None = None
+        self._models = models
+
+    def start(self, solver: Solver) -> None:
+        """Begin a generation with a sampler like this one."""
+        self._sigmas: list[float] = solver.sigmas.tolist()
+        self._step = -1
+        self._timestep: Tensor | None = None
 
     def __call__(
         self, x: list[Tensor], t: Tensor, context: list[Tensor], seq_len: int, *, y: list[Tensor]
     ) -> list[Tensor]:
         """See `TinyWan.forward`; one latent at a time, as the sampler has it."""
         # The sampler hands the same tensor to both branches of a step, the prompt's first.
-        branch = int(t is self._step)
-        self._step = t
-        self._twin.timestep = int(t.item())
-        model: Any = self._twin.models[branch % len(self._twin.models)]
-        hidden = torch.cat([x[0], y[0]])[None]
+        branch = int(t is self._timestep)
+        self._timestep = t
+        self._step += branch == 0
+        model: Any = self._models[branch % len(self._models)]
+        place = {
+            "step_index": self._step,
+            "sigma": self._sigmas[self._step],
+            "num_inference_steps": len(self._sigmas) - 1,
+        }
         text = F.pad(context[0], (0, 0, 0, self._text_len - context[0].shape[0]))[None]
-        with model.cache_context(BRANCHES[branch]):
-            flow: Tensor = model(hidden, t, text, return_dict=False)[0]
-        self._twin.after_forward(branch)
+        with model.cache_context(BRANCHES[branch], **place):
+            flow: Tensor = model(
+                hidden_states=torch.cat([x[0], y[0]])[None],
+                timestep=t,
+                encoder_hidden_states=text,
+                return_dict=False,
+            )[0]
         return list(flow.float())
 
 

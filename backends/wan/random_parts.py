@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from einops import rearrange, repeat
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -93,7 +94,7 @@ class RandomVAE:
         latents = []
         for video in videos:
             # The first frame alone, the others by fours, as the real one does.
-            padded = torch.cat([video[:, :1].expand(-1, 3, -1, -1), video], dim=1)
+            padded = torch.cat([repeat(video[:, 0], "c h w -> c 3 h w"), video], dim=1)
             cells = functional.avg_pool3d(padded[None].float(), (4, 8, 8))[0]
             latents.append(torch.einsum("zc,cfhw->zfhw", self.to_latents, cells))
         return latents
@@ -118,7 +119,7 @@ class RandomCLIP:
     def visual(self, videos: list[Tensor]) -> Tensor:
         """Map pictures, each [3, 1, H, W] in [-1, 1], to [pictures, 257, 1280]: a mean and 256 patches."""
         grid = torch.stack([functional.adaptive_avg_pool2d(video[:, 0].float(), 16) for video in videos])
-        patches = grid.flatten(2).transpose(1, 2)
+        patches = rearrange(grid, "b c h w -> b (h w) c")
         return torch.cat([patches.mean(1, keepdim=True), patches], dim=1) @ self.to_features
 
 

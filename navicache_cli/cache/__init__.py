@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from navicache_cli.cache.session.session import Session
     from navicache_cli.cache.sites.architecture import Architecture
     from navicache_cli.cache.sites.attention_site import AttentionSite
-    from navicache_cli.cache.sites.site import ForwardSite, Site, attach
+    from navicache_cli.cache.sites.site import ForwardSite, ModelsSite, Site, attach
     from navicache_cli.cache.sites.stack_site import StackSite
 
 _HOMES = {
@@ -71,7 +71,7 @@ _HOMES = {
     "session.record": ("StepRecord",),
     "recording.recorder": ("Recorder",),
     "session.session": ("Session",),
-    "sites.site": ("ForwardSite", "Site", "attach"),
+    "sites.site": ("ForwardSite", "ModelsSite", "Site", "attach"),
     "sites.stack_site": ("StackSite",),
     "policies.taylorseer": ("TaylorSeer",),
     "policies.teacache": ("TeaCache",),
@@ -98,6 +98,7 @@ __all__ = [
     "Measure",
     "MeasureRatios",
     "Measured",
+    "ModelsSite",
     "NaviCache",
     "Off",
     "Policy",

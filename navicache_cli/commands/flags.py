@@ -87,7 +87,8 @@ def _described(name: str, option: Option) -> tuple[Any, Any]:
     switch = option.read is read_switch
     dashed = name.replace("_", "-")
     flags = option.flags or ((f"--{dashed}/--no-{dashed}",) if switch else ())
-    return (Switch if switch else Text), opt(option.panel, option.help, option.metavar, *flags)
+    kind = list[str] | None if option.repeated else Switch if switch else Text
+    return kind, opt(option.panel, option.help, option.metavar, *flags)
 
 
 def _parameter(name: str, kind: Any, description: Any) -> Parameter:

@@ -116,6 +116,7 @@ def _settings(request: Request, preset: Preset, steps: int) -> list[Setting]:
             steps,
             modes,
             preset.peers,
+            by_budget="speedup" in preset.budget,
         )
         found = list({setting.name: setting for setting in [*found, *chosen]}.values())
     for setting in found:

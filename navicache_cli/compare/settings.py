@@ -148,6 +148,7 @@ def choose_settings(
     steps: int,
     all_modes: list[str],
     peers: Mapping[str, dict[str, Any]] | None = None,
+    by_budget: bool = False,
 ) -> list[Setting]:
     """List the settings to hold against the baseline.
 
@@ -161,6 +162,7 @@ def choose_settings(
         all_modes: that the model has.
         peers: what the model's preset says of them; see `Preset.peers`. If nothing is asked for by
             name, those of them are run whose library is there.
+        by_budget: whether the model has budgets where others have modes, unless modes are named.
 
     Raises:
         UsageError: nothing is left to compare, or a sweep asks for more steps than the baseline has.
@@ -174,13 +176,16 @@ def choose_settings(
             raise UsageError(unknown("peer in the model's preset", name, PEERS), "correct the preset")
     chosen = [*(methods or []), *swept]
     if by_default:
-        chosen = [*own_methods(), *(name for name in said if installed(name))]
+        own = [*PREDICTED_METHODS, FEWER_STEPS] if by_budget else own_methods()
+        chosen = [*own, *(name for name in said if installed(name))]
     found: list[Setting] = []
     for method in dict.fromkeys(chosen):
         if method not in swept or (modes is not None and method != FEWER_STEPS):
             wanted = all_modes if modes is None else modes
             if method in PEERS:
                 found += _peer_by_mode(method, said.get(method, {}), wanted, by_default)
+            elif by_budget and modes is None and options_of(method)["method"] in PREDICTED_METHODS:
+                found += _by_budget(method)
             else:
                 found += _by_mode(method, wanted, steps, by_default)
         for sweep in sweeps:
@@ -198,6 +203,13 @@ def _by_mode(method: str, modes: list[str], steps: int, optional: bool) -> list[
     return [
         Setting(f"{method} {mode}", method, {"mode": mode, **options_of(method)}, optional=optional)
         for mode in modes
+    ]
+
+
+def _by_budget(method: str) -> list[Setting]:
+    return [
+        Setting(f"{method} {budget:g}x", method, {"speedup": budget, **options_of(method)})
+        for budget in BUDGETS
     ]
 
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from backends.protocol import Pipeline
     from navicache_cli.cache import Session
-    from navicache_cli.cache.sites.site import Site
+    from navicache_cli.cache.sites.site import BindsItself, Site
     from navicache_cli.plan.plan import Plan
 
 
@@ -43,16 +43,17 @@ class WorkMeter:
         records = session.records
         if all(record.computed and not record.decision.reuse for record in records):
             return 1.0
-        shares = self._shares(self._pipeline.site(session.policy.region), plan)
-        saved = [
-            sum(shares[kind] for kind in record.decision.reuse) if record.computed else shares[SKIPPED]
-            for record in records
-        ]
-        return 1 - sum(saved) / len(records)
+        site = self._pipeline.site(session.policy.region)
+        shares = {name: self._shares(site, name, plan) for name in {record.model for record in records}}
+        saved = 0.0
+        for record in records:
+            kinds = record.decision.reuse if record.computed else [SKIPPED]
+            saved += sum(shares[record.model][kind] for kind in kinds)
+        return 1 - saved / len(records)
 
-    def _shares(self, site: Site, plan: Plan) -> dict[str, float]:
-        """Share of a forward's work in each kind of module that the site can save."""
-        model, kinds = site.cached_modules()
+    def _shares(self, site: Site | BindsItself, name: str, plan: Plan) -> dict[str, float]:
+        """Share of a model's work in each kind of module that the site can save."""
+        model, kinds = site.cached_modules(name)
         if all(modules == [model] for modules in kinds.values()):
             return dict.fromkeys(kinds, 1.0)
         if model not in self._operations:

@@ -9,7 +9,7 @@ from navicache_cli.plan.keys import hint_for
 from navicache_cli.plan.method import check_method
 from navicache_cli.plan.option import Use
 from navicache_cli.plan.options import BUILT_IN, OPTIONS, options_with
-from navicache_cli.plan.presets import OFF, Preset, unknown
+from navicache_cli.plan.presets import ANY, OFF, Preset, unknown
 from navicache_cli.plan.sizes import sizes_in_pixels
 
 if TYPE_CHECKING:
@@ -42,7 +42,9 @@ def check(plan: Plan, preset: Preset) -> None:
     expect(bool(plan.prompt.strip()), "prompt", "some words")
     for option, row in OPTIONS.items():
         if row.range is not None:
-            expect(row.range.holds(getattr(plan, option)), option, row.range.expected)
+            value = getattr(plan, option)
+            by_name = option == "frames" and value in preset.named_frames.values()
+            expect(by_name or row.range.holds(value), option, row.range.expected)
     if preset.frame_rule == "4n+1":
         near = max(1, 4 * ((plan.frames - 1 + 2) // 4) + 1)
         expect(plan.frames % 4 == 1, "frames", "4n+1 (1, 5, 9, 13, 17, …)", f"the nearest is --frames {near}")
@@ -52,8 +54,9 @@ def check(plan: Plan, preset: Preset) -> None:
     tasks = [name for name, its in preset.tasks.items() if plan.size in sizes_in_pixels(preset, its["sizes"])]
     elsewhere = f"{plan.size} is a size of --task {', '.join(tasks)}" if tasks else ""
     wanted = f"one of {', '.join(sizes)}{named} for {plan.model} {plan.task}"
-    expect(plan.size in pixels, "size", wanted, elsewhere)
-    expect(plan.solver in preset.solvers, "solver", f"one of {', '.join(preset.solvers)} for {plan.model}")
+    expect(ANY in sizes or plan.size in pixels, "size", wanted, elsewhere)
+    known = ANY in preset.solvers or plan.solver in preset.solvers
+    expect(known, "solver", f"one of {', '.join(preset.solvers)} for {plan.model}")
     for option in options_with(Use.FILE):
         name, expected, given = option.replace("_", "-"), OPTIONS[option].file, bool(getattr(plan, option))
         if option in task.get("inputs", []):

@@ -65,7 +65,7 @@ def option_layers(
     """Collect what the user asked for, weakest first.
 
     Args:
-        flags: options given as flags, None where not given.
+        flags: options given as flags, None or an empty list where not given.
         assignments: `--set` items.
         config: a YAML file of options.
         environment: variables, such as `os.environ`.
@@ -79,7 +79,7 @@ def option_layers(
         layers.append(Layer(f"config {config.name}", values))
     layers.append(environment_layer(environment))
     layers.append(Layer("--set {name}", parse_assignments(assignments)))
-    layers.append(Layer("--{name}", {key: value for key, value in flags.items() if value is not None}))
+    layers.append(Layer("--{name}", {key: value for key, value in flags.items() if value not in (None, [])}))
     return layers
 
 

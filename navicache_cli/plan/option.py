@@ -73,6 +73,7 @@ class Option:
         range: if it is a number.
         choices: the names it may be, if there are no others.
         file: what kind of file it names, with `Use.FILE`.
+        repeated: whether its flag may be given several times; it is then read from a list.
     """
 
     read: Reader
@@ -86,6 +87,7 @@ class Option:
     range: Range | None = None
     choices: tuple[str, ...] = ()
     file: str = ""
+    repeated: bool = False
 
     def __post_init__(self) -> None:
         roles = self.use & ROLES

@@ -12,7 +12,15 @@ from typing import Any
 
 from navicache_cli.cache.policies.factory import ESTIMATORS, METHODS, PREDICTORS
 from navicache_cli.plan.option import FROM_PRESET, Option, Range, Use
-from navicache_cli.values import read_integer, read_number, read_size, read_switch, read_text, read_words
+from navicache_cli.values import (
+    read_arguments,
+    read_integer,
+    read_number,
+    read_size,
+    read_switch,
+    read_text,
+    read_words,
+)
 
 WHAT, SAMPLER, MODEL, CACHE, OUTPUT = PANELS = ("What to generate", "Sampler", "Model", "Cache", "Output")
 
@@ -22,11 +30,14 @@ def _one_of(names: Sequence[str]) -> str:
 
 
 _CACHING = [*(name for name in METHODS if name != "off"), "off"]
+DTYPES = ("auto", "float32", "bfloat16", "float16")
+OFFLOADS = ("model", "group", "sequential")
+
 # In the order plans are shown.
 OPTIONS: dict[str, Option] = {
     "model": Option(
         read_text, Use.VIDEO | Use.LOADS | Use.USER, "tiny", WHAT,
-        "Model family: tiny, wan, hunyuan, opensora, or one of another package.  [default: tiny]",
+        "Model family: tiny, wan, hunyuan, opensora, diffusers, or one of a package.  [default: tiny]",
     ),
     "task": Option(
         read_text, Use.VIDEO | Use.LOADS, FROM_PRESET, WHAT, "Task of the model, such as t2v-1.3B."
@@ -101,6 +112,10 @@ OPTIONS: dict[str, Option] = {
     "solver": Option(
         read_text, Use.VIDEO, FROM_PRESET, SAMPLER, "The model's sampler: unipc or dpm++ for tiny and wan."
     ),
+    "call": Option(
+        read_arguments, Use.VIDEO | Use.FAMILY, "", SAMPLER,
+        "Another argument of the pipeline's call (diffusers); may be repeated.", "KEY=VALUE", repeated=True,
+    ),
     "threshold": Option(
         read_number, Use.CACHE | Use.COMPARED, 0.0, CACHE,
         "Skip while the predicted relative error is below this; higher skips more.", "X",
@@ -132,7 +147,8 @@ OPTIONS: dict[str, Option] = {
     ),
     "weights": Option(
         read_text, Use.VIDEO | Use.LOADS, "", MODEL,
-        "Folder with weights; official models also take random or random-small.", "DIR",
+        "Folder with weights; diffusers also takes a name on the hub, official models random, random-small.",
+        "DIR",
     ),
     "repo": Option(
         read_text, Use.PLACE | Use.FAMILY | Use.LOADS, "", MODEL,
@@ -145,6 +161,19 @@ OPTIONS: dict[str, Option] = {
     "t5_cpu": Option(
         read_switch, Use.PLACE | Use.FAMILY | Use.LOADS | Use.SECONDS, False, MODEL,
         "Run the T5 text encoder on the CPU.",
+    ),
+    "offload_by": Option(
+        read_text, Use.PLACE | Use.FAMILY | Use.LOADS | Use.SECONDS, "model", MODEL,
+        f"With --offload, what is moved at a time (diffusers): {_one_of(OFFLOADS)}.", choices=OFFLOADS,
+    ),
+    "dtype": Option(
+        read_text, Use.VIDEO | Use.FAMILY | Use.LOADS, "auto", MODEL,
+        f"Numbers of the weights (diffusers): {_one_of(DTYPES)}; auto is bfloat16 on a GPU.",
+        choices=DTYPES,
+    ),
+    "revision": Option(
+        read_text, Use.VIDEO | Use.FAMILY | Use.LOADS, "", MODEL,
+        "Branch, tag or commit of --weights on the hub (diffusers).",
     ),
     "fp8": Option(
         read_switch, Use.VIDEO | Use.FAMILY | Use.LOADS, False, MODEL,

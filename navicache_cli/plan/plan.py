@@ -6,7 +6,6 @@ without loading a model, so that a typing error costs no waiting.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import lru_cache, partial
@@ -19,15 +18,16 @@ from navicache_cli.cache.policies.budget import budget_name, most_align_steps, s
 from navicache_cli.cache.policies.settings import NoSettings
 from navicache_cli.errors import UsageError
 from navicache_cli.plan.check import check
+from navicache_cli.plan.choices import budget_layer, feasible_speedup, pick, weights_layers
 from navicache_cli.plan.keys import own_settings
-from navicache_cli.plan.layers import Layer, method_layers, option_layers, preset_layers, unfit
+from navicache_cli.plan.layers import Layer, method_layers, option_layers, preset_layers
 from navicache_cli.plan.merge import given_in, merge, nothing
 from navicache_cli.plan.method import settings_from
 from navicache_cli.plan.option import Use
 from navicache_cli.plan.options import BUILT_IN, OPTIONS, options_with
 from navicache_cli.plan.presets import OFF, Preset, preset_for, unknown
 from navicache_cli.plan.sizes import read_option, settle_size
-from navicache_cli.values import read_integer, read_size, read_text, split_commas
+from navicache_cli.values import read_integer, read_size, split_commas
 
 if TYPE_CHECKING:
     from navicache_cli.report.report import PlanEntry
@@ -67,6 +67,7 @@ class Plan:
     embedded_guidance: float
     shift: float
     solver: str
+    call: str
     threshold: float
     align_steps: int
     estimator: str
@@ -79,6 +80,9 @@ class Plan:
     repo: str
     offload: bool
     t5_cpu: bool
+    offload_by: str
+    dtype: str
+    revision: str
     fp8: bool
     ulysses: int
     ring: int
@@ -150,7 +154,8 @@ def resolve(layers: list[Layer]) -> Plan:
     Raises:
         UsageError: an unknown key, a value of the wrong kind, or one the model cannot do.
     """
-    preset = preset_for(_pick("model", BUILT_IN["model"], layers))
+    preset = preset_for(pick("model", BUILT_IN["model"], layers))
+    layers = [*weights_layers(preset, layers), budget_layer(preset, layers), *layers]
     choice = _choose(preset, layers)
     given = given_in(merge(_preset_part(preset, choice), layers, partial(read_option, preset)))
     method = given["method"].value
@@ -168,6 +173,8 @@ def resolve(layers: list[Layer]) -> Plan:
         most = most_align_steps(values["steps"], share)
         values["align_steps"] = min(values["align_steps"], most)
         sources["align_steps"] = f"{sources['align_steps']}, at most {most} on this budget"
+    if share and sources["speedup"].startswith(f"preset {preset.model}"):
+        values["speedup"] = feasible_speedup(values["speedup"], values["steps"], values["align_steps"])
     values["size"], ratio = settle_size(preset, values["size"], values["aspect_ratio"])
     if ratio != values["aspect_ratio"]:
         values["aspect_ratio"], sources["aspect_ratio"] = ratio, sources["size"]
@@ -201,34 +208,23 @@ def _choose(preset: Preset, layers: list[Layer]) -> _Choice:
     Raises:
         UsageError: the model has no such task or mode.
     """
-    task = _pick("task", preset.defaults["task"], layers)
+    task = pick("task", preset.defaults["task"], layers)
     if task not in preset.tasks:
         raise UsageError(
             unknown(f"task of {preset.model}", task, preset.tasks), "`navicache models` lists them"
         )
-    mode = _pick("mode", BUILT_IN["mode"], layers)
+    mode = pick("mode", BUILT_IN["mode"], layers)
     if mode not in (*preset.modes, OFF):
         raise UsageError(unknown("mode", mode, [*preset.modes, OFF]), "`navicache presets` shows the modes")
     spec, size, several = preset.tasks[task], "", False
     with suppress(ValueError):  # What cannot be read is reported with its source, where all is read.
-        size = read_size(_pick("size", spec.get("size", preset.defaults.get("size", "")), layers))
+        size = read_size(pick("size", spec.get("size", preset.defaults.get("size", "")), layers))
     with suppress(ValueError):
-        ulysses, ring = (read_integer(_pick(key, "1", layers)) for key in ("ulysses", "ring"))
+        ulysses, ring = (read_integer(pick(key, "1", layers)) for key in ("ulysses", "ring"))
         several = ulysses * ring > 1
     choice = _Choice(task, mode, size if size in spec.get("by_size", {}) else "", several, "")
     said = preset_layers(preset, task, mode, choice.size, several)
-    return choice._replace(method=_pick("method", BUILT_IN["method"], [*said, *layers]))
-
-
-def _pick(key: str, default: str, layers: Iterable[Layer]) -> str:
-    """Read the text that the last of the layers says of a key."""
-    picked = default
-    for layer in layers:
-        try:
-            picked = read_text(layer.values.get(key, picked))
-        except ValueError as error:
-            raise unfit(key, layer.values[key], error, layer) from None
-    return picked
+    return choice._replace(method=pick("method", BUILT_IN["method"], [*said, *layers]))
 
 
 @lru_cache(maxsize=256)

@@ -22,6 +22,8 @@ from navicache_cli.reading import expand_user, read_utf8
 from navicache_cli.report.schemas import read_schema
 
 OFF = "off"  # the mode that computes every step; every model has it
+ANY = "any"  # among sizes or samplers: which ones there are is for the weights to say
+AUTO = "auto"  # one that the weights choose
 MOST_YAML = 1 << 20  # bytes of a file; the largest preset has a hundredth of that
 # Options that say what a user asks for or where it goes, which is not for a model family to decide.
 _OF_THE_USER = options_with(Use.USER | Use.OUTPUT | Use.MEASURED)
@@ -54,6 +56,8 @@ class Preset:
         examples: prompts for comparisons; empty for the default prompt alone.
         methods: the methods of other papers that the family offers, each with its plan values; `modes` in
             them, plan values a mode changes.
+        budget: plan values of a budget; they hold where no mode and no threshold is asked for.
+        defaults_in_weights: whether the backend finds more defaults in the weights that were chosen.
         peers: caches of other libraries that can run this model's weights, each with its knobs, and
             `modes` as for methods; see `compare.peers`.
     """
@@ -75,6 +79,8 @@ class Preset:
     named_frames: dict[str, int] = field(default_factory=dict)
     examples: list[str] = field(default_factory=list)
     methods: dict[str, dict[str, Any]] = field(default_factory=dict)
+    budget: dict[str, Any] = field(default_factory=dict)
+    defaults_in_weights: bool = False
     peers: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
@@ -205,7 +211,7 @@ def _check(data: Mapping[str, Any], name: str) -> None:
     tasks, defaults, sizes = data["tasks"], data["defaults"], data.get("named_sizes", {})
     _known("defaults/task", [defaults["task"]], tasks)
     _known("takes", data.get("takes", []), options_with(Use.FAMILY))
-    named = {"size": sizes, "frames": data.get("named_frames", {})}
+    named = {"size": [*sizes, AUTO], "frames": data.get("named_frames", {})}
     for where, values in _plan_values(data):
         _known(where, values, [key for key in READERS if key not in _OF_THE_USER])
         for option, value in values.items():
@@ -213,7 +219,7 @@ def _check(data: Mapping[str, Any], name: str) -> None:
                 _read(f"{where}/{option}", option, value)
     for task, spec in tasks.items():
         for size in spec["sizes"]:
-            if size not in sizes:
+            if size not in (*sizes, ANY):
                 _read(f"tasks/{task}/sizes", "size", size)
         for kind in ("inputs", "optional_inputs"):
             _known(f"tasks/{task}/{kind}", spec.get(kind, []), options_with(Use.FILE))
@@ -238,6 +244,7 @@ def _plan_values(data: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]
     """Every mapping of plan values in a preset, with where it stands."""
     yield "defaults", data["defaults"]
     yield "parallel", data.get("parallel", {})
+    yield "budget", data.get("budget", {})
     for mode, values in data["modes"].items():
         yield f"modes/{mode}", values
     yield from _method_values("methods", data)

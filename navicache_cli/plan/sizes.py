@@ -6,7 +6,7 @@ from typing import Any
 
 from navicache_cli.errors import UsageError
 from navicache_cli.plan.keys import READERS
-from navicache_cli.plan.presets import Preset, unknown
+from navicache_cli.plan.presets import ANY, AUTO, Preset, unknown
 
 
 def read_option(preset: Preset, option: str, value: Any) -> Any:
@@ -19,7 +19,7 @@ def read_option(preset: Preset, option: str, value: Any) -> Any:
     """
     named: dict[str, Any] = {}
     if option == "size":
-        named = {name: name for name in preset.named_sizes}
+        named = {name: name for name in (*preset.named_sizes, *((AUTO,) if takes_any(preset) else ()))}
     elif option == "frames":
         named = preset.named_frames
     name = str(value).strip().lower()
@@ -29,6 +29,11 @@ def read_option(preset: Preset, option: str, value: Any) -> Any:
         return READERS[option](value)
     except ValueError as error:
         raise ValueError(f"{error}, or one of {', '.join(named)}" if named else str(error)) from None
+
+
+def takes_any(preset: Preset) -> bool:
+    """Whether a family leaves sizes to its weights; then a size may also be `AUTO`."""
+    return any(ANY in spec["sizes"] for spec in preset.tasks.values())
 
 
 def settle_size(preset: Preset, size: str, aspect_ratio: str) -> tuple[str, str]:

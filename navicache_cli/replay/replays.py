@@ -8,7 +8,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from navicache_cli.cache.policies.budget import most_align_steps
+from navicache_cli.cache.policies.budget import most_align_steps, share_of
 from navicache_cli.cache.policies.factory import METHODS, make_policy
 from navicache_cli.cache.policies.policy import Policy
 from navicache_cli.cache.recording.trajectory import ReplayedStep, Trajectory, replay
@@ -136,7 +136,7 @@ def choose_settings(
         plan: the options of a recording.
         methods: names; "navicache", or the methods swept, if there are none.
         thresholds: for the methods that no sweep covers; if there are none, and no budgets either, those of
-            the model's modes.
+            the model's modes, or its budget where it has one in their place.
         align_steps: if None the recording's; beside a budget as few of them as `generate` then takes.
         estimators: for "navicache"; the recording's if there are none.
         sweeps: thresholds by method.
@@ -146,6 +146,8 @@ def choose_settings(
         UsageError: no threshold is known; an unknown method or estimator, one that needs more than a
             recording has, or a number out of range.
     """
+    if not (thresholds or sweeps or budgets):
+        budgets = _budget_of(plan)
     named = [sweep.method for sweep in sweeps if sweep.method != EVERY]
     chosen = list(dict.fromkeys([*methods, *named])) or ["navicache"]
     first_steps = align_steps if align_steps is not None else plan.get("align_steps", 0)
@@ -167,6 +169,12 @@ def choose_settings(
     for setting in settings:
         _policy(setting)
     return settings
+
+
+def _budget_of(plan: dict[str, Any]) -> list[float]:
+    preset = load_presets().get(str(plan.get("model")))
+    speedup = preset.budget.get("speedup") if preset else None
+    return [share_of(speedup, 0.0)] if speedup else []
 
 
 def _thresholds_of_modes(plan: dict[str, Any]) -> set[float]:

@@ -46,7 +46,9 @@ class ModelIdentity(Part, frozen=True):
 
     name: Annotated[str, Meta(description="model and task")]
     repository: Annotated[str, Meta(description="where the code is from")]
-    commit: Annotated[str, Meta(description="its commit, or the package version of a built-in model")]
+    commit: Annotated[
+        str, Meta(description="its commit, or that of weights on the hub; else the version of its package")
+    ]
     weights_digest: Annotated[str, Meta(description="sha256:… over the weight files")]
 
 

@@ -58,9 +58,21 @@ def predicted_error(session: Session) -> PredictedError | None:
 
 
 def notes_on(session: Session) -> list[str]:
-    """What a report says of a finished session in words: why no error is predicted, where none is."""
+    """What a report says of a session in words: why no error is predicted, and what several experts did."""
     reason = session.error_estimate.withheld
-    return [f"{NOT_PREDICTED}{reason}"] if reason else []
+    return [*([f"{NOT_PREDICTED}{reason}"] if reason else []), *_experts(session)]
+
+
+def _experts(session: Session) -> list[str]:
+    """What each of several models did, where a session served several."""
+    names = list(dict.fromkeys(record.model for record in session.records))
+    if len(names) < 2:
+        return []
+    told = []
+    for name in names:
+        own = [record.computed for record in session.records if record.model == name]
+        told.append(f"{name} {sum(own)} of {len(own)}")
+    return [f"steps computed: {', '.join(told)}"]
 
 
 def session_totals(session: Session, peak_memory: Peak = Peak(0, PROCESS)) -> Totals:  # noqa: B008

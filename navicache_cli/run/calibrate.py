@@ -10,6 +10,7 @@ from navicache_cli import __version__
 from navicache_cli.errors import UsageError
 from navicache_cli.files import check_new, write_atomically
 from navicache_cli.plan.plan import Plan
+from navicache_cli.plan.presets import preset_for
 
 if TYPE_CHECKING:
     from navicache_cli.cache import Session
@@ -33,6 +34,11 @@ def calibrate(plan: Plan, output: Path, quiet: bool = False) -> None:
     from navicache_cli.plan.parallel import check_processes
     from navicache_cli.run.runner import run
 
+    if "magcache" not in preset_for(plan.model).methods:
+        raise UsageError(
+            f"calibrate expects a family that offers magcache, whose ratios it measures, found {plan.model}",
+            "--model tiny, wan, hunyuan or opensora",
+        )
     if plan.steps < 2:
         raise UsageError(f"expected at least 2 steps to compare, found {plan.steps}", "--steps 50")
     launch = read_launch()

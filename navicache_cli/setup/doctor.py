@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 from rich.text import Text
 
 from backends.official.official import RANDOM, SMALL
 from navicache_cli import terminal
-from navicache_cli.errors import BackendError, UsageError, WeightsError
+from navicache_cli.errors import BackendError, NavicacheError, UsageError, WeightsError
 from navicache_cli.plan.layers import environment_layer
 from navicache_cli.plan.presets import load_presets, preset_faults, unknown
 from navicache_cli.plan.sizes import read_option, settle_size
@@ -156,7 +156,7 @@ def _family_checks(model: str, task: str, weights: str) -> list[Check]:
     from backends.registry import backend_names
 
     if _installation(model) is None:
-        return [_foreign_check(model)]
+        return [_self_check(model), *_weights_rows(model, weights)]
     rows = []
     if model not in backend_names():
         rows.append(
@@ -174,16 +174,34 @@ def _family_checks(model: str, task: str, weights: str) -> list[Check]:
     return rows + weights_checks(family, named, weights, checkout, _fp8())
 
 
-def _foreign_check(model: str) -> Check:
-    """Another package's family, which says itself what it still needs."""
+def _self_check(model: str) -> Check:
+    """A family that says itself what it still needs."""
     from backends.registry import families, problem_of
 
-    package = next(family.package for family in families() if family.name == model)
+    package, own = next((one.package, one.own) for one in families() if one.name == model)
     if fault := preset_faults().get(model):
         return missing(model, fault.message, fault.hint)
     if problem := problem_of(model):
-        return missing(model, problem, f"see what {package} says of its installation")
+        hint = f'pip install "navicache[{model}]"' if own else f"see what {package} says of its installation"
+        return missing(model, problem, hint)
     return Check(model, OK, f"ready, by {package}")
+
+
+def _weights_rows(model: str, weights: str) -> list[Check]:
+    """A row for the weights of a family whose backend looks into them; none for others."""
+    from backends.registry import get_backend, problem_of
+
+    preset = load_presets().get(model)
+    if preset is None or not preset.defaults_in_weights or problem_of(model):
+        return []
+    if not weights:
+        return [Check("weights", OK, "chosen with --weights or NAVICACHE_WEIGHTS")]
+    backend: Any = get_backend(model)
+    try:
+        backend.defaults({"weights": weights, "revision": _setting("revision")})
+    except NavicacheError as error:
+        return [missing("weights", error.message, error.hint, WeightsError)]
+    return [Check("weights", OK, f"a pipeline at {weights}")]
 
 
 def _find_code(model: str) -> tuple[str, Installation, Checkout | None, str]:

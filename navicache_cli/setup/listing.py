@@ -33,6 +33,7 @@ def show_presets(model: str | None, as_json: bool) -> None:
     for preset in presets:
         for mode, changes in preset.modes.items():
             values = {**BUILT_IN, **preset.defaults, **changes}
+            values["threshold"] = values["threshold"] or "-"
             shown = (values[key] for key in ("method", "threshold", "align_steps", "estimator"))
             table.add_row(*(Text(str(value)) for value in (preset.model, mode, *shown)))
         table.add_row(preset.model, OFF, OFF, "-", "-", "-", style="dim")

@@ -13,6 +13,11 @@ from .ground import ROOT, SHORT, files_of
 # Options of a command: name to whether it is a switch, which takes no value.
 Options = dict[str, bool]
 
+# A folder of diffusers' own form.
+PIPELINE = (
+    "generate", "--model", "diffusers", "--weights", "pipeline", "--size", "64x64", "--frames", "5",
+    "--steps", "3",
+)  # fmt: skip
 # Good calls of each command. Words that name a file of the ground are also what is spoilt most.
 BASES: dict[str, tuple[tuple[str, ...], ...]] = {
     "generate": (
@@ -34,6 +39,9 @@ BASES: dict[str, tuple[tuple[str, ...], ...]] = {
         ("generate", "--model", "opensora", "--size", "480p", "--frames", "4s", "--dry-run"),
         ("generate", "--model", "wan", "--task", "i2v-14B", "--image", "picture.png", "--repo",
          str(ROOT / "tests/doubles/wan_repo"), "--weights", "weights"),
+        (*PIPELINE, "-o", "new.mp4"), (*PIPELINE, "--dry-run"), (*PIPELINE, "--dry-run", "--json"),
+        (*PIPELINE, "--call", "max_sequence_length=64", "--json"), (*PIPELINE, "--mode", "fast"),
+        ("generate", "--model", "diffusers", "--weights", "owner/name"),
     ),
     "batch": (
         ("batch", "prompts.txt", *SHORT, "--output-dir", "batch"), ("batch", "prompts.csv", "--align-steps",
@@ -102,7 +110,8 @@ GOOD = {
     "--estimator": "dual scalar",
     "--predictor": "hold calibrated", "--threshold": "0.1", "--guidance": "1 3", "--speedup": "2",
     "--compute": "0.5",
-    "--max-error": "0.1", "--model": "tiny wan", "--output-dir": "new", "--output": "new.mp4 new.png",
+    "--max-error": "0.1", "--model": "tiny wan diffusers",
+    "--call": "a=1 max_sequence_length=[1,2]", "--output-dir": "new", "--output": "new.mp4 new.png",
     "--name": "{n}.mp4",
     "--seeds": "1 2", "--methods": "navicache easycache,pab", "--modes": "fast fast,off",
     "--shard": "1/2 2/2",

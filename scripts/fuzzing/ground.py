@@ -20,6 +20,7 @@ COMMANDS = (
      "4", "--align-steps",
      "1", "--no-lpips", "--output-dir", "compare"),
     ("calibrate", "--steps", "4", "-o", "ratios.json"),
+    ("export-tiny", "pipeline"),
     ("eval", "common", "a", "b", "--no-lpips", "--output-dir", "common"),
 )  # fmt: skip
 CONFIG = "steps: 4\nalign_steps: 1\nthreshold: 1000\nprompt: a green ring still\nmode: fast\n"

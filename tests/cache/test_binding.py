@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import nn
 
-from navicache_cli.cache.sites.binding import Before, CallBinding, bound_to
+from navicache_cli.cache.sites.binding import Around, Before, CallBinding, bound_to
 from navicache_cli.cache.sites.layout import Part, find_parts, take
 from navicache_cli.cache.sites.outputs import read_all
 from navicache_cli.cache.sites.overlay import Overlay, overlaid
@@ -35,7 +35,7 @@ class OwnCall(Double):
         return self.forward(x)
 
 
-class Answer:
+class Answer(Around):
     """Answers every second call by itself."""
 
     def __init__(self):

@@ -14,7 +14,7 @@ from navicache_cli.cache import Decision, ForwardSite, ResidualReuse, Session, a
 from navicache_cli.cache import tensors as tensor_tools
 from navicache_cli.cache.policies.policy import Measure, PredictorSpec, Region, Signal
 from navicache_cli.cache.predictors.factory import make_predictor
-from navicache_cli.cache.session import computed_call
+from navicache_cli.cache.session import computed_call, skipped_call
 from navicache_cli.cache.session import session as session_module
 from navicache_cli.cache.session.timing import CallTimer
 from navicache_cli.cache.session.tracker import Arrival, StepTracker
@@ -274,7 +274,7 @@ def test_what_a_copy_replaces_is_freed_first(monkeypatch):
         held.append(session.cache_bytes // (24 * 4))
         return tensor_tools.snapshot(tensors)
 
-    for module in (session_module, computed_call):
+    for module in (skipped_call, computed_call):
         monkeypatch.setattr(module, "snapshot", watched)
     attached_run(session, noise())
     # Computed: x is copied while only the last y is kept, then y while only x is. Skipped: x_c and y_c stay.

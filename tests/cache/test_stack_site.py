@@ -8,6 +8,7 @@ from test_forward_site import noise, session_of
 from toys import Block, Stack, timesteps
 
 from navicache_cli.cache import StackSite, attach
+from navicache_cli.cache.sites.binding import bound_to
 from navicache_cli.errors import SiteError
 
 
@@ -126,11 +127,11 @@ def test_two_sessions_on_one_stack_is_an_error_and_binds_nothing():
     model = Stack()
     block_site = StackSite(model, model.spatial)
     with attach(block_site, session_of()):
-        bound = model.spatial[0].__dict__["forward"]
+        bound = bound_to(model.spatial[0])
         with pytest.raises(SiteError, match="attached"), attach(site_of(model), session_of()):
             pass
-        assert model.spatial[0].__dict__["forward"] is bound
-        assert "forward" not in model.temporal[0].__dict__
+        assert bound_to(model.spatial[0]) is bound is not None
+        assert bound_to(model.temporal[0]) is None
 
 
 def test_unfit_stacks_are_named():
@@ -146,7 +147,7 @@ def test_unfit_stacks_are_named():
     ]:
         with pytest.raises(SiteError, match=said), attach(site, session_of()):
             pass
-        assert "forward" not in model.__dict__
+        assert bound_to(model) is None
 
 
 def test_blocks_listed_out_of_order_are_named():

@@ -84,11 +84,14 @@ def test_without_a_cache_all_is_work():
     [
         judged("diffusers:fbcache", {"threshold": 0}),
         judged("diffusers:magcache", {"threshold": 0, "max_skips": 0}),
+        judged("diffusers:seacache", {"threshold": 0}),
         judged("diffusers:taylorseer", {"interval": 1}),
         judged("diffusers:taylorseer-lite", {"interval": 1}),
         judged("diffusers:pab", {"self": 1, "cross": 1}),
         judged("cache-dit:dbcache", {"threshold": 0}),
         judged("cache-dit:dbcache-taylor", {"threshold": 0}),
+        judged("cache-dit:dbcache-dmd", {"threshold": 0}),
+        judged("cache-dit:dbcache-foca", {"threshold": 0}),
     ],
 )
 def test_the_strictest_knobs_change_nothing(name, knobs):
@@ -102,6 +105,8 @@ def test_the_strictest_knobs_change_nothing(name, knobs):
     [
         judged("diffusers:fbcache", {"threshold": 100}, 1, "first"),
         judged("diffusers:magcache", {"threshold": 100, "max_skips": 99, "retention": 0}, 1, ""),
+        judged("diffusers:seacache", {"threshold": 100, "max_skips": 0, "warmup": 0, "end": 0}, 1, ""),
+        judged("diffusers:seacache", {"threshold": 100, "warmup": 2, "end": 3}, 6, ""),
         judged("diffusers:taylorseer", {"interval": 99, "warmup": 1}, 2, ""),
         judged("diffusers:taylorseer-lite", {"interval": 99, "warmup": 1}, 2, ""),
         judged(
@@ -112,6 +117,8 @@ def test_the_strictest_knobs_change_nothing(name, knobs):
         ),
         judged("cache-dit:dbcache", {"threshold": 2, "warmup": 1}, 1, "first"),
         judged("cache-dit:dbcache-taylor", {"threshold": 2, "warmup": 2}, 2, "first"),
+        judged("cache-dit:dbcache-dmd", {"threshold": 2, "warmup": 4}, 4, "first"),
+        judged("cache-dit:dbcache-foca", {"threshold": 2, "warmup": 2}, 2, "first"),
     ],
 )
 def test_work_is_what_really_ran_and_branches_keep_apart(name, knobs, computed, always):
@@ -185,6 +192,8 @@ def test_knobs_are_checked():
     for name, knobs, said in (
         ("diffusers:taylorseer", {"interval": 2.5}, "a whole number of at least 1"),
         ("diffusers:fbcache", {"threshold": -1}, "at least 0"),
+        ("diffusers:seacache", {"order": 2}, "a whole number from 0 to 1, found 2"),
+        ("cache-dit:dbcache-dmd", {"history": 3}, "a whole number of at least 4"),
         ("diffusers:fbcache", {"treshold": 1}, "did you mean threshold"),
         ("diffusers:off", {"threshold": 1}, "unknown option of diffusers:off"),
     ):
@@ -235,7 +244,8 @@ def test_other_models_have_no_peers(cli):
 
 def test_compare_runs_peers(tmp_path):
     """Through the program: a sweep and a method, one baseline for all, standard output all JSON."""
-    peers = ["diffusers:fbcache", *(["cache-dit:dbcache"] if installed("cache-dit:dbcache") else [])]
+    wanted = ["diffusers:fbcache", "diffusers:seacache", "cache-dit:dbcache"]
+    peers = [name for name in wanted if installed(name)]
     sweeps = [part for name in peers for part in ("--sweep", f"{name}.threshold=0.05:2:2")]
     shown = invoke(
         "compare", "--methods", "diffusers:off", *sweeps, "--prompt", PROMPT, "--steps", 12, "--no-lpips",

@@ -40,14 +40,15 @@ class Double:
     def program(self, folder: Path) -> Callable[..., subprocess.CompletedProcess]:
         """Return what runs `navicache generate` for this family in `folder/work`.
 
-        Managed weights belong below `folder/cache/navicache`. Nothing but --repo finds the double.
+        Managed weights belong below `folder/cache/navicache`. Nothing but --repo finds the double. Python
+        code in `before` runs first.
         """
         (folder / "work").mkdir()
         places = {"XDG_CACHE_HOME": str(folder / "cache"), "HF_HOME": str(folder / "hub")}
 
-        def run(*arguments, repo=self.path, on_cpu=False, env=None):
+        def run(*arguments, repo=self.path, on_cpu=False, env=None, before=""):
             flag = ["--repo", str(repo)] if repo else []
-            before = ON_CPU.format(model=self.model) if on_cpu else ""
+            before += ON_CPU.format(model=self.model) if on_cpu else ""
             given = ["--model", self.model, *flag, *arguments]
             return generate(folder / "work", *given, before=before, **places, **(env or {}))
 

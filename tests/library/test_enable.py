@@ -14,7 +14,7 @@ import torch
 import navicache
 from navicache.log import KEPT
 from navicache_cli.plan.presets import preset_for
-from navicache_cli.report.report import schema
+from navicache_cli.report.schemas import read_schema
 from tests.library.pipelines.table import ROW
 from tests.library.pipelines.toy import Count, run
 
@@ -196,7 +196,7 @@ def test_a_report_has_the_keys_of_the_command_line():
     with navicache.cached(pipe) as cache:
         latents(pipe)
     (loop,) = cache.report().to_json()["loops"]
-    document = schema()
+    document = read_schema("report")
     for part, found in (("totals", loop["totals"]), ("steps", loop["steps"][0])):
         known = document["properties"][part]
         known = known.get("items", known)

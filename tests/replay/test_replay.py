@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from navicache_cli.cache.policies.factory import METHODS
+from navicache_cli.cache.sites.binding import Around, Before
 from navicache_cli.errors import NavicacheError, OutputError, UsageError
 from navicache_cli.plan.layers import Layer
 from navicache_cli.plan.plan import resolve
@@ -68,6 +69,20 @@ def pipeline():
     return get_backend("tiny").load(resolve([]))
 
 
+class Both(Around):
+    """Lets the model run where the call was answered, too, and returns what that returned."""
+
+    def __init__(self, around) -> None:
+        self._around = around
+
+    def before(self, args, kwargs):
+        return Before(False, self._around.before(args, kwargs))
+
+    def after(self, before, output):
+        if not before.answered:
+            self._around.after(before.answer, output)
+
+
 class Unmoved:
     """A pipeline whose sampler goes on from the model's own output where the cache skipped.
 
@@ -82,14 +97,8 @@ class Unmoved:
 
         class Site:
             def bindings(self, session):
-                ((module, forward),) = inner.bindings(session)
-                original = module.forward
-
-                def both(*args, **kwargs):
-                    forward(*args, **kwargs)
-                    return original(*args, **kwargs)
-
-                return [(module, both)]
+                ((module, around),) = inner.bindings(session)
+                return [(module, Both(around))]
 
         return Site()
 

@@ -11,6 +11,7 @@ import torch
 from backends.official.repositories import read_commit
 from navicache_cli.run.runner import run
 from tests.cache import oracle
+from tests.outside import watched
 from tests.program import generate, report_of
 
 
@@ -31,23 +32,27 @@ class Observer:
 
     def __init__(self, first, last, parts, read_input=lambda x: x, read_output=lambda y: y):
         self.calls, self.ran = [], []
+        self._first, self._last, self._parts = first, last, parts
         self._read_input, self._read_output = read_input, read_output
-        self._hooks = [
-            first.register_forward_pre_hook(self._before),
-            last.register_forward_hook(self._after),
-            *(part.register_forward_hook(lambda *_: self.ran.append(len(self.calls))) for part in parts),
-        ]
 
-    def _before(self, module, args):
-        self._x = self._read_input(args[0]).detach().clone()
-
-    def _after(self, module, args, output):
-        self.calls.append((self._x, self._read_output(output).detach().clone()))
+    def _watch(self, module, args, call):
+        if module is self._first:
+            self._x = self._read_input(args[0]).detach().clone()
+        output = call()
+        if module is self._last:
+            self.calls.append((self._x, self._read_output(output).detach().clone()))
+        return output
 
     def __enter__(self):
+        self._watching = watched(self._watch)
+        self._watching.__enter__()
+        self._hooks = [
+            part.register_forward_hook(lambda *_: self.ran.append(len(self.calls))) for part in self._parts
+        ]
         return self
 
     def __exit__(self, *_):
+        self._watching.__exit__(None, None, None)
         for hook in self._hooks:
             hook.remove()
 

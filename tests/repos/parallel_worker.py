@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 
 from backends.wan import WanBackend
+from navicache_cli.cache.sites.binding import bound_to
 from navicache_cli.launch import leave_processes, read_launch
 from navicache_cli.plan.plan import build_plan
 from navicache_cli.run.runner import run
@@ -24,12 +25,14 @@ def main(repository: str, folder: str, count: str) -> None:
     backend = WanBackend()
     backend.check(plan)
     pipeline = backend.load(plan)
-    before = pipeline.official.model.forward
+    model = pipeline.official.model
+    before = model.forward
     result = run(pipeline, plan)
     rank = read_launch().rank
     torch.save(result.video, Path(folder, f"{count}-{rank}.pt"))
     records = [[r.computed, r.decision.accumulated_error, r.innovation] for r in result.session.records]
-    facts = {"forward": before.__name__, "restored": pipeline.official.model.forward == before}
+    restored = bound_to(model) is None and model.forward == before
+    facts = {"forward": before.__name__, "restored": restored}
     Path(folder, f"{count}-{rank}.json").write_text(json.dumps({**facts, "records": records}))
     leave_processes()
 

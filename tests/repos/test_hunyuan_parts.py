@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from navicache_cli.cache import Session, attach, make_policy
+from navicache_cli.cache.sites.binding import bound_to
 from navicache_cli.errors import SiteError, WeightsError
 from navicache_cli.plan.plan import build_plan
 from navicache_cli.run.runner import run
@@ -78,7 +79,8 @@ def test_sequence_parallel_forward_keeps_its_place(hunyuan, hunyuan_plan_of):
     try:
         session = Session(make_policy("navicache", threshold=0.1, align_steps=1, estimator="scalar"), 4)
         with attach(hunyuan.site(), session):
-            assert parts.transformer.forward is not beneath
+            assert bound_to(parts.transformer) is session
+            assert parts.transformer.forward is beneath
         assert parts.transformer.forward is beneath
     finally:
         del parts.transformer.forward

@@ -20,6 +20,7 @@ from torch.overrides import TorchFunctionMode
 from backends.opensora import OpenSoraBackend
 from backends.opensora.pipeline import architecture_of
 from navicache_cli.cache import Region, Session, attach, make_policy
+from navicache_cli.cache.sites.binding import bound_to
 from navicache_cli.errors import SiteError
 from navicache_cli.plan.plan import build_plan
 from navicache_cli.plan.presets import load_presets
@@ -176,7 +177,7 @@ def test_everything_is_as_it_was_afterwards(load, route):
     pipeline, root = load(route), logging.getLogger()
     vae, handlers, disabled = dict(vars(pipeline.route.vae)), root.handlers[:], logging.root.manager.disable
     run(pipeline, plan_of(route, steps="3"))
-    assert all("forward" not in vars(module) for module in pipeline.route.transformer.modules())
+    assert all(bound_to(module) is None for module in pipeline.route.transformer.modules())
     assert not pipeline.route.transformer._forward_pre_hooks
     assert vars(pipeline.route.vae).keys() == vae.keys()
     assert (root.handlers, logging.root.manager.disable) == (handlers, disabled)

@@ -54,6 +54,7 @@ def weights_found(machine, family, **environment):
 
 def test_a_bare_machine_runs_tiny(machine):
     rows = looked(machine, code=0)
+    rows.pop("diffusers video")  # Its packages may be there.
     assert {name: row["state"] for name, row in rows.items()} == {
         **dict.fromkeys(["Python", "torch", "GPU", "flash-attn", "ffmpeg", "tiny weights"], "ok"),
         **dict.fromkeys(["hunyuan t2v-544p", "opensora t2v", "wan t2v-1.3B"], "warning"),

@@ -81,6 +81,10 @@ class Calibrated:
         weight, place = self._place
         self._trend.observe(Products(**numbers, weight=weight, place=place))
 
+    def drop(self) -> None:
+        """Drop what the error feedback keeps."""
+        self._feedback = ErrorFeedback()
+
 
 def _predict(fit: Fit, step: int, history: Sequence[Kept]) -> Tensors:
     """What the output is expected to be, float32, before any correction."""

@@ -93,6 +93,9 @@ class Predictor(Protocol):
     def learn(self, numbers: Mapping[str, float]) -> None:
         """Absorb the values of what `observe` returned last; not called where that was empty."""
 
+    def drop(self) -> None:
+        """Drop all tensors: nothing more will be predicted. What was learned stays."""
+
 
 # Makes the predictor of a branch: a class, or `functools.partial(make_predictor, name)`.
 MakePredictor = Callable[[], Predictor]
@@ -110,4 +113,7 @@ class Unlearning:
         return {}
 
     def learn(self, numbers: Mapping[str, float]) -> None:
+        pass
+
+    def drop(self) -> None:
         pass

@@ -5,10 +5,11 @@ from __future__ import annotations
 import torch
 
 from navicache_cli.cache.policies.policy import Measure
-from navicache_cli.cache.predictors.predictor import Kept
+from navicache_cli.cache.predictors.predictor import Keep, Kept
 from navicache_cli.cache.session.device_read import DeviceRead
-from navicache_cli.cache.session.memory import Branch
+from navicache_cli.cache.session.parts import PartStore
 from navicache_cli.cache.session.steps import Steps
+from navicache_cli.cache.session.timing import CallTimer
 from navicache_cli.cache.tensors import (
     Tensors,
     difference,
@@ -23,51 +24,66 @@ from navicache_cli.errors import SiteError
 class ComputedCall:
     """One call of one branch. Its tensors are empty where nothing is to be kept or measured.
 
-    Making one frees what the branch kept and the call makes needless.
-
     Args:
-        branch: whose call it is.
-        inputs: x_i.
-        measure: what is measured.
+        steps: stands at the step and the branch of the call.
+        parts: of the model, whose outputs are used again.
+        timer: of the call.
+
+    Attributes:
+        timer: as given.
     """
 
-    def __init__(self, branch: Branch, inputs: Tensors, measure: Measure) -> None:
-        self._branch = branch
-        self._measure = measure
-        self._shapes = [a.shape for a in inputs]
+    def __init__(self, steps: Steps, parts: PartStore, timer: CallTimer) -> None:
+        self.timer = timer
+        self._steps = steps
+        self._parts = parts
+        self._branch = steps.branch
+        self._measure = steps.policy.measures if steps.leads else Measure.NOTHING
+        self._shapes: list[torch.Size] = []
         self._inputs: Tensors = ()
         self._outputs_before: Tensors = ()  # y_c, or its residual
         self._numbers: dict[str, torch.Tensor] = {}
-        last = branch.release()
-        if measure is Measure.CHANGES:
-            self._numbers["input_norm"] = mean_abs(inputs)
-        if last is None or measure is Measure.NOTHING:
-            return
-        self._outputs_before = last.outputs
-        if measure is Measure.CHANGES:
-            self._numbers["input_span"] = mean_abs_difference(inputs, last.inputs)
+
+    def start(self, inputs: Tensors) -> None:
+        """The original is about to run on `inputs`, x_i, under a policy that caches."""
+        self._shapes = [a.shape for a in inputs]
+        self._measure_inputs(inputs)
+        self._keep_inputs(inputs)
 
     @property
     def tensors(self) -> list[Tensors]:
         """All that is held until the call is over."""
         return [self._inputs, self._outputs_before]
 
-    def keep_inputs(self, inputs: Tensors) -> Tensors:
-        """Hold a copy of x_i, as the forward may write into it; return the copy."""
-        self._inputs = snapshot(inputs)
-        return self._inputs
+    def recall(self, part: int, kind: str, like: torch.Tensor) -> torch.Tensor | None:
+        """The output of a part of the model to use again, or None: run the part, then call `part_ran`.
 
-    def finish(self, steps: Steps, outputs: Tensors, read: DeviceRead) -> None:
+        Args:
+            part: its number.
+            kind: whether this step uses it again is decided for all of a kind.
+            like: a tensor of its output's shape.
+        """
+        if kind not in self._steps.record.decision.reuse:
+            return None
+        return self._parts.recall(part, self._steps.name, like)
+
+    def part_ran(self, part: int, output: torch.Tensor) -> None:
+        """The part has run and returned `output`."""
+        self._parts.ran(part, self._steps.name, output, keep=not self._steps.is_last)
+
+    def finish(self, outputs: Tensors, read: DeviceRead) -> None:
         """The original has returned `outputs`, y_i: measure and keep them.
 
         Args:
-            steps: is told what is measured once that is read.
-            outputs: y_i.
-            read: reads it later.
+            outputs: y_i; not looked at where the policy caches nothing.
+            read: reads what is measured, later.
 
         Raises:
             SiteError: the outputs' shapes are not those of the inputs.
         """
+        steps = self._steps
+        if not steps.policy.caches:
+            return
         shapes = [a.shape for a in outputs]
         if shapes != self._shapes:
             expected, found = ([tuple(shape) for shape in each] for each in (self._shapes, shapes))
@@ -91,6 +107,34 @@ class ComputedCall:
             call.outputs = kept
             self._branch.keep(call)
         read.later(numbers, steps.measured)
+        if steps.leads:
+            steps.branches.computed(steps.record.index)
+
+    def _measure_inputs(self, inputs: Tensors) -> None:
+        """Measure x_i, and free what the branch kept and no longer needs."""
+        last = self._branch.release()
+        if self._measure is Measure.CHANGES:
+            self._numbers["input_norm"] = mean_abs(inputs)
+        if last is None or self._measure is Measure.NOTHING:
+            return
+        self._outputs_before = last.outputs
+        if self._measure is Measure.CHANGES:
+            self._numbers["input_span"] = mean_abs_difference(inputs, last.inputs)
+
+    def _keep_inputs(self, inputs: Tensors) -> None:
+        """Hold a copy of x_i, which the forward may write into, if it is needed after that."""
+        steps, measures = self._steps, self._steps.policy.measures
+        follows = steps.leads and steps.signal.follows_inputs
+        if follows:
+            steps.signal.previous = ()  # freed before the copy is made
+        if steps.is_last:  # nothing will be predicted from it
+            copied = measures is Measure.RESIDUAL
+        else:
+            copied = self._branch.predictor.keeps is not Keep.OUTPUTS or measures is Measure.CHANGES
+        if copied:
+            self._inputs = snapshot(inputs)
+        if follows:
+            steps.signal.previous = self._inputs
 
     def _measured(self, kept: Tensors) -> dict[str, torch.Tensor]:
         """What `Measured` names; `kept` is y_i, or its residual."""

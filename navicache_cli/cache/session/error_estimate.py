@@ -85,6 +85,7 @@ class ErrorEstimate:
     Attributes:
         limit: as given.
         sees_latents: whether x is what the sampler moves, and y what it moves it by.
+        several_loops: whether the video is made of several loops' latents, of which only the last are known.
     """
 
     def __init__(self, predictor: str, limit: float | None = None) -> None:
@@ -94,6 +95,7 @@ class ErrorEstimate:
             check_max_error(limit)
         self.limit = limit
         self.sees_latents = True
+        self.several_loops = False
         self.begin()
 
     def begin(self) -> None:
@@ -123,6 +125,8 @@ class ErrorEstimate:
             return ""
         if not self.sees_latents:
             return "the cached region sees no latents"
+        if self.several_loops:
+            return "the sampler makes the video in several loops"
         if self._aligned < _LEAST_COSINE * self._alignable:
             return "the latents do not move along a path: the sampler seems to add fresh noise at each step"
         if self._lost or not math.isfinite(self._estimate):

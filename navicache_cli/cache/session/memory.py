@@ -42,6 +42,11 @@ class Branch:
             self.history = _without_inputs(self.history[: self.predictor.depth - 1])
         return last
 
+    def drop(self) -> None:
+        """Drop all tensors; what the predictor learned stays."""
+        self.history = []
+        self.predictor.drop()
+
     def observe(self, call: Kept) -> Mapping[str, torch.Tensor]:
         """Let the predictor compare a computed call with those before it, before `keep`."""
         return self.predictor.observe(call, self._kept_like(call))
@@ -75,6 +80,11 @@ class Branches:
         """Drop everything, and what the predictors learned."""
         self._branches: dict[Hashable, Branch] = {}
         self._computed_step = -1
+
+    def release(self) -> None:
+        """Drop all tensors; what the predictors learned stays."""
+        for branch in self._branches.values():
+            branch.drop()
 
     def __getitem__(self, name: Hashable) -> Branch:
         """The branch of this name, new if it is called for the first time."""

@@ -8,22 +8,22 @@ from functools import partial
 
 import torch
 
-from navicache_cli.cache.policies.policy import Measure, Policy, check_count
+from navicache_cli.cache.policies.policy import Policy, check_count
 from navicache_cli.cache.predictors.factory import make_predictor
-from navicache_cli.cache.predictors.predictor import Keep, MakePredictor, Skipped
+from navicache_cli.cache.predictors.predictor import MakePredictor
 from navicache_cli.cache.recording.recorder import Recorder
 from navicache_cli.cache.session.computed_call import ComputedCall
 from navicache_cli.cache.session.device_read import DeviceRead
 from navicache_cli.cache.session.error_estimate import estimate_for
-from navicache_cli.cache.session.memory import Branch, Branches
+from navicache_cli.cache.session.memory import Branches
 from navicache_cli.cache.session.parts import PartStore
 from navicache_cli.cache.session.record import StepRecord
 from navicache_cli.cache.session.signals import SignalSource
+from navicache_cli.cache.session.skipped_call import predicted_outputs
 from navicache_cli.cache.session.steps import Steps
 from navicache_cli.cache.session.timing import CallTimer
 from navicache_cli.cache.session.tracker import Arrival
-from navicache_cli.cache.tensors import Agree, Tensors, size_in_bytes, snapshot
-from navicache_cli.errors import SiteError
+from navicache_cli.cache.tensors import Agree, Tensors, size_in_bytes
 
 
 class Session:
@@ -33,9 +33,7 @@ class Session:
     inferred. Otherwise a new generation is noticed when the timesteps turn round, after a forward that
     raised, and after `finish` or `clear`; `begin` says so outright.
 
-    The device is waited for once per step: the timestep is read together with all that was measured. A
-    second branch that passes the same timestep tensor costs no read; one that passes a copy of it, or
-    an inference tensor (whose changes leave no trace), costs another.
+    The device is waited for once per step: the timestep is read together with all that was measured.
 
     Args:
         policy: decides; it belongs to this session alone.
@@ -51,6 +49,7 @@ class Session:
 
     Attributes:
         attached: a site runs under this session now.
+        computing: the call whose original runs now, or None.
         transformer_calls: how often the original forward ran in this generation.
         transformer_calls_saved: how often its output was predicted.
         parts: outputs of parts of the model that are used again at computed steps, and how often they were.
@@ -77,15 +76,14 @@ class Session:
         self.policy = policy
         self.recorder = recorder
         default = policy.predictor
-        self._branches = Branches(predictor or partial(make_predictor, default.name, **default.settings))
-        self.error_estimate = estimate_for(policy, self._branches.make().predictor.name, max_error)
+        branches = Branches(predictor or partial(make_predictor, default.name, **default.settings))
+        self.error_estimate = estimate_for(policy, branches.make().predictor.name, max_error)
         self._read = DeviceRead(agree)
-        self._steps = Steps(policy, self._branches, self.error_estimate, self._read, on_step)
+        self._steps = Steps(policy, branches, self.error_estimate, self._read, on_step)
         self.parts = PartStore()
         self.attached = False
-        self._on_end: Callable[[Session], None] | None = None
-        self.begin(total_steps)
         self._on_end = on_end
+        self.begin(total_steps)
 
     def begin(self, total_steps: int) -> None:
         """Start a new generation of `total_steps` steps, with nothing kept of any other.
@@ -103,25 +101,34 @@ class Session:
         self._over = False
         self.total_steps = total_steps
         self._steps.begin(total_steps)
-        self.transformer_calls = 0
-        self.transformer_calls_saved = 0
+        self.transformer_calls = self.transformer_calls_saved = 0
         self.parts = PartStore()
-        self.peak_cache_bytes = 0
-        self.input_bytes = 0
+        self.peak_cache_bytes = self.input_bytes = 0
 
     def clear(self) -> None:
         """Drop every tensor kept. Records and counts stay; the next call starts a new generation."""
         self._over = True
         # True from the start of a call to its end: still true at the next start if the call raised.
         self._in_call = False
-        self._timer: CallTimer | None = None  # of the call whose original runs
-        self._call: ComputedCall | None = None  # the same, if something of it is kept
-        self._branches.clear()
+        self.computing: ComputedCall | None = None
         self._steps.clear()
         self.parts.clear()
         self._read.clear()
         if self.recorder is not None:
             self.recorder.clear()
+
+    def release(self) -> None:
+        """Drop every tensor kept if the last step has begun, as a decoder needs the memory.
+
+        Unlike `clear` it leaves it to `finish` to read what was measured: there processes exchange it, and
+        some of them may not decode.
+        """
+        if not self._steps.is_last:
+            return
+        self._steps.release()
+        self.parts.clear()
+        if self.recorder is not None:
+            self.recorder.finish()
 
     def finish(self) -> None:
         """Complete the records, waiting for the device; the next call starts a new generation."""
@@ -144,9 +151,9 @@ class Session:
     @property
     def cache_bytes(self) -> int:
         """Bytes of all tensors kept now, each counted once."""
-        groups = [self._steps.signal.previous, self.parts.tensors, *self._branches.tensors]
-        if self._call is not None:
-            groups += self._call.tensors
+        groups = [self.parts.tensors, *self._steps.tensors]
+        if self.computing is not None:
+            groups += self.computing.tensors
         recorded = 0 if self.recorder is None else self.recorder.cache_bytes
         return size_in_bytes(groups) + recorded
 
@@ -199,44 +206,37 @@ class Session:
             The predicted outputs, and the call is over; or None: run the original, then call `leave`.
 
         Raises:
-            SiteError: the policy needs a source, and the site has none; or the timestep goes on after the
-                last step.
+            SiteError: the policy needs a source and the site has none, or a timestep follows the last one.
             UsageError: a branch that has a name is called again in the same step.
         """
         timer = timer or CallTimer(inputs[0].device)
         if self._in_call and self._steps.told.index is not None:
-            self._timer = self._call = None
-            self._read.clear()
+            self.computing = None
             self._steps.call_failed()
         elif self._over or self._in_call:
             self.begin(self.total_steps)
         self._in_call = True
         call = self._steps.locate(timestep, inputs, source)
-        if call.arrival is Arrival.BEYOND:
-            raise SiteError(
-                f"expected a generation of {self.total_steps} steps, found another step, "
-                f"at timestep {call.timestep:g}",
-                hint="pass the number of steps that the sampler takes, or begin each generation",
-            )
         if call.arrival is Arrival.NEW_GENERATION:
             self.finish()
             self.begin(self.total_steps)
             self._in_call, call.signal = True, None
         self._steps.enter(call, inputs, model, compute)
-        record, first, branch = self._steps.record, self._steps.leads, self._steps.branch
-        if first:
+        if self._steps.leads:
+            if self._steps.took_over:
+                self.parts.clear()
             self.input_bytes = size_in_bytes([inputs])
-        if record.computed or compute or not self._branches.can_predict(branch, inputs):
-            self._open_call(timer, branch, inputs)
+        outputs = None if compute else predicted_outputs(self._steps, inputs)
+        if outputs is None:
+            if self.recorder is not None and self._steps.leads:
+                self.recorder.enter(inputs)
+            self.computing = ComputedCall(self._steps, self.parts, timer)
+            if self.policy.caches:
+                self.computing.start(inputs)
+                self._note_memory()
             return None
-        skipped = Skipped(record.index, inputs, record.timestep, self._steps.gap)
-        outputs = branch.predictor.predict(skipped, branch.history)
-        signal = self._steps.signal
-        if first and signal.follows_inputs:
-            signal.previous = ()
-            signal.previous = snapshot(inputs)
         self.transformer_calls_saved += 1
-        self._close_call(timer)
+        self._close(timer)
         return outputs
 
     def leave(self, outputs: Tensors) -> None:
@@ -245,58 +245,20 @@ class Session:
         Raises:
             SiteError: the outputs' shapes are not those of the inputs.
         """
-        timer, first = self._timer, self._steps.leads
-        assert timer is not None, "leave() without an enter() that returned None"
-        if self._call is not None:
-            self._call.finish(self._steps, outputs, self._read)
-            if first:
-                self._branches.computed(self._steps.record.index)
+        call, first = self.computing, self._steps.leads
+        assert call is not None, "leave() without an enter() that returned None"
+        call.finish(outputs, self._read)
         if self.recorder is not None and first:
             self.recorder.leave(outputs)
-        self._timer = self._call = None
         self.transformer_calls += 1
-        self._close_call(timer)
+        self._close(call.timer)
 
-    def recall(self, part: int, kind: str, like: torch.Tensor) -> torch.Tensor | None:
-        """The output of a part of the model to use again, or None: run the part, then call `part_ran`.
-
-        Args:
-            part: its number.
-            kind: whether this step uses it again is decided for all of a kind.
-            like: a tensor of its output's shape.
-        """
-        if self._timer is None or kind not in self._steps.record.decision.reuse:
-            return None
-        return self.parts.recall(part, self._steps.name, like)
-
-    def part_ran(self, part: int, output: torch.Tensor) -> None:
-        """The part has run and returned `output`."""
-        if self._timer is not None:
-            self.parts.ran(part, self._steps.name, output, keep=not self._steps.is_last)
-
-    def _open_call(self, timer: CallTimer, branch: Branch, inputs: Tensors) -> None:
-        """Prepare to compute: free what this branch will not need, keep what it will."""
-        self._timer, first = timer, self._steps.leads
-        if self.recorder is not None and first:
-            self.recorder.enter(inputs)
-        if not self.policy.caches:
-            return
-        measures, signal = self.policy.measures, self._steps.signal
-        self._call = ComputedCall(branch, inputs, measures if first else Measure.NOTHING)
-        follows = first and signal.follows_inputs
-        if follows:
-            signal.previous = ()
-        if self._steps.is_last:  # nothing will be predicted from it
-            copied = measures is Measure.RESIDUAL
-        else:
-            copied = branch.predictor.keeps is not Keep.OUTPUTS or measures is Measure.CHANGES
-        copy = self._call.keep_inputs(inputs) if copied else ()
-        if follows:
-            signal.previous = copy
-        self.peak_cache_bytes = max(self.peak_cache_bytes, self.cache_bytes)
-
-    def _close_call(self, timer: CallTimer) -> None:
-        self._in_call = False
-        self.peak_cache_bytes = max(self.peak_cache_bytes, self.cache_bytes)
+    def _close(self, timer: CallTimer) -> None:
+        """A call is over, which `timer` was of."""
+        self._in_call, self.computing = False, None
+        self._note_memory()
         timer.stop()
         self._steps.log.add(timer)
+
+    def _note_memory(self) -> None:
+        self.peak_cache_bytes = max(self.peak_cache_bytes, self.cache_bytes)

@@ -52,6 +52,7 @@ class Steps:
         on_step: called with each step's record when that step is over.
 
     Attributes:
+        policy, branches: as given.
         record: of the current step.
         gap: t_i − t_{i−1} of the current step; 0 at the first.
         told: what somebody says of step and branch; nothing it says is inferred.
@@ -59,6 +60,7 @@ class Steps:
         branch, name: the branch that the current call belongs to, and what it is called.
         lead: the branch that the step's first call belongs to.
         leads: whether the current call is its step's first, which is measured and by which it is decided.
+        took_over: the current step's model is another than that of the step before.
         signal: what the policy decides by.
         log: the records.
     """
@@ -76,33 +78,46 @@ class Steps:
     ) -> None:
         self.signal = SignalWatch(policy)
         self.told = Told()
-        self._policy = policy
-        self._branches = branches
+        self.policy = policy
+        self.branches = branches
         self._error_estimate = error_estimate
         self._read = read
         self._on_step = on_step
+        self.log = StepLog(on_step)
         self._tracker = StepTracker()
         self._seen = SeenTimestep()
 
     def begin(self, total_steps: int) -> None:
         """A generation of `total_steps` steps starts."""
         self._total_steps = total_steps
-        self._policy.begin(total_steps)
+        self.policy.begin(total_steps)
         self._error_estimate.begin()
         self.told.begin(total_steps)
         self._tracker.begin(total_steps)
         self.log = StepLog(self._on_step)
 
+    def release(self) -> None:
+        """Drop every tensor that only a further step would need."""
+        self.branches.release()
+        self.signal.previous = ()
+
     def clear(self) -> None:
         """Drop every tensor; the records stay."""
+        self.branches.clear()
         self.index = -1
         self.leads = True
+        self.took_over = False
         self.name: Hashable = 0
-        self.branch = self.lead = self._branches.make()
+        self.branch = self.lead = self.branches.make()
         self._called: list[Hashable] = []  # names of the branches that this step has called
         self._leading: Hashable = ()  # names told of the branch that led the last step, whichever model ran
         self.signal.previous = ()
         self._seen.clear()
+
+    @property
+    def tensors(self) -> list[Tensors]:
+        """All tensors kept to predict from, or to compare the next step with."""
+        return [self.signal.previous, *self.branches.tensors]
 
     @property
     def is_last(self) -> bool:
@@ -115,7 +130,7 @@ class Steps:
         """Find the step of a call; changes nothing but what it learns from the device.
 
         Raises:
-            SiteError: nobody tells the step, and the call has no timestep.
+            SiteError: nobody tells the step, and the call has no timestep, or one beyond the last step's.
         """
         if self.told.index is not None:
             if self.told.index == self.index:
@@ -140,7 +155,14 @@ class Steps:
         found = self._read.now({**waiting, **self.signal.change(current)})
         number = value if isinstance(value, float) else found["timestep"]
         argument = timestep if waiting and isinstance(timestep, torch.Tensor) else None
-        return Call(self._tracker.classify(number), number, argument, current, found.get("signal"))
+        arrival = self._tracker.classify(number)
+        if arrival is Arrival.BEYOND:
+            raise SiteError(
+                f"expected a generation of {self._total_steps} steps, found another step, "
+                f"at timestep {number:g}",
+                hint="pass the number of steps that the sampler takes, or begin each generation",
+            )
+        return Call(arrival, number, argument, current, found.get("signal"))
 
     def enter(self, call: Call, inputs: Tensors, model: str, compute: bool) -> None:
         """Go on to the step and the branch of a call, and decide if it is the step's first.
@@ -157,22 +179,24 @@ class Steps:
         if self.leads:
             self._called = []
         self.name = self._next_name(model)
-        if self.leads and self.log.records and self.record.model != model:
-            self._branches.clear()  # What another model returned tells nothing of what this one will.
-        lead = self.branch = self._branches[self.name]
         if not self.leads:
+            self.branch = self.branches[self.name]
             return
+        self.took_over = bool(self.log.records) and self.record.model != model
+        if self.took_over:
+            self.branches.clear()  # What another model returned tells nothing of what this one will.
+        lead = self.branches[self.name]
         if lead.history and not lead.is_like(inputs):
             # Another resolution: nothing kept or measured applies.
-            self._policy.forget(self._total_steps)
+            self.policy.forget(self._total_steps)
             self._error_estimate.lose()
-            self._branches.clear()
-            lead, call.signal = self._branches[self.name], None
+            self.branches.clear()
+            lead, call.signal = self.branches[self.name], None
         if self.told.names != self._leading:
             call.signal = None  # The last step was led by a branch whose input may be quite another.
         self._leading = self.told.names
         self.branch = self.lead = lead
-        self._start(call, compute or not self._branches.can_predict(lead, inputs))
+        self._start(call, compute or not self.branches.can_predict(lead, inputs))
         self.record.model = model
         self.signal.remember(call.current, computed=self.record.computed)
 
@@ -196,8 +220,9 @@ class Steps:
     def call_failed(self) -> None:
         """The model raised during the last call, which may be made again; what has been kept is dropped."""
         del self._called[-1:]
+        self._read.clear()
         self.signal.previous = ()
-        self._branches.clear()
+        self.branches.clear()
 
     def _start(self, call: Call, compute: bool) -> None:
         """A step starts; `compute` where it can only be computed."""
@@ -211,9 +236,11 @@ class Steps:
         else:
             # Without a signal a policy computes, and a budget counts the step as spent.
             signal = None if compute else call.signal
-        decision = self._policy.decide(self.index, signal)
+        decision = self.policy.decide(self.index, signal)
         if compute and not decision.compute:
             decision = replace(decision, compute=True)
+        if self.took_over:
+            decision = replace(decision, reuse=())
         decision = self._error_estimate.step(call.timestep, call.signal, decision)
         by_input = self.signal.kind is Signal.INPUT
         measured = Measured(input_change=call.signal) if by_input else Measured(signal=call.signal)
@@ -228,6 +255,6 @@ class Steps:
         if measured.output_norm is None:
             return
         self._error_estimate.computed(record.timestep, measured, self.lead.predictor.fit)
-        record.innovation = self._policy.observe(
+        record.innovation = self.policy.observe(
             record.index, measured.input_span, measured.output_span, measured.output_norm
         )

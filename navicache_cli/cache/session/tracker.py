@@ -62,7 +62,11 @@ class StepTracker:
 
 
 class SeenTimestep:
-    """The timestep tensor read last: while it is unchanged, no other read is needed to know the step."""
+    """The timestep tensor read last: while it is unchanged, no other read is needed to know the step.
+
+    A second branch that passes this tensor costs no read; one that passes a copy of it, or an inference
+    tensor (whose changes leave no trace), costs another.
+    """
 
     def __init__(self) -> None:
         self.clear()
@@ -72,7 +76,7 @@ class SeenTimestep:
         self._seen: tuple[torch.Tensor, int] | None = None
 
     def remember(self, timestep: torch.Tensor) -> None:
-        """`timestep` has been read. Changes of an inference tensor leave no trace: it is read again."""
+        """`timestep` has been read."""
         self._seen = None if timestep.is_inference() else (timestep, timestep._version)
 
     def is_same(self, timestep: float | torch.Tensor) -> bool:

@@ -9,7 +9,8 @@ from torch import nn
 
 from navicache_cli.cache.session.session import Session
 from navicache_cli.cache.sites.arguments import Argument, as_tensors, find_argument
-from navicache_cli.cache.sites.site import Forward
+from navicache_cli.cache.sites.binding import Around, Before
+from navicache_cli.cache.sites.site import Bindings, CachedModules
 from navicache_cli.errors import SiteError
 
 
@@ -19,7 +20,7 @@ class AttentionSite:
     Each attention maps hidden states, its first argument, to a tensor of their shape.
 
     Args:
-        model: the model; its forward is bound to learn the step and the branch.
+        model: the model; its calls are bound to learn the step and the branch.
         attentions: kind to the attentions of that kind.
         timestep: name of the parameter of the model's forward that tells the step.
         inputs: name of the parameter that is x.
@@ -37,7 +38,7 @@ class AttentionSite:
         self.timestep = timestep
         self.inputs = inputs
 
-    def bindings(self, session: Session) -> list[tuple[nn.Module, Forward]]:
+    def bindings(self, session: Session, name: str = "") -> Bindings:
         """See `Site.bindings`.
 
         Raises:
@@ -56,43 +57,57 @@ class AttentionSite:
                 f"expected attention of the kinds {', '.join(self.attentions)}, found {', '.join(unknown)}",
                 hint=f"broadcast='{' '.join(f'{kind}=2' for kind in self.attentions)}'",
             )
-        bound = [(self.model, self._outer(session))]
+        timestep = find_argument(self.model, self.timestep)
+        inputs = find_argument(self.model, self.inputs)
+        bound: Bindings = [(self.model, _Model(session, name, timestep, inputs))]
         kinds = [(kind, module) for kind in wanted for module in self.attentions[kind]]
         for part, (kind, module) in enumerate(kinds):
-            bound.append((module, _inner(session, module.forward, find_argument(module, 0), part, kind)))
+            bound.append((module, _Attention(session, find_argument(module, 0), part, kind)))
         return bound
 
-    def cached_modules(self) -> tuple[nn.Module, dict[str, list[nn.Module]]]:
+    def cached_modules(self, name: str = "") -> CachedModules:
         """See `Site.cached_modules`: the attentions by kind."""
         return self.model, self.attentions
 
-    def _outer(self, session: Session) -> Forward:
-        """The model's forward: a call of the region that is computed at every step."""
-        original = self.model.forward
-        timestep = find_argument(self.model, self.timestep)
-        inputs = find_argument(self.model, self.inputs)
 
-        def forward(*args: Any, **kwargs: Any) -> Any:
-            x = as_tensors(inputs.value(args, kwargs), inputs)
-            predicted = session.enter(timestep.value(args, kwargs), x)
-            assert predicted is None, "a method that caches no step predicted one"
-            output = original(*args, **kwargs)
-            session.leave(())
-            return output
+class _Model(Around):
+    """Around the calls of the model: a call of the region that is computed at every step."""
 
-        return forward
+    def __init__(self, session: Session, name: str, timestep: Argument, inputs: Argument) -> None:
+        self._session = session
+        self._name = name
+        self._timestep = timestep
+        self._inputs = inputs
+
+    def before(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Before:
+        """See `Around`."""
+        x = as_tensors(self._inputs.value(args, kwargs), self._inputs)
+        predicted = self._session.enter(self._timestep.value(args, kwargs), x, model=self._name)
+        assert predicted is None, "a method that caches no step predicted one"
+        return Before(False)
+
+    def after(self, before: None, output: Any) -> None:
+        """See `Around`."""
+        self._session.leave(())
 
 
-def _inner(session: Session, original: Forward, hidden: Argument, part: int, kind: str) -> Forward:
-    """An attention's forward."""
+class _Attention(Around):
+    """Around the calls of an attention, the part of this number."""
 
-    def forward(*args: Any, **kwargs: Any) -> Any:
-        (like,) = as_tensors(hidden.value(args, kwargs), hidden)
-        kept = session.recall(part, kind, like)
-        if kept is not None:
-            return kept
-        output = original(*args, **kwargs)
-        session.part_ran(part, output)
-        return output
+    def __init__(self, session: Session, hidden: Argument, part: int, kind: str) -> None:
+        self._session = session
+        self._hidden = hidden
+        self._part = part
+        self._kind = kind
 
-    return forward
+    def before(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Before:
+        """See `Around`."""
+        (like,) = as_tensors(self._hidden.value(args, kwargs), self._hidden)
+        call = self._session.computing
+        kept = None if call is None else call.recall(self._part, self._kind, like)
+        return Before(kept is not None, kept)
+
+    def after(self, before: None, output: Any) -> None:
+        """See `Around`."""
+        if self._session.computing is not None:
+            self._session.computing.part_ran(self._part, output)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from functools import update_wrapper
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch import nn
@@ -12,6 +13,7 @@ from torch import nn
 from navicache_cli.errors import SiteError
 
 _ABSENT = object()
+_Function = TypeVar("_Function", bound=Callable[..., Any])
 MARK = "_navicache_session"  # attribute of what is bound
 # `Module.__call__` calls what an instance has here instead of its hooks and its forward; `Module.compile`
 # puts the compiled call there. Copies and pickles of a module come without it.
@@ -25,14 +27,19 @@ class Before(NamedTuple):
     answer: Any = None
 
 
-class Around(Protocol):
-    """What happens around the calls of a module. Neither part is ever compiled."""
+class Around:
+    """What happens around the calls of a module. No part is ever compiled."""
 
     def before(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Before:
         """A call starts."""
+        raise NotImplementedError
 
     def after(self, before: Any, output: Any) -> None:
         """The call has run and returned `output`; `before` is the answer that `before` gave."""
+        raise NotImplementedError
+
+    def failed(self) -> None:
+        """The call has run and raised."""
 
 
 class CallBinding:
@@ -86,8 +93,7 @@ class CallBinding:
         if beneath is None:
             beneath = self.module._call_impl
         # Not the calls themselves: they may be compiled.
-        disable: Any = torch.compiler.disable
-        before, after = disable(self._around.before), disable(self._around.after)
+        before, after = _never_compiled(self._around.before), _never_compiled(self._around.after)
 
         def call(*args: Any, **kwargs: Any) -> Any:
             if self._bound is not bound:  # Others have kept this one, and call it beneath theirs.
@@ -95,11 +101,15 @@ class CallBinding:
             found = before(args, kwargs)
             if found.answered:
                 return found.answer
-            output = beneath(*args, **kwargs)
+            try:
+                output = beneath(*args, **kwargs)
+            except BaseException:
+                self._around.failed()
+                raise
             after(found.answer, output)
             return output
 
-        bound: Callable[..., Any] = disable(call, recursive=False)
+        bound = _never_compiled(call, recursive=False)
         update_wrapper(bound, self.module.forward)
         setattr(bound, MARK, self._owner)
         return bound
@@ -128,3 +138,16 @@ def _calls_as_modules_do(module: nn.Module) -> bool:
     """Whether the class leaves calls to `Module.__call__`; what torch.compile makes of a module passes on."""
     plain = type(module).__call__ is nn.Module.__call__ or hasattr(module, "_torchdynamo_orig_callable")
     return plain and hasattr(nn.Module, _CALL)
+
+
+def _never_compiled(function: _Function, *, recursive: bool = True) -> _Function:
+    """Keep torch.compile out of a function: without `recursive`, not out of what that calls.
+
+    Before anything has been compiled there is nothing to keep out, and loading the compiler takes a second:
+    who compiles later loads it first.
+    """
+    if "torch._dynamo" not in sys.modules:
+        return function
+    disable: Any = torch.compiler.disable
+    disabled: _Function = disable(function, recursive=recursive)
+    return disabled

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
+from importlib import import_module
 from typing import Any
 
 import torch
@@ -13,7 +14,7 @@ from torch import nn
 from navicache_cli.cache.session.session import Session
 from navicache_cli.cache.session.timing import CallTimer
 from navicache_cli.cache.sites.arguments import Argument, find_argument
-from navicache_cli.cache.sites.binding import Before, CallBinding
+from navicache_cli.cache.sites.binding import Around, Before, CallBinding
 from navicache_cli.cache.sites.layout import Part, find_parts, take
 from navicache_cli.cache.sites.outputs import Rebuild, read_all
 from navicache_cli.cache.tensors import snapshot
@@ -51,7 +52,7 @@ class _Running:
     timer: CallTimer | None = None
 
 
-class Denoiser:
+class Denoiser(Around):
     """Binds one model; its calls go to the session that `place` names, or run as they are where that is None.
 
     x is found at the first computed call, see `find_parts`. A skipped call returns the form it asks for.
@@ -98,6 +99,7 @@ class Denoiser:
         self._form = find_argument(inner, "return_dict") if "return_dict" in parameters else None
         self._parts: list[Part] = []
         self._forms: dict[object, Rebuild] = {}
+        import_module("torch._dynamo")  # The model may be compiled later, and the binding must not be.
         self._binding = CallBinding(module, self, owner)
         self.renew, self.release = self._binding.renew, self._binding.release
 

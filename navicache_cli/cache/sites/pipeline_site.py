@@ -27,6 +27,9 @@ class Listener(Protocol):
     def begin_loop(self, steps: int) -> Session:
         """A loop of that many steps begins: the session to accompany it."""
 
+    def last_step(self) -> None:
+        """The last step of a loop is over; the call may go on, to decode for one."""
+
     def end_loop(self, loop: Loop) -> None:
         """A loop is over, and nothing is kept of it but its records."""
 
@@ -161,6 +164,8 @@ class PipelineSite:
             found = beneath(scheduler, *args, **kwargs)
             if self._loop is not None:
                 self._loop.stepped()
+                if self._loop.over:
+                    self._listener.last_step()
                 if self._loop.over and not self._in_call:
                     self._end_loop()
             return found

@@ -1,26 +1,25 @@
-"""Where a session meets a model. The only binder of forwards; here, of a whole one."""
+"""Where a session meets a model: attaching to it, and the site over a whole forward."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from functools import update_wrapper
-from typing import Any, Protocol
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import nn
 
 from navicache_cli.cache.session.session import Session
-from navicache_cli.cache.sites.arguments import as_tensors, find_argument
-from navicache_cli.cache.sites.binding import MARK, refuse_bound
+from navicache_cli.cache.sites.arguments import Argument, as_tensors, find_argument
+from navicache_cli.cache.sites.binding import Around, Before, CallBinding, refuse_bound
 from navicache_cli.cache.sites.outputs import Rebuild, read_output
 from navicache_cli.cache.tensors import Tensors
 from navicache_cli.errors import SiteError
 
-Forward = Callable[..., Any]
+Bindings = list[tuple[nn.Module, Around]]
+CachedModules = tuple[nn.Module, dict[str, list[nn.Module]]]
 
 SKIPPED = ""  # among kinds of modules: those that do not run at a skipped step
-_ABSENT = object()
 
 
 class Site(Protocol):
@@ -30,34 +29,57 @@ class Site(Protocol):
     it moves it by; then no error of the final latents is predicted.
     """
 
-    def bindings(self, session: Session) -> list[tuple[nn.Module, Forward]]:
-        """The modules to bind, each with the forward that replaces its present one. Binds nothing.
+    def bindings(self, session: Session, name: str = "") -> Bindings:
+        """The modules to bind, each with what happens around its calls. Binds nothing.
+
+        Args:
+            session: accompanies the calls.
+            name: of the model, where the session serves several.
 
         Raises:
             SiteError: a module is not as this site expects.
         """
 
-    def cached_modules(self) -> tuple[nn.Module, dict[str, list[nn.Module]]]:
-        """The model, and what of it may be saved: modules that do not run at a skipped step under `SKIPPED`,
-        and under a kind of attention those that do not run at a step that uses it again.
+    def cached_modules(self, name: str = "") -> CachedModules:
+        """The model of this name, and what of it may be saved: modules that do not run at a skipped step
+        under `SKIPPED`, and under a kind of attention those that do not run at a step that uses it again.
         """
 
 
-@contextmanager
-def attach(site: Site, session: Session) -> Iterator[Session]:
-    """Run `site` under `session` inside the `with` block; afterwards every forward is back as it was.
+@runtime_checkable
+class BindsItself(Protocol):
+    """A region that is more than modules, such as a whole pipeline: what `attach` takes in a site's place."""
 
-    Forwards are bound on the instance, over whatever is bound there already, never on the class: other
-    instances, and a sequence-parallel forward beneath, are left alone. On the way out the session's
-    records are completed (unless an exception passes) and its tensors are dropped.
+    def bound(self, session: Session) -> AbstractContextManager[None]:
+        """Within this it runs under the session; afterwards nothing of that is left.
+
+        Raises:
+            SiteError: it is not as expected, or under a session already.
+        """
+
+    def cached_modules(self, name: str = "") -> CachedModules:
+        """See `Site.cached_modules`."""
+
+
+@contextmanager
+def attach(site: Site | BindsItself, session: Session) -> Iterator[Session]:
+    """Run `site` under `session` inside the `with` block; afterwards every module is back as it was.
+
+    Calls are bound on the instance, above its hooks, a forward that is bound there, and compiled code, see
+    `CallBinding`: other instances, and a sequence-parallel forward beneath, are left alone. On the way out
+    the session's records are completed (unless an exception passes) and its tensors are dropped.
 
     Raises:
         SiteError: a session is attached here already, this one is attached elsewhere, the site does not fit
             its module, or it sees nothing that the session's `max_error` could be held against.
     """
-    bindings = site.bindings(session)
-    for module, _ in bindings:
-        refuse_bound(module)
+    if isinstance(site, BindsItself):
+        bound = site.bound(session)
+    else:
+        bindings = site.bindings(session)
+        for module, _ in bindings:
+            refuse_bound(module)
+        bound = _bound(bindings, session)
     if session.attached:
         raise SiteError(
             "expected a session that is free, found it attached to another site",
@@ -70,24 +92,28 @@ def attach(site: Site, session: Session) -> Iterator[Session]:
             f"found {type(site).__name__}",
             hint="attach to the whole forward (ForwardSite), or make the session without max_error",
         )
-    before = [(module, module.__dict__.get("forward", _ABSENT)) for module, _ in bindings]
     try:
         session.attached = True
         session.error_estimate.sees_latents = sees_latents
-        for module, forward in bindings:
-            update_wrapper(forward, module.forward)
-            setattr(forward, MARK, session)
-            module.__dict__["forward"] = forward
-        yield session
-        session.finish()
+        with bound:
+            yield session
+            session.finish()
     finally:
-        for module, forward in before:
-            if forward is _ABSENT:
-                module.__dict__.pop("forward", None)
-            else:
-                module.__dict__["forward"] = forward
         session.clear()
         session.attached = False
+
+
+@contextmanager
+def _bound(bindings: Bindings, session: Session) -> Iterator[None]:
+    """Within this each module has bound to its calls what is given for it."""
+    done: list[CallBinding] = []
+    try:
+        for module, around in bindings:
+            done.append(CallBinding(module, around, session))
+        yield
+    finally:
+        for binding in done:
+            binding.release()
 
 
 class ForwardSite:
@@ -108,33 +134,70 @@ class ForwardSite:
         self.timestep = timestep
         self.inputs = inputs
 
-    def bindings(self, session: Session) -> list[tuple[nn.Module, Forward]]:
+    def bindings(self, session: Session, name: str = "") -> Bindings:
         """See `Site.bindings`.
 
         Raises:
             SiteError: the forward lacks one of the parameters.
         """
-        original = self.module.forward
         timestep = find_argument(self.module, self.timestep)
         inputs = find_argument(self.module, self.inputs)
-        rebuild: Rebuild | None = None
+        return [(self.module, _WholeForward(session, name, timestep, inputs))]
 
-        def forward(*args: Any, **kwargs: Any) -> Any:
-            nonlocal rebuild
-            x = inputs.value(args, kwargs)
-            predicted = session.enter(timestep.value(args, kwargs), as_tensors(x, inputs))
-            if predicted is not None:
-                assert rebuild is not None, "a prediction before any computed call"
-                return rebuild(predicted)
-            output = original(*args, **kwargs)
-            outputs: Tensors = ()
-            if session.reads_outputs:
-                outputs, rebuild = read_output(output, many=not isinstance(x, torch.Tensor))
-            session.leave(outputs)
-            return output
-
-        return [(self.module, forward)]
-
-    def cached_modules(self) -> tuple[nn.Module, dict[str, list[nn.Module]]]:
+    def cached_modules(self, name: str = "") -> CachedModules:
         """See `Site.cached_modules`: the whole model."""
         return self.module, {SKIPPED: [self.module]}
+
+
+class _WholeForward(Around):
+    """Around the calls of a model that is cached as a whole."""
+
+    def __init__(self, session: Session, name: str, timestep: Argument, inputs: Argument) -> None:
+        self._session = session
+        self._name = name
+        self._timestep = timestep
+        self._inputs = inputs
+        self._rebuild: Rebuild | None = None
+
+    def before(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Before:
+        """See `Around`; hands on whether x is a list or tuple."""
+        x = self._inputs.value(args, kwargs)
+        timestep = self._timestep.value(args, kwargs)
+        predicted = self._session.enter(timestep, as_tensors(x, self._inputs), model=self._name)
+        if predicted is None:
+            return Before(False, not isinstance(x, torch.Tensor))
+        assert self._rebuild is not None, "a prediction before any computed call"
+        return Before(True, self._rebuild(predicted))
+
+    def after(self, before: bool, output: Any) -> None:
+        """See `Around`."""
+        outputs: Tensors = ()
+        if self._session.reads_outputs:
+            outputs, self._rebuild = read_output(output, many=before)
+        self._session.leave(outputs)
+
+
+class ModelsSite:
+    """Several models of one sampler, such as the two experts of Wan2.2, each with a site of its own.
+
+    They share the session: one budget, one ratio, one error. Where one model takes over from another, what
+    the other returned is dropped, and that step is computed.
+
+    Args:
+        sites: of each model, by its name.
+
+    Attributes:
+        sees_latents: whether all of them do, see `Site`.
+    """
+
+    def __init__(self, sites: Mapping[str, Site]) -> None:
+        self.sites = dict(sites)
+        self.sees_latents = all(getattr(site, "sees_latents", True) for site in sites.values())
+
+    def bindings(self, session: Session, name: str = "") -> Bindings:
+        """See `Site.bindings`."""
+        return [bound for model, site in self.sites.items() for bound in site.bindings(session, model)]
+
+    def cached_modules(self, name: str = "") -> CachedModules:
+        """See `Site.cached_modules`."""
+        return self.sites[name].cached_modules()

@@ -7,15 +7,16 @@ counts with its share of a forward's arithmetic, as in `work`. What is outside t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from navicache_cli.compare.work import count_operations
 from navicache_cli.report.report import StepReport, Totals
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from backends.tiny.twin import Twin
+    from navicache_cli.plan.plan import Plan
     from navicache_cli.report.peak_memory import Peak
 
 _HALF = 0.5
@@ -35,30 +36,38 @@ def parts_of(model: Any) -> list[tuple[nn.Module, nn.Module]]:
     ]
 
 
+def count_shares(model: Any, generate: Callable[[], Any]) -> list[float]:
+    """Share of each of the `parts_of` a model in its work, counted while `generate` runs it uncached."""
+    counted = count_operations(model, generate)
+    return [counted[part] / counted[model] for part, _ in parts_of(model)]
+
+
 class PeerMeter:
     """Follows one generation.
 
     Args:
-        twin: that will generate; its cache may be switched on before or after.
-        shares: of each part in a forward's work, in the order of `parts_of`.
-        steps: that the generation will have.
+        models: that will run, called by keywords, one branch of the guidance after the other; a cache may be
+            switched on before or after.
+        shares: of each part in a forward's work, see `count_shares`.
+        plan: what will be generated.
 
     Attributes:
         cache_bytes: what the cache held after the step before the last.
     """
 
-    def __init__(self, twin: Twin, shares: list[float], steps: int) -> None:
+    def __init__(self, models: Sequence[Any], shares: list[float], plan: Plan) -> None:
         self.cache_bytes = 0
-        self._twin = twin
-        self._steps = steps
+        self._models = models
+        self._steps = plan.steps
+        self._branches = 1 if plan.guidance == 1 else 2
         self._outside = 1 - sum(shares)
         self._work = self._outside
-        self._timesteps: list[int] = []
+        self._timesteps: list[float] = []
         self._of_steps: list[list[float]] = []  # work of each forward, step by step
-        for model in twin.models:
+        for model in models:
             for (_, first), share in zip(parts_of(model), shares, strict=True):
                 first.register_forward_hook(self._adder(share))
-        twin.after_forward = self._after_forward
+            model.register_forward_hook(self._after_forward, with_kwargs=True)
 
     def _adder(self, share: float) -> Callable[..., None]:
         def add(*_: Any) -> None:
@@ -66,22 +75,27 @@ class PeerMeter:
 
         return add
 
-    def _after_forward(self, branch: int) -> None:
-        if branch == 0:
+    def _after_forward(self, model: Any, arguments: Any, options: dict[str, Any], output: Any) -> None:
+        if not self._of_steps or len(self._of_steps[-1]) == self._branches:
             self._of_steps.append([])
-            self._timesteps.append(self._twin.timestep)
+            self._timesteps.append(float(options["timestep"].flatten()[0]))
         self._of_steps[-1].append(self._work)
         self._work = self._outside
         # Some caches drop everything at the end.
         if len(self._of_steps) == self._steps - 1:
-            self.cache_bytes = max(self.cache_bytes, held_bytes(self._twin.models))
+            self.cache_bytes = max(self.cache_bytes, held_bytes(self._models))
+
+    def compute_ratio(self) -> float:
+        """Share of the work of all its own steps that the generation did; forwards not called did none."""
+        done = sum(work for of_step in self._of_steps for work in of_step)
+        return _rounded(done / (self._steps * self._branches))
 
     def step_reports(self) -> list[StepReport]:
         """Each step; computed are those that did at least half of their work."""
         return [
             StepReport(
                 index=index,
-                timestep=float(self._timesteps[index]),
+                timestep=self._timesteps[index],
                 computed=_mean(work) >= _HALF,
                 forced=False,
                 seconds=None,
@@ -105,7 +119,7 @@ class PeerMeter:
             computed_steps=computed,
             skipped_steps=steps - computed,
             skip_ratio=(steps - computed) / steps,
-            compute_ratio=_mean(calls),
+            compute_ratio=self.compute_ratio(),
             transformer_calls=ran,
             transformer_calls_saved=len(calls) - ran,
             cache_bytes=self.cache_bytes,
@@ -116,8 +130,12 @@ class PeerMeter:
 
 
 def _mean(values: list[float]) -> float:
-    # Rounded, as shares that add up to 1 do so but for the last digit.
-    return round(sum(values) / len(values), 9)
+    return _rounded(sum(values) / len(values))
+
+
+def _rounded(share: float) -> float:
+    # Shares that add up to 1 do so but for the last digit.
+    return round(share, 9)
 
 
 def held_bytes(models: Iterable[nn.Module]) -> int:

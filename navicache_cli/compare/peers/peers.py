@@ -7,14 +7,14 @@ work is counted in `meter`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 
 from navicache_cli.errors import BackendError, UsageError
 from navicache_cli.plan.presets import Preset, unknown
 
 # Distributions, each with the first version that has all that is used of it.
-PACKAGES = {"diffusers": "0.37", "cache-dit": "1.5"}
+PACKAGES = {"diffusers": "0.41", "cache-dit": "1.5"}
 _HINT = "pip install 'navicache[peers]'"
 
 
@@ -25,10 +25,12 @@ class Peer:
     Attributes:
         package: distribution that implements it.
         knobs: what can be set, with the library's own value; whole numbers stay whole.
+        most: what a knob cannot exceed.
     """
 
     package: str
     knobs: dict[str, float]
+    most: dict[str, float] = field(default_factory=dict)
 
 
 _TAYLOR: dict[str, float] = {"interval": 5, "order": 1, "warmup": 3}
@@ -38,14 +40,19 @@ PEERS = {
     "diffusers:off": Peer("diffusers", {}),
     "diffusers:fbcache": Peer("diffusers", {"threshold": 0.05}),
     "diffusers:magcache": Peer("diffusers", {"threshold": 0.06, "max_skips": 3, "retention": 0.2}),
+    "diffusers:seacache": Peer(
+        "diffusers", {"threshold": 0.25, "order": 1, "warmup": 1, "end": 1, "max_skips": 2}, {"order": 1}
+    ),
     "diffusers:taylorseer": Peer("diffusers", _TAYLOR),
     "diffusers:taylorseer-lite": Peer("diffusers", _TAYLOR),
     "diffusers:pab": Peer("diffusers", {"self": 2, "cross": 6, "window_low": 100, "window_high": 800}),
     "cache-dit:dbcache": Peer("cache-dit", _DBCACHE),
     "cache-dit:dbcache-taylor": Peer("cache-dit", {**_DBCACHE, "order": 1}),
+    "cache-dit:dbcache-dmd": Peer("cache-dit", {**_DBCACHE, "history": 6}),
+    "cache-dit:dbcache-foca": Peer("cache-dit", _DBCACHE),
 }
 # What a knob cannot be below, where that is not 0.
-_LEAST = {"interval": 1, "self": 1, "cross": 1, "first": 1}
+_LEAST = {"interval": 1, "self": 1, "cross": 1, "first": 1, "history": 4}
 
 
 def installed(name: str) -> bool:
@@ -96,15 +103,16 @@ def check_knobs(name: str, values: dict[str, float]) -> dict[str, float]:
     Raises:
         UsageError: one is not known, or out of range.
     """
-    knobs, checked = PEERS[name].knobs, {}
+    knobs, most, checked = PEERS[name].knobs, PEERS[name].most, {}
     for knob, value in values.items():
         if knob not in knobs:
             raise UsageError(unknown(f"option of {name}", knob, knobs), "see docs/comparing.md")
         whole, least = isinstance(knobs[knob], int), _LEAST.get(knob, 0)
-        if value < least or (whole and value != int(value)):
+        if not least <= value <= most.get(knob, value) or (whole and value != int(value)):
             kind = "a whole number" if whole else "a number"
+            limits = f"from {least} to {most[knob]}" if knob in most else f"of at least {least}"
             raise UsageError(
-                f"{knob} of {name} expects {kind} of at least {least}, found {value:g}",
+                f"{knob} of {name} expects {kind} {limits}, found {value:g}",
                 f"the default is {knobs[knob]:g}",
             )
         checked[knob] = int(value) if whole else float(value)

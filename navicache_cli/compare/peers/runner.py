@@ -5,11 +5,10 @@ from __future__ import annotations
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
-from navicache_cli.compare.peers.caches import APART, switch_on
-from navicache_cli.compare.peers.meter import PeerMeter, parts_of
+from navicache_cli.compare.peers.caches import APART, switched_on
+from navicache_cli.compare.peers.meter import PeerMeter, count_shares
 from navicache_cli.compare.runners import Outcome
 from navicache_cli.compare.settings import Setting
-from navicache_cli.compare.work import count_operations
 from navicache_cli.errors import UsageError
 from navicache_cli.report.peak_memory import PeakMemory
 from navicache_cli.report.report import ModelIdentity
@@ -55,10 +54,11 @@ class PeerRunner:
         knobs = dict(setting.arguments)
         peer = knobs.pop("peer")
         twin = self._pipeline.twin(apart=peer in APART)
-        meter = PeerMeter(twin, self._shares or self._count_shares(plan), plan.steps)
-        switch_on(twin, peer, knobs, plan)
+        self._shares = self._shares or self._count_shares(plan)
+        meter = PeerMeter(twin.models, self._shares, plan)
         stages, peak = Stages(), PeakMemory()
-        video = twin.generate(plan, stages)
+        with switched_on(twin.models, peer, knobs, plan):
+            video = twin.generate(plan, stages)
         sums = meter.totals(peak.read())
         return Outcome(to_uint8(video), stages.seconds, meter.step_reports(), sums, stages.cpu_seconds)
 
@@ -69,6 +69,4 @@ class PeerRunner:
         twin = self._pipeline.twin()
         (model,) = twin.models
         short = plan.uncached(steps=1)
-        counted = count_operations(model, lambda: twin.generate(short, Stages()))
-        self._shares = [counted[part] / counted[model] for part, _ in parts_of(model)]
-        return self._shares
+        return count_shares(model, lambda: twin.generate(short, Stages()))

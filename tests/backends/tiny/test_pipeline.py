@@ -19,6 +19,7 @@ from navicache_cli.report.steps import step_reports
 from navicache_cli.run.generation import run_plan
 from navicache_cli.run.runner import run, totals
 from tests.cache import oracle
+from tests.outside import watched
 
 
 @pytest.fixture(scope="module")
@@ -47,14 +48,16 @@ def norm(tensor: torch.Tensor) -> float:
 def test_a_real_generation_follows_the_equations(pipeline, changes, estimator):
     """Watch every call from outside, and compute all norms and decisions again in float64."""
     calls: list[tuple[torch.Tensor, torch.Tensor]] = []
-    watch = pipeline.transformer.register_forward_hook(
-        lambda _, args, out: calls.append((args[0][0], out[0]))
-    )
+
+    def watch(module, args, call):
+        output = call()
+        if module is pipeline.transformer:
+            calls.append((args[0][0], output[0]))
+        return output
+
     plan = plan_of(**changes)
-    try:
+    with watched(watch):
         records = run(pipeline, plan).session.records
-    finally:
-        watch.remove()
     branches = 1 if plan.guidance == 1 else 2
     assert len(calls) == branches * plan.steps
     gate = oracle.Gate(plan.threshold, plan.align_steps, plan.steps, estimator)
