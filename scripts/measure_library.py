@@ -15,6 +15,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -80,7 +81,7 @@ def make(pipe: Any, cache: dict[str, Any], steps: int = STEPS) -> tuple[list[flo
             callback_on_step_end=step_ended, **SIZE,
         )  # fmt: skip
     ran = [True] * steps if handle is None else [step.computed for step in handle.report().loops[0].steps]
-    return [after - before for before, after in zip(ends, ends[1:], strict=False)], ran[1:]
+    return [after - before for before, after in pairwise(ends)], ran[1:]
 
 
 class Costs:
@@ -110,7 +111,7 @@ class Costs:
         return statistics.median(self._steps)
 
     def cells(self, bare: Costs) -> list[str]:
-        """Of a row of the table: computed step, skipped step, all steps; the first and last also to `bare`."""
+        """Of a row: a computed step, also to that of `bare`; a skipped one; all steps, to those of `bare`."""
         skipped = f"{1e3 * statistics.median(self._skipped):.2f} ms" if self._skipped else "–"
         return [
             f"{1e3 * self.computed:.1f} ms ({self.computed / bare.computed:.2f})",

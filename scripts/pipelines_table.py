@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import diffusers
 import torch
 from torch import nn
 
@@ -40,26 +41,44 @@ def ours(pipe: Any) -> SwitchOff:
     return lambda: navicache.disable(pipe)
 
 
-def of_diffusers(config_of: Callable[[Any], Any]) -> Callable[[Any], SwitchOff]:
-    """A cache of diffusers, on every transformer of the pipeline."""
+def of_diffusers(config_of: Callable[[], Any], apply: str) -> Callable[[Any], SwitchOff]:
+    """A cache of diffusers, on every transformer of the pipeline.
+
+    Args:
+        config_of: makes the cache's configuration.
+        apply: its function in `diffusers.hooks`, for models that lack `enable_cache`.
+    """
 
     def enable(pipe: Any) -> SwitchOff:
         models: list[Any] = denoisers(pipe)
         for model in models:
-            model.enable_cache(config_of(pipe))
-        return lambda: [model.disable_cache() for model in models]
+            if hasattr(model, "enable_cache"):
+                model.enable_cache(config_of())
+            else:
+                getattr(diffusers.hooks, apply)(model, config_of())
+        return lambda: [_switch_off(model) for model in models]
 
     return enable
 
 
-def first_block(pipe: Any) -> Any:
+def _switch_off(model: Any) -> None:
+    if hasattr(model, "disable_cache"):
+        model.disable_cache()
+        return
+    for module in model.modules():
+        if hasattr(module, "_diffusers_hook"):
+            for name in list(module._diffusers_hook.hooks):
+                module._diffusers_hook.remove_hook(name, recurse=False)
+
+
+def first_block() -> Any:
     """First-block cache: it reuses whatever the change of the first block's residual."""
     from diffusers import FirstBlockCacheConfig
 
     return FirstBlockCacheConfig(threshold=1.0)
 
 
-def magcache(pipe: Any) -> Any:
+def magcache() -> Any:
     """MagCache, up to its three skips in a row."""
     from diffusers import MagCacheConfig
 
@@ -67,21 +86,21 @@ def magcache(pipe: Any) -> Any:
     return MagCacheConfig(num_inference_steps=STEPS, mag_ratios=[1.0] * STEPS)
 
 
-def taylorseer(pipe: Any) -> Any:
+def taylorseer() -> Any:
     """TaylorSeer with its own patterns of names, in the type that the toys compute in."""
     from diffusers import TaylorSeerCacheConfig
 
     return TaylorSeerCacheConfig(taylor_factors_dtype=torch.float32)
 
 
-def seacache(pipe: Any) -> Any:
+def seacache() -> Any:
     """SeaCache, up to its two skips in a row."""
     from diffusers import SeaCacheConfig
 
     return SeaCacheConfig(threshold=10.0)
 
 
-def pab(pipe: Any) -> Any:
+def pab() -> Any:
     """Pyramid attention broadcast: every second attention of each kind."""
     from diffusers import PyramidAttentionBroadcastConfig
 
@@ -93,7 +112,8 @@ def pab(pipe: Any) -> Any:
         spatial_attention_timestep_skip_range=always,
         temporal_attention_timestep_skip_range=always,
         cross_attention_timestep_skip_range=always,
-        current_timestep_callback=lambda: pipe.current_timestep,
+        # Within those ranges, also in pipelines that keep no timestep, or one for each frame.
+        current_timestep_callback=lambda: 0,
     )
 
 
@@ -114,11 +134,11 @@ def cache_dit(pipe: Any) -> SwitchOff:
 
 TOOLS: dict[str, Callable[[Any], SwitchOff]] = {
     "navicache": ours,
-    "first-block cache": of_diffusers(first_block),
-    "MagCache": of_diffusers(magcache),
-    "TaylorSeer": of_diffusers(taylorseer),
-    "SeaCache": of_diffusers(seacache),
-    "PAB": of_diffusers(pab),
+    "first-block cache": of_diffusers(first_block, "apply_first_block_cache"),
+    "MagCache": of_diffusers(magcache, "apply_mag_cache"),
+    "TaylorSeer": of_diffusers(taylorseer, "apply_taylorseer_cache"),
+    "SeaCache": of_diffusers(seacache, "apply_sea_cache"),
+    "PAB": of_diffusers(pab, "apply_pyramid_attention_broadcast"),
     "cache-dit": cache_dit,
 }
 

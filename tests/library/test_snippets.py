@@ -156,11 +156,15 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
 
 @pytest.fixture(scope="module")
 def shell(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], None]:
-    """Runs commands in the present folder; `navicache` is this one."""
+    """Runs commands in the present folder; `navicache` is this one, and nothing is installed."""
     programs = tmp_path_factory.mktemp("bin")
-    program = programs / "navicache"
-    program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m navicache_cli "$@"\n')
-    program.chmod(0o755)
+    for name, command in {
+        "navicache": f'exec "{sys.executable}" -m navicache_cli "$@"',
+        "pip": "echo 'a snippet that installs must be marked: <!-- not run: REASON -->' >&2; exit 1",
+    }.items():
+        program = programs / name
+        program.write_text(f"#!/bin/sh\n{command}\n")
+        program.chmod(0o755)
 
     def run(code: str) -> None:
         done = subprocess.run(
@@ -230,5 +234,7 @@ def test_a_broken_snippet_fails(shell, tmp_path: Path, monkeypatch: pytest.Monke
     with pytest.raises(NameError) as raised:
         python.run({}, shell)
     assert (raised.traceback[-1].path, raised.traceback[-1].lineno + 1) == ("page.md", 14)
-    with pytest.raises(AssertionError, match="exit code 2\n(.*\n)*.*none-such"):
+    with pytest.raises(AssertionError, match=r"exit code 2\n(.*\n)*.*none-such"):
         command.run({}, shell)
+    with pytest.raises(AssertionError, match="must be marked"):
+        shell("pip install nothing")

@@ -8,11 +8,17 @@ import torch
 
 from scripts import pipelines_table
 from scripts.pipelines_table import Cell, apart, measure, put_into, table
+from tests.library.pipelines.table import ROW
 
 
 def test_a_cache_that_skips_works_and_one_that_matches_nothing_does_nothing():
     assert measure("wan", "first-block cache").verdict == "works"
     assert measure("wan", "TaylorSeer") == Cell("does nothing")
+
+
+def test_a_cache_of_diffusers_also_works_on_a_model_without_enable_cache():
+    assert not hasattr(ROW["sd3"].build().transformer, "enable_cache")
+    assert measure("sd3", "MagCache").verdict == "works"
 
 
 def test_an_error_of_the_tool_is_told():
