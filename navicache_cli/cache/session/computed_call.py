@@ -6,6 +6,7 @@ import torch
 
 from navicache_cli.cache.policies.policy import Measure
 from navicache_cli.cache.predictors.predictor import Keep, Kept
+from navicache_cli.cache.recording.recorder import Recorder
 from navicache_cli.cache.session.device_read import DeviceRead
 from navicache_cli.cache.session.parts import PartStore
 from navicache_cli.cache.session.steps import Steps
@@ -28,13 +29,17 @@ class ComputedCall:
         steps: stands at the step and the branch of the call.
         parts: of the model, whose outputs are used again.
         timer: of the call.
+        recorder: measures the leading call of every step, if there is one.
 
     Attributes:
         timer: as given.
     """
 
-    def __init__(self, steps: Steps, parts: PartStore, timer: CallTimer) -> None:
+    def __init__(
+        self, steps: Steps, parts: PartStore, timer: CallTimer, recorder: Recorder | None = None
+    ) -> None:
         self.timer = timer
+        self._recorder = recorder if steps.leads else None
         self._steps = steps
         self._parts = parts
         self._branch = steps.branch
@@ -45,7 +50,11 @@ class ComputedCall:
         self._numbers: dict[str, torch.Tensor] = {}
 
     def start(self, inputs: Tensors) -> None:
-        """The original is about to run on `inputs`, x_i, under a policy that caches."""
+        """The original is about to run on `inputs`, x_i."""
+        if self._recorder is not None:
+            self._recorder.enter(inputs)
+        if not self._steps.policy.caches:
+            return
         self._shapes = [a.shape for a in inputs]
         self._measure_inputs(inputs)
         self._keep_inputs(inputs)
@@ -75,12 +84,14 @@ class ComputedCall:
         """The original has returned `outputs`, y_i: measure and keep them.
 
         Args:
-            outputs: y_i; not looked at where the policy caches nothing.
+            outputs: y_i; not looked at where the policy caches nothing and nothing is recorded.
             read: reads what is measured, later.
 
         Raises:
             SiteError: the outputs' shapes are not those of the inputs.
         """
+        if self._recorder is not None:
+            self._recorder.leave(outputs)
         steps = self._steps
         if not steps.policy.caches:
             return

@@ -123,12 +123,11 @@ class Session:
         Unlike `clear` it leaves it to `finish` to read what was measured: there processes exchange it, and
         some of them may not decode.
         """
-        if not self._steps.is_last:
-            return
-        self._steps.release()
-        self.parts.clear()
-        if self.recorder is not None:
-            self.recorder.finish()
+        if self._steps.is_last:
+            self._steps.release()
+            self.parts.clear()
+            if self.recorder is not None:
+                self.recorder.finish()
 
     def finish(self) -> None:
         """Complete the records, waiting for the device; the next call starts a new generation."""
@@ -228,12 +227,9 @@ class Session:
             self.input_bytes = size_in_bytes([inputs])
         outputs = None if compute else predicted_outputs(self._steps, inputs)
         if outputs is None:
-            if self.recorder is not None and self._steps.leads:
-                self.recorder.enter(inputs)
-            self.computing = ComputedCall(self._steps, self.parts, timer)
-            if self.policy.caches:
-                self.computing.start(inputs)
-                self._note_memory()
+            self.computing = ComputedCall(self._steps, self.parts, timer, self.recorder)
+            self.computing.start(inputs)
+            self._note_memory()
             return None
         self.transformer_calls_saved += 1
         self._close(timer)
@@ -245,11 +241,9 @@ class Session:
         Raises:
             SiteError: the outputs' shapes are not those of the inputs.
         """
-        call, first = self.computing, self._steps.leads
+        call = self.computing
         assert call is not None, "leave() without an enter() that returned None"
         call.finish(outputs, self._read)
-        if self.recorder is not None and first:
-            self.recorder.leave(outputs)
         self.transformer_calls += 1
         self._close(call.timer)
 
