@@ -13,9 +13,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from navicache_cli.evaluation.documents import Evaluation
 from navicache_cli.evaluation.page import vbench_page
 from navicache_cli.media.metrics import FROM_FRAMES
 from navicache_cli.media.video import write_video
+from navicache_cli.report.documents import as_document
 from tests.browsing import Look
 from tests.program import invoke
 from tests.vbench_standin import PROMPTS, make_videos, python_with_vbench
@@ -130,13 +132,15 @@ def test_a_dimension_without_a_score_says_why(look, tmp_path):
     why = "<img src=x onerror='window.stolen = 1'> </script>"
     entry = {"name": "color", "group": "semantic", "weight": 1.0, "videos": 0, "error": why}
     document = {
-        "version": 1, "convention": "VBench", "vbench": "0.1.5", "folder": "videos", "plan": None,
+        "source": "navicache", "version": 1, "convention": "VBench", "vbench": "0.1.5", "folder": "videos", "plan": None,
         "totals": {"quality": None, "semantic": None, "total": None},
         "dimensions": [{**entry, "score": None, "normalised": None, "seconds": None}],
         "videos": [{"name": f"{PROMPTS[0]}-0.mp4", "prompt": PROMPTS[0], "scores": {}}],
         "notes": [why],
     }  # fmt: skip
-    (tmp_path / "index.html").write_text(vbench_page(document, videos, tmp_path), "utf-8")
+    (tmp_path / "index.html").write_text(
+        vbench_page(as_document(document, Evaluation), videos, tmp_path), "utf-8"
+    )
     found = look(tmp_path, "() => document.getElementById('shown').textContent !== ''")
     assert found.page.locator("#scores .why").text_content() == why
     assert found.page.locator("#notes li").text_content() == why
