@@ -132,7 +132,8 @@ def test_a_dimension_without_a_score_says_why(look, tmp_path):
     why = "<img src=x onerror='window.stolen = 1'> </script>"
     entry = {"name": "color", "group": "semantic", "weight": 1.0, "videos": 0, "error": why}
     document = {
-        "source": "navicache", "version": 1, "convention": "VBench", "vbench": "0.1.5", "folder": "videos", "plan": None,
+        "source": "navicache", "version": 1, "convention": "VBench", "vbench": "0.1.5", "folder": "videos",
+        "plan": None,
         "totals": {"quality": None, "semantic": None, "total": None},
         "dimensions": [{**entry, "score": None, "normalised": None, "seconds": None}],
         "videos": [{"name": f"{PROMPTS[0]}-0.mp4", "prompt": PROMPTS[0], "scores": {}}],
