@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from navicache_cli.cache.policies.factory import PREDICTORS
+from navicache_cli.cache.policies.policy import PredictorSpec
 from navicache_cli.cache.predictors.calibrated import Calibrated
 from navicache_cli.cache.predictors.hold import HoldOutput
-from navicache_cli.cache.predictors.predictor import Predictor
+from navicache_cli.cache.predictors.predictor import MakePredictor, Predictor
 from navicache_cli.cache.predictors.residual import ResidualReuse, StoredResidual
 from navicache_cli.cache.predictors.taylor import TaylorSeries
 from navicache_cli.errors import UsageError
@@ -31,3 +33,8 @@ def make_predictor(name: str, **settings: Any) -> Predictor:
         raise UsageError(f"unknown predictor {name!r}", hint=f"known predictors: {', '.join(PREDICTORS)}")
     predictor: Predictor = _KINDS[name](**settings)
     return predictor
+
+
+def maker_of(spec: PredictorSpec) -> MakePredictor:
+    """What makes the predictor that a policy names, for each branch one."""
+    return partial(make_predictor, spec.name, **spec.settings)

@@ -8,7 +8,6 @@ from navicache_cli.cache.policies.policy import Measure
 from navicache_cli.cache.predictors.predictor import Keep, Kept
 from navicache_cli.cache.recording.recorder import Recorder
 from navicache_cli.cache.session.device_read import DeviceRead
-from navicache_cli.cache.session.parts import PartStore
 from navicache_cli.cache.session.steps import Steps
 from navicache_cli.cache.session.timing import CallTimer
 from navicache_cli.cache.tensors import (
@@ -27,7 +26,6 @@ class ComputedCall:
 
     Args:
         steps: stands at the step and the branch of the call.
-        parts: of the model, whose outputs are used again.
         timer: of the call.
         recorder: measures the leading call of every step, if there is one.
 
@@ -35,13 +33,10 @@ class ComputedCall:
         timer: as given.
     """
 
-    def __init__(
-        self, steps: Steps, parts: PartStore, timer: CallTimer, recorder: Recorder | None = None
-    ) -> None:
+    def __init__(self, steps: Steps, timer: CallTimer, recorder: Recorder | None = None) -> None:
         self.timer = timer
         self._recorder = recorder if steps.leads else None
         self._steps = steps
-        self._parts = parts
         self._branch = steps.branch
         self._measure = steps.policy.measures if steps.leads else Measure.NOTHING
         self._shapes: list[torch.Size] = []
@@ -74,11 +69,11 @@ class ComputedCall:
         """
         if kind not in self._steps.record.decision.reuse:
             return None
-        return self._parts.recall(part, self._steps.name, like)
+        return self._steps.parts.recall(part, self._steps.name, like)
 
     def part_ran(self, part: int, output: torch.Tensor) -> None:
         """The part has run and returned `output`."""
-        self._parts.ran(part, self._steps.name, output, keep=not self._steps.is_last)
+        self._steps.parts.ran(part, self._steps.name, output, keep=not self._steps.is_last)
 
     def finish(self, outputs: Tensors, read: DeviceRead) -> None:
         """The original has returned `outputs`, y_i: measure and keep them.

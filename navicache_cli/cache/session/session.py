@@ -4,19 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable
 from contextlib import AbstractContextManager
-from functools import partial
 
 import torch
 
 from navicache_cli.cache.policies.policy import Policy, check_count
-from navicache_cli.cache.predictors.factory import make_predictor
+from navicache_cli.cache.predictors.factory import maker_of
 from navicache_cli.cache.predictors.predictor import MakePredictor
 from navicache_cli.cache.recording.recorder import Recorder
 from navicache_cli.cache.session.computed_call import ComputedCall
 from navicache_cli.cache.session.device_read import DeviceRead
 from navicache_cli.cache.session.error_estimate import estimate_for
 from navicache_cli.cache.session.memory import Branches
-from navicache_cli.cache.session.parts import PartStore
 from navicache_cli.cache.session.record import StepRecord
 from navicache_cli.cache.session.signals import SignalSource
 from navicache_cli.cache.session.skipped_call import predicted_outputs
@@ -75,12 +73,10 @@ class Session:
     ) -> None:
         self.policy = policy
         self.recorder = recorder
-        default = policy.predictor
-        branches = Branches(predictor or partial(make_predictor, default.name, **default.settings))
+        branches = Branches(predictor or maker_of(policy.predictor))
         self.error_estimate = estimate_for(policy, branches.make().predictor.name, max_error)
         self._read = DeviceRead(agree)
         self._steps = Steps(policy, branches, self.error_estimate, self._read, on_step)
-        self.parts = PartStore()
         self.attached = False
         self._on_end = on_end
         self.begin(total_steps)
@@ -102,7 +98,7 @@ class Session:
         self.total_steps = total_steps
         self._steps.begin(total_steps)
         self.transformer_calls = self.transformer_calls_saved = 0
-        self.parts = PartStore()
+        self.parts = self._steps.parts
         self.peak_cache_bytes = self.input_bytes = 0
 
     def clear(self) -> None:
@@ -112,7 +108,6 @@ class Session:
         self._in_call = False
         self.computing: ComputedCall | None = None
         self._steps.clear()
-        self.parts.clear()
         self._read.clear()
         if self.recorder is not None:
             self.recorder.clear()
@@ -125,7 +120,6 @@ class Session:
         """
         if self._steps.is_last:
             self._steps.release()
-            self.parts.clear()
             if self.recorder is not None:
                 self.recorder.finish()
 
@@ -150,9 +144,7 @@ class Session:
     @property
     def cache_bytes(self) -> int:
         """Bytes of all tensors kept now, each counted once."""
-        groups = [self.parts.tensors, *self._steps.tensors]
-        if self.computing is not None:
-            groups += self.computing.tensors
+        groups = self._steps.tensors + ([] if self.computing is None else self.computing.tensors)
         recorded = 0 if self.recorder is None else self.recorder.cache_bytes
         return size_in_bytes(groups) + recorded
 
@@ -222,12 +214,10 @@ class Session:
             self._in_call, call.signal = True, None
         self._steps.enter(call, inputs, model, compute)
         if self._steps.leads:
-            if self._steps.took_over:
-                self.parts.clear()
             self.input_bytes = size_in_bytes([inputs])
         outputs = None if compute else predicted_outputs(self._steps, inputs)
         if outputs is None:
-            self.computing = ComputedCall(self._steps, self.parts, timer, self.recorder)
+            self.computing = ComputedCall(self._steps, timer, self.recorder)
             self.computing.start(inputs)
             self._note_memory()
             return None

@@ -11,6 +11,7 @@ from navicache_cli.cache.policies.policy import Measured, Policy, Signal
 from navicache_cli.cache.session.device_read import DeviceRead
 from navicache_cli.cache.session.error_estimate import ErrorEstimate
 from navicache_cli.cache.session.memory import Branches
+from navicache_cli.cache.session.parts import PartStore
 from navicache_cli.cache.session.record import StepLog, StepRecord
 from navicache_cli.cache.session.signals import SignalSource, SignalWatch
 from navicache_cli.cache.session.told import Told
@@ -53,6 +54,7 @@ class Steps:
 
     Attributes:
         policy, branches: as given.
+        parts: outputs of parts of the model that are used again at computed steps.
         record: of the current step.
         gap: t_i − t_{i−1} of the current step; 0 at the first.
         told: step and branch as the caller tells them; what is told is not inferred.
@@ -80,6 +82,7 @@ class Steps:
         self.told = Told()
         self.policy = policy
         self.branches = branches
+        self.parts = PartStore()
         self._error_estimate = error_estimate
         self._read = read
         self._on_step = on_step
@@ -95,15 +98,18 @@ class Steps:
         self.told.begin(total_steps)
         self._tracker.begin(total_steps)
         self.log = StepLog(self._on_step)
+        self.parts = PartStore()
 
     def release(self) -> None:
         """Drop every tensor that only a further step would need."""
         self.branches.release()
+        self.parts.clear()
         self.signal.previous = ()
 
     def clear(self) -> None:
         """Drop every tensor; the records stay."""
         self.branches.clear()
+        self.parts.clear()
         self.index = -1
         self.leads = True
         self.took_over = False
@@ -116,8 +122,8 @@ class Steps:
 
     @property
     def tensors(self) -> list[Tensors]:
-        """All tensors kept to predict from, or to compare the next step with."""
-        return [self.signal.previous, *self.branches.tensors]
+        """All tensors kept: to predict from, to use again, or to compare the next step with."""
+        return [self.signal.previous, self.parts.tensors, *self.branches.tensors]
 
     @property
     def is_last(self) -> bool:
@@ -184,7 +190,9 @@ class Steps:
             return
         self.took_over = bool(self.log.records) and self.record.model != model
         if self.took_over:
-            self.branches.clear()  # What another model returned tells nothing of what this one will.
+            # What another model returned tells nothing of what this one will.
+            self.branches.clear()
+            self.parts.clear()
         lead = self.branches[self.name]
         if lead.history and not lead.is_like(inputs):
             # Another resolution: nothing kept or measured applies.
