@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 
 from navicache_cli.cache.policies.budget import (
     check_budget,
     least_computed,
     most_align_steps,
-    planned_steps,
+    reachable,
     share_of,
 )
 from navicache_cli.cache.policies.factory import (
@@ -21,8 +20,8 @@ from navicache_cli.cache.policies.factory import (
     PREDICTORS,
     make_policy,
 )
-from navicache_cli.cache.policies.policy import check_count, check_threshold
-from navicache_cli.cache.predictors.factory import make_predictor
+from navicache_cli.cache.policies.policy import PredictorSpec, check_count, check_threshold
+from navicache_cli.cache.predictors.factory import maker_of
 from navicache_cli.cache.session.error_estimate import check_max_error
 from navicache_cli.cache.session.record import StepRecord
 from navicache_cli.cache.session.session import Session
@@ -58,8 +57,8 @@ class Settings:
         share, align = self.share, self.align_steps
         if align is None:
             align = most_align_steps(steps, share) if share else max(2, steps // _ALIGNED_SHARE)
-        least = least_computed(steps, align)
-        if share and planned_steps(steps, share) < least:
+        if share and not reachable(steps, share, align):
+            least = least_computed(steps, align)
             notes.append(
                 f"{steps} steps cannot be made {1 / share:.3g}x faster: "
                 f"the first {min(align, steps)} and the last are computed, {least} in all"
@@ -72,7 +71,7 @@ class Settings:
             estimator=self.estimator,
             compute=share,
         )
-        predictor = partial(make_predictor, self.predictor)
+        predictor = maker_of(PredictorSpec(self.predictor))
         session = Session(policy, steps, predictor, self.on_step, max_error=self.max_error, on_end=on_end)
         return session, notes
 

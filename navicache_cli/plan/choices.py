@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from navicache_cli.cache.policies.budget import least_computed, planned_steps, share_of
+from navicache_cli.cache.policies.budget import least_computed, reachable, share_of
 from navicache_cli.cache.policies.factory import PREDICTED_METHODS
 from navicache_cli.plan.layers import Layer, unfit
 from navicache_cli.plan.option import Use
@@ -59,5 +59,6 @@ def budget_layer(preset: Preset, layers: list[Layer]) -> Layer:
 
 def feasible_speedup(speedup: float, steps: int, align_steps: int) -> float:
     """A preset's budget, as far as so few steps allow it."""
-    least = least_computed(steps, align_steps)
-    return speedup if planned_steps(steps, share_of(speedup, 0.0)) >= least else steps / least
+    if reachable(steps, share_of(speedup, 0.0), align_steps):
+        return speedup
+    return steps / least_computed(steps, align_steps)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import TYPE_CHECKING
 
 from navicache_cli.cache.policies.factory import PREDICTED_METHODS
@@ -76,12 +75,12 @@ def run(
     import torch
 
     from backends.protocol import Stages
-    from navicache_cli.cache import Recorder, Session, attach
-    from navicache_cli.cache.predictors.factory import make_predictor
+    from navicache_cli.cache import PredictorSpec, Recorder, Session, attach
+    from navicache_cli.cache.predictors.factory import maker_of
     from navicache_cli.launch import agreement
 
     if predictor is None and policy is None and plan.method in PREDICTED_METHODS:
-        predictor = partial(make_predictor, plan.predictor)
+        predictor = maker_of(PredictorSpec(plan.predictor))
     policy = policy or policy_for(plan)
     recorder = Recorder() if plan.trajectory else None
     session = Session(policy, plan.steps, predictor, on_step, agreement(), recorder, plan.max_error or None)

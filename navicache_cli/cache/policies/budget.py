@@ -66,6 +66,11 @@ def planned_steps(total_steps: int, compute: float) -> int:
     return max(1, math.floor(min(max(0.0, compute), 1.0) * total_steps + 0.5))
 
 
+def reachable(total_steps: int, compute: float, align_steps: int) -> bool:
+    """Whether a gate that aligns so many steps can compute so small a share of them all."""
+    return planned_steps(total_steps, compute) >= least_computed(total_steps, align_steps)
+
+
 class Budget:
     """Aims at computing `compute` of all steps, to the nearest whole step.
 
@@ -125,8 +130,8 @@ class Budget:
         self._means: tuple[float, float] | None = None
         self._gaps = _log_snr_gaps(total_steps)
         self.planned = planned_steps(total_steps, self.compute) if total_steps else 0
-        least = least_computed(total_steps, align_steps)
-        if total_steps and self.planned < least:
+        if total_steps and not reachable(total_steps, self.compute, align_steps):
+            least = least_computed(total_steps, align_steps)
             raise UsageError(
                 f"{total_steps} steps with {align_steps} to align take a compute share of "
                 f"{least / total_steps:.3g} to 1, a speedup of 1 to {total_steps / least:.3g}; "

@@ -36,5 +36,5 @@ def make_predictor(name: str, **settings: Any) -> Predictor:
 
 
 def maker_of(spec: PredictorSpec) -> MakePredictor:
-    """What makes the predictor that a policy names, for each branch one."""
+    """What makes the predictors of a generation's branches, one for each."""
     return partial(make_predictor, spec.name, **spec.settings)

@@ -97,7 +97,7 @@ class Predictor(Protocol):
         """Drop all tensors: nothing more will be predicted. What was learned stays."""
 
 
-# Makes the predictor of a branch: a class, or `functools.partial(make_predictor, name)`.
+# Makes the predictor of a branch: a class, or what `factory.maker_of` returns.
 MakePredictor = Callable[[], Predictor]
 
 

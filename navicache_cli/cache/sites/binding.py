@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from functools import update_wrapper
 from typing import Any, NamedTuple
@@ -25,18 +26,18 @@ class Before(NamedTuple):
     answer: Any = None
 
 
-class Around:
+class Around(ABC):
     """What happens around the calls of a module. No part is ever compiled."""
 
+    @abstractmethod
     def before(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Before:
         """A call starts."""
-        raise NotImplementedError
 
+    @abstractmethod
     def after(self, before: Any, output: Any) -> None:
         """The call has run and returned `output`; `before` is the answer that `before` gave."""
-        raise NotImplementedError
 
-    def failed(self) -> None:
+    def failed(self) -> None:  # noqa: B027  most have nothing to do then
         """The call has run and raised."""
 
 
