@@ -57,17 +57,33 @@ class Judged:
         return f"{self.mean:.1f} dB ({self.worst:.1f}); {self.share:.0%}"
 
 
+def make_video(pipe: Any, plan: Plan) -> Tensor:
+    """The video [3, F, H, W] in [-1, 1] that a WanPipeline makes of a plan."""
+    made = pipe(
+        plan.prompt,
+        height=plan.height,
+        width=plan.width,
+        num_frames=plan.frames,
+        num_inference_steps=plan.steps,
+        guidance_scale=plan.guidance,
+        generator=torch.Generator().manual_seed(plan.seed),
+        output_type="pt",
+    )
+    video: Tensor = made.frames[0].transpose(0, 1) * 2 - 1
+    return video
+
+
 class Bench:
     """Makes videos from an exported folder, each with a fresh pipeline."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         pipe, plan = self._load(), resolve([Layer("measure", {"mode": "off", "steps": 1})])
-        self._shares = count_shares(pipe.transformer, lambda: self._run(pipe, plan))
+        self._shares = count_shares(pipe.transformer, lambda: make_video(pipe, plan))
 
     def uncached(self, plan: Plan) -> Tensor:
         """The video [3, F, H, W] in [-1, 1]."""
-        return self._run(self._load(), plan)
+        return make_video(self._load(), plan)
 
     def make(self, plan: Plan, setting: Setting) -> tuple[Tensor, float]:
         """Make a video as a setting has it.
@@ -79,7 +95,7 @@ class Bench:
         told = replace(plan, steps=setting.values.get("steps", plan.steps))
         meter = PeerMeter([pipe.transformer], self._shares, told)
         with self._switched_on(pipe, told, setting):
-            video = self._run(pipe, told)
+            video = make_video(pipe, told)
         return video, meter.compute_ratio() * told.steps / plan.steps
 
     def _switched_on(self, pipe: Any, plan: Plan, setting: Setting) -> AbstractContextManager[Any]:
@@ -89,20 +105,6 @@ class Bench:
             return nullcontext()
         arguments = dict(setting.arguments)
         return switched_on([pipe.transformer], arguments.pop("peer"), arguments, plan)
-
-    def _run(self, pipe: Any, plan: Plan) -> Tensor:
-        made = pipe(
-            plan.prompt,
-            height=plan.height,
-            width=plan.width,
-            num_frames=plan.frames,
-            num_inference_steps=plan.steps,
-            guidance_scale=plan.guidance,
-            generator=torch.Generator().manual_seed(plan.seed),
-            output_type="pt",
-        )
-        video: Tensor = made.frames[0].transpose(0, 1) * 2 - 1
-        return video
 
     def _load(self) -> Any:
         pipe = WanPipeline.from_pretrained(self._folder)

@@ -24,6 +24,7 @@ from navicache_cli.report.peak_memory import PeakMemory
 from navicache_cli.report.report import Totals
 
 pytest.importorskip("accelerate", reason="pip install 'navicache[diffusers]' to test WanPipeline")
+from scripts.measure_exported import make_video
 
 PROMPT = "a yellow star growing on a light plain background"
 # No decision is close: the two samplers' noise levels differ in the third digit.
@@ -61,24 +62,9 @@ def wan_pipeline() -> Any:
     return pipe
 
 
-def make(pipe: Any, plan: Plan) -> Tensor:
-    """The video [3, F, H, W] in [-1, 1]."""
-    made = pipe(
-        plan.prompt,
-        height=plan.height,
-        width=plan.width,
-        num_frames=plan.frames,
-        num_inference_steps=plan.steps,
-        guidance_scale=plan.guidance,
-        generator=torch.Generator().manual_seed(plan.seed),
-        output_type="pt",
-    )
-    return made.frames[0].transpose(0, 1) * 2 - 1
-
-
 def uncached(plan: Plan) -> Tensor:
     if (plan.steps, plan.guidance) not in _uncached:
-        _uncached[plan.steps, plan.guidance] = make(wan_pipeline(), plan)
+        _uncached[plan.steps, plan.guidance] = make_video(wan_pipeline(), plan)
     return _uncached[plan.steps, plan.guidance]
 
 
@@ -88,12 +74,12 @@ _uncached: dict[tuple[int, float], Tensor] = {}
 @cache
 def shares() -> list[float]:
     pipe = wan_pipeline()
-    return count_shares(pipe.transformer, lambda: make(pipe, plan_of(APART[0]).uncached(steps=1)))
+    return count_shares(pipe.transformer, lambda: make_video(pipe, plan_of(APART[0]).uncached(steps=1)))
 
 
 def metered(pipe: Any, plan: Plan) -> tuple[Tensor, Totals, list[bool]]:
     meter = PeerMeter([pipe.transformer], shares(), plan)
-    video = make(pipe, plan)
+    video = make_video(pipe, plan)
     return video, meter.totals(PeakMemory().read()), [step.computed for step in meter.step_reports()]
 
 
@@ -131,11 +117,11 @@ def test_nothing_is_left_behind(name):
     knobs = {**PEERS[name].knobs, **LENIENT[name]}
     pipe = wan_pipeline()
     with switched_on([pipe.transformer], name, knobs, plan):
-        first = make(pipe, plan)
+        first = make_video(pipe, plan)
     assert not torch.equal(first, uncached(plan))
-    assert torch.equal(make(pipe, plan), uncached(plan))
+    assert torch.equal(make_video(pipe, plan), uncached(plan))
     with switched_on([pipe.transformer], name, knobs, plan):
-        assert torch.equal(make(pipe, plan), first)
+        assert torch.equal(make_video(pipe, plan), first)
 
 
 def test_a_forward_that_is_not_called_is_no_work():

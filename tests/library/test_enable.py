@@ -15,22 +15,11 @@ import navicache
 from navicache.log import KEPT
 from navicache_cli.plan.presets import preset_for
 from navicache_cli.report.schemas import read_schema
-from tests.library.pipelines.table import ROW
+from tests.library.pipelines.table import ROW, WAN, latents, make
 from tests.library.pipelines.toy import Count, run
 
 TOYS = [ROW[name] for name in ("wan", "wan22", "ltx", "ltx2", "latte", "flux", "wan_v2v", "skyreels_v2_df")]
 each = pytest.mark.parametrize("toy", TOYS, ids=str)
-WAN = ROW["wan"]
-
-
-def make(toy=WAN):
-    pipe = toy.build()
-    pipe.set_progress_bar_config(disable=True)
-    return pipe
-
-
-def latents(pipe, toy=WAN, **changes):
-    return run(toy, pipe, output_type="latent", **changes)
 
 
 def traces(pipe):

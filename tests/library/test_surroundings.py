@@ -13,10 +13,8 @@ from accelerate.hooks import CpuOffload, add_hook_to_module, remove_hook_from_mo
 from torch import nn
 
 import navicache
-from tests.library.pipelines.table import ROW
-from tests.library.pipelines.toy import run
+from tests.library.pipelines.table import latents, make
 
-WAN = ROW["wan"]
 WHEN = pytest.mark.parametrize("when", ["before", "inside"])
 
 
@@ -26,16 +24,6 @@ def _seen():
     with warnings.catch_warnings():
         warnings.simplefilter("error", navicache.NavicacheWarning)
         yield
-
-
-def make(toy=WAN):
-    pipe = toy.build()
-    pipe.set_progress_bar_config(disable=True)
-    return pipe
-
-
-def latents(pipe, toy=WAN, **changes):
-    return run(toy, pipe, output_type="latent", **changes)
 
 
 @pytest.fixture(scope="module")
