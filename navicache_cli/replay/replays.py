@@ -30,11 +30,13 @@ class Recording:
         path: the report.
         plan: its options' values.
         trajectory: all steps measured against one another.
+        timesteps: t_i of each.
     """
 
     path: Path
     plan: dict[str, Any]
     trajectory: Trajectory
+    timesteps: list[float]
 
 
 @dataclass(frozen=True)
@@ -113,7 +115,8 @@ def _read(path: Path) -> Recording:
             f"and {len(report.steps)}",
             "record it again: navicache generate --mode off --trajectory",
         )
-    return Recording(path, report.plan_values(), trajectory)
+    timesteps = [step.timestep for step in report.steps]
+    return Recording(path, report.plan_values(), trajectory, timesteps)
 
 
 def _kind(recording: Recording) -> str:
@@ -196,7 +199,7 @@ def play(recordings: Sequence[Recording], settings: Sequence[Setting]) -> list[O
         UsageError: a method decides by numbers a trajectory does not hold, or a budget is out of reach.
     """
     return [
-        Outcome(setting, [replay(_policy(setting), recording.trajectory) for recording in recordings])
+        Outcome(setting, [replay(_policy(setting), one.trajectory, one.timesteps) for one in recordings])
         for setting in settings
     ]
 

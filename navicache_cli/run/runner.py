@@ -84,6 +84,7 @@ def run(
     policy = policy or policy_for(plan)
     recorder = Recorder() if plan.trajectory else None
     session = Session(policy, plan.steps, predictor, on_step, agreement(), recorder, plan.max_error or None)
+    session.guidance = plan.guidance
     stages, peak = Stages(before_decode=session.release), PeakMemory()
     try:
         with attach(pipeline.site(policy.region), session):

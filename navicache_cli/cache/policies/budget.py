@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from navicache_cli.errors import UsageError
 
-# Weight of the newest step in the running means the rest of the generation is predicted by.
-_FRESH = 0.1
-# Runs of skips share out Σ (e exp(−E))^(1/3) evenly, see `Budget`.
-_POWER = 1 / 3
 # The most steps to align with: a mode's 10 of 50 would leave half of a budget for the rest.
-_ALIGN = 5
-# So many of the last steps are computed, where the budget is not too small for it.
+_ALIGN = 3
+# So many of the last steps are computed, where the budget is not too small for it: what they miss is never
+# made good.
 _TAIL = 3
-# E up to which earlier errors are taken to grow: beyond, outputs have changed past recognition.
-_GROWTH = 3.0
-# After so many runs of skips the next one may be a step longer.
-_RAMP = 3
-# And until then at most so much shorter than the mean run, in steps, as a share of the steps is left.
-_CAUTION = 1.2
+# What is left of an old measurement, of its logarithm: in what the present run is held against, and in what
+# the rest of the generation is forecast from.
+_RECENT, _LASTING = 0.5, 0.85
+# Misses per unit of λ fall by exp(-_CALM) over a whole generation, see `_pace`.
+_CALM = 1.4
+# An error made at a step grows by exp(_GROWTH · change) until outputs have changed by _SETTLED, relative.
+_GROWTH, _SETTLED = 0.8, 3.0
+# Halvings of the range in which θ is looked for; the number of computed steps changes by whole steps.
+_HALVINGS = 24
+_SHIFTS = (0.01, 100.0)
 
 
 def check_budget(name: str, value: float) -> None:
@@ -74,31 +76,26 @@ def reachable(total_steps: int, compute: float, align_steps: int) -> bool:
 class Budget:
     """Aims at computing `compute` of all steps, to the nearest whole step.
 
-    The first steps are the gate's alignment, the last ones (three, or fewer where that would take over a
-    quarter of what alignment leaves) are computed too: what is skipped there is never made good. In between,
-    with S steps left from this one on, of which B may be computed: compute if B ≥ S, skip if B = 0. Else,
-    with e_i the change that this step adds, E_i the sum of all e so far (at most 3),
-    w_i = (e_i exp(−E_i))^(1/3), and W the sum of w over the run of skips before this step, skip if
+    A skipped step j, c the computed one before it, is expected to move the latents wrong by
 
-        W + w_i < (W + w_i + F) / (B + 1) − w_i / 2
+        e_j = g_j σ_j ρ p_j (j − c)
 
-    and the run is then no longer than max(1 + ⌊R / 3⌋, S' / (B + 1) + 1/2 − 1.2 S / N) steps, R the number
-    of runs before it and S' that of steps still to skip, those of this run with them.
+    ρ p_j is what a prediction misses for each step it lies ahead. p_j = (λ_j − λ_{j−1}) exp(−1.4 j / N),
+    λ_j = log(j / (N − j)): outputs change about evenly in half the log-SNR, which for rectified flow is λ
+    but for a constant, and ever more slowly. ρ is measured, at each computed step; the mean of its
+    logarithm is taken with two forgettings. σ_j is how far the sampler moves: for rectified flow,
+    t_j = s u / (1 + (s − 1) u), u = 1 − j / N, and the shift s is read off the timesteps seen. g_j says how
+    what is wrong grows until the end: exp(−0.8 E_j), E_j the relative change of the outputs up to step j, at
+    most 3.
 
-    F is what the later of these steps are expected to weigh: the larger of what they would if each e were
-    the mean of those seen, and if each were r (λ_j − λ_{j−1}), λ_j = log(j / (N − j)), r the mean of
-    e_i / (λ_i − λ_{i−1}); both means are running ones. Early, outputs change about evenly from step to
-    step; towards the end, evenly in half the log-SNR, which for rectified flow is λ but for a constant,
-    whatever the schedule's shift. So the weight expected by the end is shared out evenly among the B + 1
-    runs of skips that are left; half a step is taken off because a run ends at the first step at or
-    beyond its share. Where more had to be computed than was asked for, the last steps are skipped instead,
-    as long as more of them are left than of the budget.
+    The run of skips goes on while the sum of its e stays below θ, the least with which the rest of the
+    generation, forecast by the same formula, needs no more steps than are left of the budget. So every run
+    adds about the same error, which error feedback then takes back: it is the largest one that counts. The
+    present step is held against θ by what was measured last, the forecast is made of what has lasted;
+    hence more steps are computed where predictions have become worse than expected.
 
-    A fixed threshold gives every run of skips the same change: it makes the largest error least. But the
-    sampler adds errors up: h steps that are interpolated in hindsight are off by a multiple of e h³ in
-    all. And what is off grows with the outputs' change that is still to come (`ErrorEstimate`), so as
-    exp(−E). These sums are least where runs share out w evenly. Early runs are kept short beyond that, since
-    a small error there can still turn the picture into another.
+    The first steps are the gate's alignment; the last three are computed, or fewer where that would take over
+    a quarter of what alignment leaves. Where more had to be computed than was asked for, these are skipped.
 
     Args:
         compute: share of the steps to compute, above 0, at most 1.
@@ -123,13 +120,19 @@ class Budget:
             UsageError: so few steps cannot be reached.
         """
         self._total = total_steps
+        self._pace = _pace(total_steps)
         self._spent = 0
-        self._run = 0.0  # W
-        self._run_steps = self._runs = 0
-        self._changed = 0.0  # E
-        self._means: tuple[float, float] | None = None
-        self._gaps = _log_snr_gaps(total_steps)
+        self._computed = -1  # c
+        self._before = -1  # the computed step before it
+        self._run = 0.0  # Σ e of the run of skips
+        self._times: dict[int, float] = {}
+        self._misses = Rate()
+        self._changes = Rate()
+        self._changed = 0.0  # E at the step measured last
+        self._norm = 0.0
+        self._new: tuple[float, float, float] | None = None
         self.planned = planned_steps(total_steps, self.compute) if total_steps else 0
+        self._tail = max(1, min(_TAIL, (self.planned - max(align_steps, 2)) // 4))
         if total_steps and not reachable(total_steps, self.compute, align_steps):
             least = least_computed(total_steps, align_steps)
             raise UsageError(
@@ -138,74 +141,171 @@ class Budget:
                 f"found {self.compute:.3g}, a speedup of {1 / self.compute:.3g}",
                 hint="ask for less, or lower align_steps",
             )
-        self._tail = max(1, min(_TAIL, (self.planned - max(align_steps, 2)) // 4))
 
-    def forced(self) -> None:
-        """A step was computed without asking."""
-        self._spent += 1
-        self._end_run()
+    def measure(self, miss: float, change: float, norm: float) -> None:
+        """The step computed last has been measured, perhaps anew: the last word counts.
 
-    def decide(self, index: int, before: float, change: float) -> tuple[bool, float]:
+        All three are in units of the output, of whatever norm.
+
+        Args:
+            miss: what its prediction would have missed.
+            change: how far the output has moved since the computed step before.
+            norm: of the output.
+        """
+        self._new = miss, change, norm
+
+    def forced(self, index: int, time: float | None = None) -> None:
+        """Step `index`, at timestep `time`, is computed without asking."""
+        self._absorb()
+        self._note(index, time)
+        self._compute(index)
+
+    def overruled(self, index: int) -> None:
+        """Step `index` was to be skipped, and was computed."""
+        if index > self._computed:
+            self._compute(index)
+
+    def decide(self, index: int, error: float, time: float | None = None) -> tuple[bool, float]:
         """Whether to skip step `index`, and the threshold that says so.
 
         Args:
             index: a step that is neither in alignment nor the last.
-            before: the gate's error accumulated before this step; 0 if the one before was computed.
-            change: e_i, what this step adds to it.
+            error: what the gate has accumulated, with this step.
+            time: its timestep.
 
         Returns:
-            Whether to skip, and this run's share of the weight in units of that error, which comes up to the
-            threshold where W + w_i comes up to its share; at a computed step no more than the error.
+            Whether to skip, and θ in units of that error: above it where the step is skipped.
         """
-        if not before:
-            self._end_run()
-        self._changed += change
-        steps = self._total - self._tail - index
-        left = self.planned - self._tail - self._spent
-        weight = _weigh(change, self._changed)
-        run, runs = self._run + weight, max(left, 0) + 1
-        share = max((run + self._expected(index, change)) / runs - weight / 2, 0.0)
-        mean = (steps + self._run_steps - left) / runs
-        longest = max(1 + self._runs // _RAMP, mean + 0.5 - _CAUTION * steps / self._total)
-        affordable = run < share and self._run_steps + 1 <= longest
-        skip = steps > max(left, 0) and (affordable or left <= 0)
-        skip |= self._total - index > self.planned - self._spent and steps <= 0
-        error = before + change
-        threshold = share * error / run if run else share
+        self._absorb()
+        self._note(index, time)
+        left = self.planned - self._spent
+        rest = self._total - index
+        skip, share = left < rest and left <= self._tail, 1.0
+        if self._tail < left < rest and self._misses.known:
+            weights = self._weights(index)
+            run = self._run + weights[0] * (index - self._computed)
+            limit = self._limit(index, weights, left - self._tail)
+            skip, share = run < limit, limit / run if run else 1.0
+            self._run = run
         if skip:
-            self._run, self._run_steps = run, self._run_steps + 1
-            return True, threshold
-        self._end_run()
+            return True, error * max(share, math.nextafter(1.0, 2.0)) or math.ulp(0.0)
+        self._compute(index)
+        return False, error * min(share, 1.0)
+
+    def _weights(self, index: int) -> list[float]:
+        """e_j / (j − c) of this step and those after it that may be skipped, in units of their own."""
+        place, shift = self._changed, self._shift()
+        change = self._changes.recent / self._norm if self._norm else 0.0
+        rates = [self._misses.recent] + [self._misses.lasting] * (self._total - self._tail - 1 - index)
+        place += change * sum(self._pace[self._computed + 1 : index])
+        found = []
+        for step, rate in enumerate(rates, index):
+            place += change * self._pace[step]
+            grown = math.exp(-_GROWTH * min(place, _SETTLED))
+            found.append(grown * _move(step, self._total, shift) * rate * self._pace[step])
+        return found
+
+    def _limit(self, index: int, weights: Sequence[float], left: int) -> float:
+        """θ: the least with which no more than `left` of these steps are computed."""
+        ahead = index - self._computed
+        low = min(weights) / 2
+        high = self._run + sum(weight * (ahead + place) for place, weight in enumerate(weights)) + low
+        if not 0 < low < high < math.inf:
+            return 0.0
+        for _ in range(_HALVINGS):
+            middle = math.sqrt(low * high)
+            if _needed(middle, self._run, ahead, weights, left) > left:
+                low = middle
+            else:
+                high = middle
+        return high
+
+    def _shift(self) -> float:
+        """s, by the timesteps of the first step and of the last one told."""
+        first, (index, last) = self._times.get(0), next(reversed(self._times.items()), (0, 0.0))
+        rest = 1 - index / self._total
+        if not first or not 0 < last / first < 1 or rest <= 0:
+            return 1.0
+        ratio = last / first
+        return min(max(ratio * (1 - rest) / (rest * (1 - ratio)), _SHIFTS[0]), _SHIFTS[1])
+
+    def _note(self, index: int, time: float | None) -> None:
+        if time is not None and (index == 0 or 0 in self._times):
+            self._times = {0: self._times.get(0, time), index: time}
+
+    def _compute(self, index: int) -> None:
         self._spent += 1
-        return False, min(threshold, error)
+        self._before, self._computed = self._computed, index
+        self._run = 0.0
 
-    def _expected(self, index: int, change: float) -> float:
-        """F, with the means that this step has a part in."""
-        rate = change / self._gaps[index]
-        mean, slope = self._means or (change, rate)
-        mean, slope = mean + _FRESH * (change - mean), slope + _FRESH * (rate - slope)
-        self._means = mean, slope
-        even = rising = 0.0
-        even_sum = rising_sum = self._changed
-        for later in range(index + 1, self._total - self._tail):
-            step = slope * self._gaps[later]
-            even_sum, rising_sum = even_sum + mean, rising_sum + step
-            even, rising = even + _weigh(mean, even_sum), rising + _weigh(step, rising_sum)
-        return max(even, rising)
-
-    def _end_run(self) -> None:
-        self._runs += self._run_steps > 0
-        self._run, self._run_steps = 0.0, 0
+    def _absorb(self) -> None:
+        """Learn what was measured at c, where there is a computed step before it to have predicted it from."""
+        new, self._new = self._new, None
+        if new is None or self._before < 0:
+            return
+        miss, change, norm = new
+        distance = self._computed - self._before
+        pace = sum(self._pace[self._before + 1 : self._computed + 1])
+        self._changed += change / self._norm if self._norm else 0.0
+        self._norm = norm
+        self._changes.add(change / pace)
+        # The first change is by far the largest, and no trend is known then to predict it by.
+        self._misses.add(miss / pace, fresh=self._before == 0)
 
 
-def _log_snr_gaps(steps: int) -> list[float]:
-    """λ_i − λ_{i−1} for each step i of N, from the middle of the first one on; 0 for the first."""
-    passed = [max(index, 0.5) for index in range(steps)]
-    places = [math.log(one / (steps - one)) for one in passed]
-    return [here - before for before, here in zip(places[:1] + places, places, strict=False)]
+class Rate:
+    """Means with forgetting of the logarithm of a rate, once for the present and once for the rest.
+
+    Attributes:
+        known: whether anything was added.
+        recent, lasting: the two means.
+    """
+
+    def __init__(self) -> None:
+        self.known = self._fresh = False
+        self.recent = self.lasting = 0.0
+
+    def add(self, rate: float, *, fresh: bool = False) -> None:
+        """Add a measurement, positive and finite or else left out; after a `fresh` one means begin anew."""
+        if not 0 < rate < math.inf:
+            return
+        if not self.known or self._fresh:
+            self.recent = self.lasting = rate
+        else:
+            self.recent = self.recent**_RECENT * rate ** (1 - _RECENT)
+            self.lasting = self.lasting**_LASTING * rate ** (1 - _LASTING)
+        self.known, self._fresh = True, fresh
 
 
-def _weigh(change: float, changed: float) -> float:
-    """(e exp(−E))^(1/3)."""
-    weight: float = (change * math.exp(-min(changed, _GROWTH))) ** _POWER
-    return weight
+def _needed(limit: float, run: float, ahead: int, weights: Sequence[float], most: int) -> int:
+    """How many of these steps are computed below `limit`; counted to most + 1.
+
+    Args:
+        limit: θ.
+        run: Σ e of the present run.
+        ahead: how far the first of them lies ahead of the last computed step.
+        weights: e_j / (j − c) of each.
+        most: more than these are not told apart.
+    """
+    computed = 0
+    for weight in weights:
+        run += weight * ahead
+        ahead += 1
+        if run >= limit:
+            computed, run, ahead = computed + 1, 0.0, 1
+            if computed > most:
+                break
+    return computed
+
+
+def _pace(steps: int) -> list[float]:
+    """p_j for each step j of N; the first counts from the middle of it on."""
+    places = [math.log(max(index, 0.5) / (steps - index)) for index in range(steps)]
+    gaps = [here - before for before, here in zip(places[:1] + places, places, strict=False)]
+    return [gap * math.exp(-_CALM * index / steps) for index, gap in enumerate(gaps)]
+
+
+def _move(index: int, steps: int, shift: float) -> float:
+    """How far the sampler moves with step `index` of N, as a share of the whole way."""
+    here, there = (shift * u / (1 + (shift - 1) * u) for u in (1 - index / steps, 1 - (index + 1) / steps))
+    return here - there

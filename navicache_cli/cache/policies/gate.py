@@ -42,8 +42,8 @@ class ErrorGate:
     caches = True
     region = Region.OWN
     signal = Signal.INPUT
-    measures = Measure.CHANGES
     predictor = RESIDUAL
+    timestep: float | None = None
 
     def __init__(
         self, threshold: float, align_steps: int, estimator: Estimator, budget: Budget | None = None
@@ -54,6 +54,7 @@ class ErrorGate:
         )
         self.estimator = estimator
         self.budget = budget
+        self.measures = Measure.CHANGES if budget is None else Measure.MISSES
         self.begin(total_steps=0)
 
     def begin(self, total_steps: int) -> None:
@@ -79,13 +80,13 @@ class ErrorGate:
         if change is None:
             self._error = 0.0
             if self.budget is not None:
-                self.budget.forced()
+                self.budget.forced(index, self.timestep)
             return Decision(True, True, ratio, variance, self._innovation, None, 0.0)
         error, threshold = self._error + change, self.threshold
         if self.budget is None:
             skip = error < threshold
         else:
-            skip, threshold = self.budget.decide(index, self._error, change)
+            skip, threshold = self.budget.decide(index, error, self.timestep)
         self._error = error if skip else 0.0
         return Decision(
             not skip, False, ratio, variance, self._innovation, change, error, threshold=threshold
@@ -103,6 +104,10 @@ class ErrorGate:
         """
         self._output_norm = output_norm
         self._error = 0.0  # also where the step was computed against this gate's advice
+        if self.budget is not None:
+            self.budget.overruled(index)
+            if output_span is not None:
+                self.budget.measure(output_span, output_span, output_norm)
         if input_span is None or output_span is None:
             return None
         z = output_span / (input_span + _SPAN_FLOOR)
@@ -110,6 +115,11 @@ class ErrorGate:
             return None
         self._innovation = self.estimator.measure(z, index)
         return self._innovation
+
+    def missed(self, miss: float, change: float, norm: float) -> None:
+        """A budget is shared out by what predictions miss."""
+        if self.budget is not None:
+            self.budget.measure(miss, change, norm)
 
 
 def _relative_change(

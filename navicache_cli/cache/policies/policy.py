@@ -39,8 +39,14 @@ class Measure(Enum):
     """What is measured on a computed step."""
 
     CHANGES = "the spans and the norm of `Measured`"
+    MISSES = "those, and what a prediction would have missed, of the guided output where guidance is known"
     RESIDUAL = "its residual against the one before"
     NOTHING = "nothing"
+
+    @property
+    def changes(self) -> bool:
+        """Whether the spans and the norm are measured."""
+        return self in (Measure.CHANGES, Measure.MISSES)
 
 
 @dataclass(frozen=True)
@@ -121,6 +127,7 @@ class Policy(Protocol):
         signal: the number it decides by.
         measures: what is measured on computed steps.
         predictor: rebuilds the outputs of skipped steps, where the user chooses none.
+        timestep: t_i of the step to be decided next, set before `decide`; None where nobody knows it.
     """
 
     name: str
@@ -129,6 +136,7 @@ class Policy(Protocol):
     signal: Signal
     measures: Measure
     predictor: PredictorSpec
+    timestep: float | None
 
     def begin(self, total_steps: int) -> None:
         """Forget everything: a generation of `total_steps` steps starts."""
@@ -151,6 +159,15 @@ class Policy(Protocol):
             The innovation z − k, or None if there was no ratio to compare the measurement with.
         """
 
+    def missed(self, miss: float, change: float, norm: float) -> None:
+        """Learn what the prediction of the step observed last would have missed; for `Measure.MISSES`.
+
+        Args:
+            miss: ‖y_i − ŷ_i‖, ŷ_i without error feedback.
+            change: ‖y_i − y_c‖.
+            norm: ‖y_i‖. All three are of the guided output where guidance is known, or of the first branch.
+        """
+
 
 class Unmeasured:
     """What methods share that learn nothing from computed steps and, unless they say so, forget nothing."""
@@ -158,6 +175,7 @@ class Unmeasured:
     caches = True
     measures = Measure.NOTHING
     predictor = STORED_RESIDUAL
+    timestep: float | None = None
 
     def begin(self, total_steps: int) -> None:
         pass
@@ -169,6 +187,9 @@ class Unmeasured:
         self, index: int, input_span: float | None, output_span: float | None, output_norm: float
     ) -> float | None:
         return None
+
+    def missed(self, miss: float, change: float, norm: float) -> None:
+        pass
 
 
 def check_threshold(threshold: float) -> float:

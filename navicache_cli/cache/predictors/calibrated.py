@@ -18,6 +18,9 @@ class Calibrated:
     c is the last computed step, p the one computed before it, w = (i − c) / (c − p). Each branch learns for
     itself (`trend.TrendFilter`) from what it would have predicted at the steps it computed.
 
+    A branch that follows another moves as that one does, from its own y_c: what guidance multiplies, the
+    difference of the two, is then held. Its own straight line goes astray first, and guidance with it.
+
     The correction is a part of what earlier predictions are known to have missed (`ErrorFeedback`); there is
     none where interpolating between computed outputs has done badly.
 
@@ -45,12 +48,25 @@ class Calibrated:
         return self._feedback.tensors
 
     @torch.no_grad()
+    def moves(self, step: int, history: Sequence[Kept]) -> Tensors:
+        """a w (y_c − y_p), or nothing where that has done badly."""
+        if not self.fit.used or len(history) < 2:
+            return ()
+        slope = self.fit.trend * _weight(step, history)
+        last, older = history[:2]
+        return tuple(
+            slope * (y_c.float() - y_p.float())
+            for y_c, y_p in zip(last.outputs, older.outputs, strict=True)
+        )
+
+    @torch.no_grad()
     def predict(self, call: Skipped, history: Sequence[Kept]) -> Tensors:
         fit = self.fit
         if not fit.corrects:
             self._feedback.drop()
         correction = self._feedback.correction(call.gap)
-        outputs = _predict(fit, call.step, history)
+        moves = self.moves(call.step, history) if call.moves is None else call.moves
+        outputs = _moved(history[0].outputs, moves)
         self._feedback.skipped(call.timestep, call.gap, outputs)
         if correction:
             outputs = tuple(y + part for y, part in zip(outputs, correction, strict=True))
@@ -86,13 +102,10 @@ class Calibrated:
         self._feedback = ErrorFeedback()
 
 
-def _predict(fit: Fit, step: int, history: Sequence[Kept]) -> Tensors:
-    """What the output is expected to be, float32, before any correction."""
-    held = tuple(y_c.float() for y_c in history[0].outputs)
-    if not fit.used or len(history) < 2:
-        return held
-    slope = fit.trend * _weight(step, history)
-    return tuple(y_c + slope * (y_c - y_p.float()) for y_c, y_p in zip(held, history[1].outputs, strict=True))
+def _moved(held: Tensors, moves: Tensors) -> Tensors:
+    """y_c moved so far, float32."""
+    outputs = tuple(y_c.float() for y_c in held)
+    return tuple(y_c + move for y_c, move in zip(outputs, moves, strict=True)) if moves else outputs
 
 
 def _weight(step: int, history: Sequence[Kept]) -> float:

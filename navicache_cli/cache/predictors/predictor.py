@@ -47,12 +47,14 @@ class Skipped:
         inputs: x_i.
         timestep: t_i.
         gap: t_i − t_{i−1}.
+        moves: what to take for `Predictor.moves`, where the branch follows another; None: its own.
     """
 
     step: int
     inputs: Tensors
     timestep: float
     gap: float
+    moves: Tensors | None = None
 
 
 class Predictor(Protocol):
@@ -84,6 +86,9 @@ class Predictor(Protocol):
     def tensors(self) -> Sequence[Tensors]:
         """What it keeps besides the history."""
 
+    def moves(self, step: int, history: Sequence[Kept]) -> Tensors:
+        """How far it expects the output of `step` from y_c, float32; empty where it holds y_c."""
+
     def predict(self, call: Skipped, history: Sequence[Kept]) -> Tensors:
         """The output of `call`: new tensors, shaped and typed like y_c."""
 
@@ -108,6 +113,9 @@ class Unlearning:
     observes = False
     fit: Fit | None = None
     tensors: Sequence[Tensors] = ()
+
+    def moves(self, step: int, history: Sequence[Kept]) -> Tensors:
+        return ()
 
     def observe(self, call: Kept, history: Sequence[Kept]) -> Mapping[str, torch.Tensor]:
         return {}

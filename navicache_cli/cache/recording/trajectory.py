@@ -81,12 +81,21 @@ class ReplayedStep:
     innovation: float | None = None
 
 
-def replay(policy: Policy, trajectory: Trajectory) -> list[ReplayedStep]:
+def replay(
+    policy: Policy, trajectory: Trajectory, timesteps: Sequence[float] = ()
+) -> list[ReplayedStep]:
     """Let `policy` decide every step of a recorded generation.
 
     Up to the first step it skips, this is what it does in a generation of its own with the same settings
     and seed. After that such a generation's latents differ from the recorded ones by the error of
-    the prediction, and decisions near the threshold may fall otherwise.
+    the prediction, and decisions near the threshold may fall otherwise. A budget goes by what the first
+    branch's output changes, as in a generation whose predictor learns nothing.
+
+    Args:
+        policy: decides.
+        trajectory: the recording.
+        timesteps: t_i of each step, which a budget reads the sampler's shift from; steps are taken to be even
+            without.
 
     Raises:
         UsageError: the policy decides by numbers a trajectory does not hold.
@@ -97,6 +106,7 @@ def replay(policy: Policy, trajectory: Trajectory) -> list[ReplayedStep]:
     last: int | None = None  # c, the step computed last
     for index in range(trajectory.total_steps):
         change = trajectory.input_spans[index][index - 1] if index else None
+        policy.timestep = timesteps[index] if timesteps else None
         decision = policy.decide(index, change)
         if not decision.compute and last is None:
             # As in a session: there is nothing to predict from, whatever the policy says.

@@ -102,8 +102,10 @@ class ComputedCall:
         kept = difference(outputs, self._inputs) if by_residual else outputs
         numbers = self._measured(kept)
         self._outputs_before = ()
+        misses: dict[str, torch.Tensor] = {}
         if not steps.is_last:
             call = Kept(steps.record.index, self._inputs, outputs, steps.record.timestep)
+            misses = self._misses(call)
             # Read before the numbers measured: the error estimate needs what the predictor learns.
             read.later(self._branch.observe(call), self._branch.predictor.learn)
             if by_residual:
@@ -113,18 +115,26 @@ class ComputedCall:
             call.outputs = kept
             self._branch.keep(call)
         read.later(numbers, steps.measured)
+        read.later(misses, steps.missed)
         if steps.leads:
             steps.branches.computed(steps.record.index)
+
+    def _misses(self, call: Kept) -> dict[str, torch.Tensor]:
+        """What the prediction of this call would have missed, if the policy asks for it; before it is kept."""
+        steps = self._steps
+        if steps.policy.measures is not Measure.MISSES or not self._branch.predictor.observes:
+            return {}
+        return steps.pair.measure(call, self._branch, steps.name)
 
     def _measure_inputs(self, inputs: Tensors) -> None:
         """Measure x_i, and free what the branch kept and no longer needs."""
         last = self._branch.release()
-        if self._measure is Measure.CHANGES:
+        if self._measure.changes:
             self._numbers["input_norm"] = mean_abs(inputs)
         if last is None or self._measure is Measure.NOTHING:
             return
         self._outputs_before = last.outputs
-        if self._measure is Measure.CHANGES:
+        if self._measure.changes:
             self._numbers["input_span"] = mean_abs_difference(inputs, last.inputs)
 
     def _keep_inputs(self, inputs: Tensors) -> None:
@@ -136,7 +146,7 @@ class ComputedCall:
         if steps.is_last:  # nothing will be predicted from it
             copied = measures is Measure.RESIDUAL
         else:
-            copied = self._branch.predictor.keeps is not Keep.OUTPUTS or measures is Measure.CHANGES
+            copied = self._branch.predictor.keeps is not Keep.OUTPUTS or measures.changes
         if copied:
             self._inputs = snapshot(inputs)
         if follows:
@@ -147,8 +157,8 @@ class ComputedCall:
         found = self._numbers
         if self._measure is Measure.RESIDUAL and self._outputs_before:
             found["residual_ratio"] = magnitude_ratio(kept, self._outputs_before)
-        if self._measure is Measure.CHANGES:
+        if self._measure.changes:
             found["output_norm"] = mean_abs(kept)
-        if self._measure is Measure.CHANGES and self._outputs_before:
+        if self._measure.changes and self._outputs_before:
             found["output_span"] = mean_abs_difference(kept, self._outputs_before)
         return found

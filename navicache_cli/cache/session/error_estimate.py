@@ -234,7 +234,7 @@ def estimate_for(policy: Policy, predictor: str, limit: float | None) -> ErrorEs
         UsageError: the limit is not above 0, or no error is predicted to hold against it.
     """
     # Where all is computed there is no error. For other papers' methods too little is measured.
-    by_input = policy.measures is Measure.CHANGES and policy.signal is Signal.INPUT
+    by_input = policy.measures.changes and policy.signal is Signal.INPUT
     exact = not policy.caches and policy.region is not Region.ATTENTION
     estimate = ErrorEstimate(predictor if by_input or exact else "", limit)
     if limit is not None and estimate.withheld:

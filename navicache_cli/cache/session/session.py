@@ -132,6 +132,19 @@ class Session:
         self._over = True
 
     @property
+    def guidance(self) -> float | None:
+        """The scale by which the sampler combines the two branches of a step, u + g (c − u), if it is known.
+
+        Then what is wrong is measured of the combination, and the second branch predicted as the first. The
+        first has the prompt, unless it has a name that says otherwise.
+        """
+        return self._steps.pair.scale
+
+    @guidance.setter
+    def guidance(self, scale: float | None) -> None:
+        self._steps.pair.scale = None if scale is None or scale == 1 else float(scale)
+
+    @property
     def records(self) -> list[StepRecord]:
         """One record for each step of the current generation; a new list for each generation."""
         return self._steps.log.records

@@ -11,6 +11,7 @@ from navicache_cli.cache.policies.policy import Measured, Policy, Signal
 from navicache_cli.cache.session.device_read import DeviceRead
 from navicache_cli.cache.session.error_estimate import ErrorEstimate
 from navicache_cli.cache.session.memory import Branches
+from navicache_cli.cache.session.pair import GuidedPair
 from navicache_cli.cache.session.parts import PartStore
 from navicache_cli.cache.session.record import StepLog, StepRecord
 from navicache_cli.cache.session.signals import SignalSource, SignalWatch
@@ -55,6 +56,7 @@ class Steps:
     Attributes:
         policy, branches: as given.
         parts: outputs of parts of the model that are used again at computed steps.
+        pair: the branches of guidance.
         record: of the current step.
         gap: t_i − t_{i−1} of the current step; 0 at the first.
         told: step and branch as the caller tells them; what is told is not inferred.
@@ -83,6 +85,7 @@ class Steps:
         self.policy = policy
         self.branches = branches
         self.parts = PartStore()
+        self.pair = GuidedPair()
         self._error_estimate = error_estimate
         self._read = read
         self._on_step = on_step
@@ -104,12 +107,14 @@ class Steps:
         """Drop every tensor that only a further step would need."""
         self.branches.release()
         self.parts.clear()
+        self.pair.start()
         self.signal.previous = ()
 
     def clear(self) -> None:
         """Drop every tensor; the records stay."""
         self.branches.clear()
         self.parts.clear()
+        self.pair.start()
         self.index = -1
         self.leads = True
         self.took_over = False
@@ -123,7 +128,7 @@ class Steps:
     @property
     def tensors(self) -> list[Tensors]:
         """All tensors kept: to predict from, to use again, or to compare the next step with."""
-        return [self.signal.previous, self.parts.tensors, *self.branches.tensors]
+        return [self.signal.previous, self.parts.tensors, *self.pair.tensors, *self.branches.tensors]
 
     @property
     def is_last(self) -> bool:
@@ -229,12 +234,14 @@ class Steps:
         """The model raised during the last call, which may be made again; what has been kept is dropped."""
         del self._called[-1:]
         self._read.clear()
+        self.pair.start()
         self.signal.previous = ()
         self.branches.clear()
 
     def _start(self, call: Call, compute: bool) -> None:
         """A step starts; `compute` where it can only be computed."""
         self.log.close()
+        self.pair.start()
         self.gap = call.timestep - self.record.timestep if self.log.records else 0.0
         self._tracker.advance(call.timestep)
         told, lead = self.told.index, self.lead
@@ -244,6 +251,7 @@ class Steps:
         else:
             # Without a signal a policy computes, and a budget counts the step as spent.
             signal = None if compute else call.signal
+        self.policy.timestep = call.timestep
         decision = self.policy.decide(self.index, signal)
         if compute and not decision.compute:
             decision = replace(decision, compute=True)
@@ -266,3 +274,12 @@ class Steps:
         record.innovation = self.policy.observe(
             record.index, measured.input_span, measured.output_span, measured.output_norm
         )
+
+    def missed(self, found: dict[str, float]) -> None:
+        """The numbers have been read that say what predictions of the last computed step would have missed."""
+        measured = self.record.measured
+        change, norm = (found.get("change"), found.get("norm"))
+        if change is None or norm is None:  # of the first branch alone, which are measured anyway
+            change, norm = measured.output_span, measured.output_norm
+        if change is not None and norm is not None:
+            self.policy.missed(found["miss"], change, norm)

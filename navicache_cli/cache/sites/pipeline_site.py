@@ -125,7 +125,9 @@ class PipelineSite:
             steps = getattr(self._pipeline, "_num_timesteps", None) if self._in_call else None
             times = step_times(scheduler, steps)
             if times:
-                self._loop = Loop(self._listener.begin_loop(len(times)), times)
+                session = self._listener.begin_loop(len(times))
+                session.guidance = guidance_of(self._pipeline)
+                self._loop = Loop(session, times)
         if self._loop is None or not self._loop.called():
             self._uncached += 1
             return None
@@ -226,3 +228,11 @@ def models_of(pipeline: Any) -> dict[str, nn.Module]:
     names = [name for name in pipeline.components if name.startswith(_MODELS)]
     found = {name: getattr(pipeline, name) for name in names}
     return {name: module for name, module in found.items() if isinstance(module, nn.Module)}
+
+
+def guidance_of(pipeline: Any) -> float | None:
+    """The scale by which a pipeline combines the branches of a step in this call; None where it has no two."""
+    if getattr(pipeline, "do_classifier_free_guidance", None) is not True:
+        return None
+    scale = getattr(pipeline, "guidance_scale", None)
+    return float(scale) if isinstance(scale, int | float) else None

@@ -1,0 +1,121 @@
+"""The two branches of classifier-free guidance within a step: what the second one takes from the first."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+
+import torch
+
+from navicache_cli.cache.predictors.predictor import Kept
+from navicache_cli.cache.session.memory import Branch
+from navicache_cli.cache.tensors import Tensors, mean_abs, same_layout
+
+# Last words of names by which pipelines call the branch without the prompt.
+_WITHOUT_PROMPT = ("uncond", "pred_uncond", "negative", "neg")
+
+
+class GuidedPair:
+    """What the first branch of a step has left for the second, which is combined with it: u + g (c − u).
+
+    Guidance multiplies the difference c − u of the outputs with and without the prompt, so it is what the
+    guided combination misses that counts, and the difference is what has to be predicted most carefully:
+    the second branch moves as the first one does, so that their difference is held.
+
+    Attributes:
+        scale: g; None where nobody knows it, or it is 1: each branch then stands alone.
+        tensors: all that is held until the step's second branch is over.
+    """
+
+    def __init__(self) -> None:
+        self.scale: float | None = None
+        self.start()
+
+    def start(self) -> None:
+        """A step starts, or nothing is to be held."""
+        self._lead: Branch | None = None
+        self._name: Hashable = ()
+        self._moves: Tensors = ()
+        self._missed: Tensors = ()
+        self._outputs: Tensors = ()
+        self._seen = 0
+
+    @property
+    def tensors(self) -> list[Tensors]:
+        return [self._moves, self._missed]
+
+    def moves(self, step: int, branch: Branch, name: Hashable) -> Tensors:
+        """How far the output of a branch is expected from y_c: as far as the first one's, if it follows that.
+
+        Called once for each call of a step, in their order.
+        """
+        self._seen += 1
+        if self._follows(branch, name):
+            return self._moves
+        moves = branch.predictor.moves(step, branch.history)
+        if self._seen == 1:
+            self._lead, self._name = branch, name
+            self._moves = moves if self.scale is not None else ()
+        return moves
+
+    @torch.no_grad()
+    def measure(self, call: Kept, branch: Branch, name: Hashable) -> dict[str, torch.Tensor]:
+        """What the prediction of a computed call would have missed, on the device: see `Policy.missed`.
+
+        The first branch's alone, of which change and norm are measured anyway; then the pair's. Empty where
+        nothing was kept to predict from, or the branch is neither.
+        """
+        if not branch.history or not same_layout(call.outputs, branch.history[0].outputs):
+            self._seen += 1
+            return {}
+        last = branch.history[0].outputs
+        moves = self.moves(call.step, branch, name)
+        missed = tuple(y.float() - y_c.float() for y, y_c in zip(call.outputs, last, strict=True))
+        if moves:
+            missed = tuple(miss - move for miss, move in zip(missed, moves, strict=True))
+        if branch is self._lead:
+            if self.scale is not None:
+                self._missed, self._outputs = missed, call.outputs
+            return {"miss": mean_abs(missed)}
+        if not (self._missed and self._follows(branch, name)):
+            return {}
+        first, outputs = self._missed, self._outputs
+        self._missed = self._outputs = ()
+        guided = self._guided(name, first, missed)
+        changed = tuple(a + b for a, b in zip(guided, moves, strict=True)) if moves else guided
+        norm = mean_abs(self._guided(name, outputs, call.outputs))
+        return {"miss": mean_abs(guided), "change": mean_abs(changed), "norm": norm}
+
+    def _follows(self, branch: Branch, name: Hashable) -> bool:
+        """Whether a branch is the second of a pair: the next one called, alike, and computed when the first was."""
+        lead = self._lead
+        if self.scale is None or lead is None or self._seen != 2 or not (lead.history and branch.history):
+            return False
+        first, second = lead.history[0], branch.history[0]
+        return (
+            _outer(name) == _outer(self._name)
+            and same_layout(first.outputs, second.outputs)
+            and first.step >= second.step
+        )
+
+    def _guided(self, name: Hashable, first: Tensors, second: Tensors) -> Tensors:
+        """u + g (c − u), float32; the first branch has the prompt unless its name says otherwise."""
+        assert self.scale is not None
+        if _last(self._name) in _WITHOUT_PROMPT:
+            first, second = second, first
+        return tuple(
+            torch.lerp(u.float(), c.float(), self.scale) for c, u in zip(first, second, strict=True)
+        )
+
+
+def _parts(name: Hashable) -> tuple[Hashable, ...]:
+    """The names told of a branch; empty where its place in the order of calls names it. See `Steps`."""
+    told = name[1] if isinstance(name, tuple) and len(name) == 2 else ()
+    return told if isinstance(told, tuple) else ()
+
+
+def _outer(name: Hashable) -> tuple[Hashable, ...]:
+    return _parts(name)[:-1]
+
+
+def _last(name: Hashable) -> Hashable:
+    return (_parts(name) or ("",))[-1]
