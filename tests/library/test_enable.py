@@ -277,7 +277,7 @@ def test_a_skipped_call_has_the_form_it_asks_for():
     output = diffusers.models.modeling_outputs.Transformer2DModelOutput
     assert forms == [output if i in (4, 6) else tuple for i in range(9)]
     # The first that asks for another form shows which that is.
-    assert cache.report().loops[0].marks() == "███░░█░░█"
+    assert cache.report().loops[0].marks() == "███░█░░░█"
 
 
 def test_a_call_that_the_cache_does_not_see_is_told():

@@ -11,7 +11,7 @@ from navicache_cli.errors import UsageError
 _ALIGN = 3
 # So many of the last steps are computed, where the budget is not too small for it: what they miss is never
 # made good.
-_TAIL = 3
+_TAIL = 2
 # What is left of an old measurement, of its logarithm: in what the present run is held against, and in what
 # the rest of the generation is forecast from.
 _RECENT, _LASTING = 0.5, 0.85
@@ -94,7 +94,7 @@ class Budget:
     present step is held against θ by what was measured last, the forecast is made of what has lasted;
     hence more steps are computed where predictions have become worse than expected.
 
-    The first steps are the gate's alignment; the last three are computed, or fewer where that would take over
+    The first steps are the gate's alignment; the last two are computed, or one where that would take over
     a quarter of what alignment leaves. Where more had to be computed than was asked for, these are skipped.
 
     Args:
@@ -239,12 +239,11 @@ class Budget:
         self._run = 0.0
 
     def _absorb(self) -> None:
-        """Learn what was measured at c, where there is a computed step before it to have predicted it from."""
+        """Learn what was measured at c, where a computed step before it could predict it."""
         new, self._new = self._new, None
         if new is None or self._before < 0:
             return
         miss, change, norm = new
-        distance = self._computed - self._before
         pace = sum(self._pace[self._before + 1 : self._computed + 1])
         self._changed += change / self._norm if self._norm else 0.0
         self._norm = norm

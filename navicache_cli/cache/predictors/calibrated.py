@@ -55,8 +55,7 @@ class Calibrated:
         slope = self.fit.trend * _weight(step, history)
         last, older = history[:2]
         return tuple(
-            slope * (y_c.float() - y_p.float())
-            for y_c, y_p in zip(last.outputs, older.outputs, strict=True)
+            slope * (y_c.float() - y_p.float()) for y_c, y_p in zip(last.outputs, older.outputs, strict=True)
         )
 
     @torch.no_grad()

@@ -81,9 +81,7 @@ class ReplayedStep:
     innovation: float | None = None
 
 
-def replay(
-    policy: Policy, trajectory: Trajectory, timesteps: Sequence[float] = ()
-) -> list[ReplayedStep]:
+def replay(policy: Policy, trajectory: Trajectory, timesteps: Sequence[float] = ()) -> list[ReplayedStep]:
     """Let `policy` decide every step of a recorded generation.
 
     Up to the first step it skips, this is what it does in a generation of its own with the same settings

@@ -120,7 +120,7 @@ class ComputedCall:
             steps.branches.computed(steps.record.index)
 
     def _misses(self, call: Kept) -> dict[str, torch.Tensor]:
-        """What the prediction of this call would have missed, if the policy asks for it; before it is kept."""
+        """What the prediction of this call would have missed, where a policy asks; before it is kept."""
         steps = self._steps
         if steps.policy.measures is not Measure.MISSES or not self._branch.predictor.observes:
             return {}

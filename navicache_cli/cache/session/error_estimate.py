@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
-from navicache_cli.cache.policies.policy import Decision, Measure, Measured, Policy, Region, Signal
+from navicache_cli.cache.policies.policy import Decision, Measured, Policy, Region, Signal
 from navicache_cli.cache.predictors.trend import Fit
 from navicache_cli.errors import UsageError
 

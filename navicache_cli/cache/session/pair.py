@@ -86,7 +86,7 @@ class GuidedPair:
         return {"miss": mean_abs(guided), "change": mean_abs(changed), "norm": norm}
 
     def _follows(self, branch: Branch, name: Hashable) -> bool:
-        """Whether a branch is the second of a pair: the next one called, alike, and computed when the first was."""
+        """Whether a branch is the second of a pair: called next, alike, and computed when the first was."""
         lead = self._lead
         if self.scale is None or lead is None or self._seen != 2 or not (lead.history and branch.history):
             return False
@@ -102,9 +102,7 @@ class GuidedPair:
         assert self.scale is not None
         if _last(self._name) in _WITHOUT_PROMPT:
             first, second = second, first
-        return tuple(
-            torch.lerp(u.float(), c.float(), self.scale) for c, u in zip(first, second, strict=True)
-        )
+        return tuple(torch.lerp(u.float(), c.float(), self.scale) for c, u in zip(first, second, strict=True))
 
 
 def _parts(name: Hashable) -> tuple[Hashable, ...]:

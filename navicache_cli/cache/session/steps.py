@@ -276,7 +276,7 @@ class Steps:
         )
 
     def missed(self, found: dict[str, float]) -> None:
-        """The numbers have been read that say what predictions of the last computed step would have missed."""
+        """What predictions of the last computed step would have missed has been read."""
         measured = self.record.measured
         change, norm = (found.get("change"), found.get("norm"))
         if change is None or norm is None:  # of the first branch alone, which are measured anyway

@@ -231,7 +231,7 @@ def models_of(pipeline: Any) -> dict[str, nn.Module]:
 
 
 def guidance_of(pipeline: Any) -> float | None:
-    """The scale by which a pipeline combines the branches of a step in this call; None where it has no two."""
+    """The scale by which a pipeline combines two branches in this call; None where it has no two."""
     if getattr(pipeline, "do_classifier_free_guidance", None) is not True:
         return None
     scale = getattr(pipeline, "guidance_scale", None)

@@ -1,0 +1,96 @@
+"""The two branches of guidance: the second moves as the first, and the combination's misses are measured."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from test_forward_site import timesteps
+
+from navicache_cli.cache import Session
+from navicache_cli.cache.policies.policy import Decision, Measure, Region, Signal, Unmeasured
+from navicache_cli.cache.predictors.calibrated import Calibrated
+
+COMPUTED = (0, 1, 2, 4, 7, 10, 11)
+STEPS, SCALE = 12, 6.0
+
+
+class Listed(Unmeasured):
+    """Computes the steps of a list, and notes what predictions would have missed."""
+
+    name, region, signal = "listed", Region.OWN, Signal.INPUT
+    measures = Measure.MISSES
+
+    def begin(self, total_steps):
+        self.told = []
+
+    def decide(self, index, signal, /):
+        return Decision(index in COMPUTED)
+
+    def missed(self, miss, change, norm):
+        self.told.append((miss, change, norm))
+
+
+def outputs_of(branches, guidance):
+    """Run the listed steps on outputs that are given; return the session and what each call returned."""
+    session = Session(Listed(), STEPS, Calibrated)
+    session.guidance = guidance
+    torch.manual_seed(0)
+    curves = [torch.randn(3, 24) for _ in range(branches)]
+    given = {}
+
+    def at(i, b):
+        t = i / STEPS
+        return (curves[b][0] + t * curves[b][1] + 3 * t * t * curves[b][2]).reshape(1, 24)
+
+    returned = {}
+    for i, t in enumerate(timesteps(STEPS)):
+        session.step(i, float(t))
+        for b in range(branches):
+            x = torch.zeros(1, 24)
+            found = session.enter(None, (x,))
+            if found is None:
+                given[i, b] = at(i, b)
+                session.leave((given[i, b],))
+            else:
+                returned[i, b] = found[0]
+    return session, returned, at
+
+
+def test_the_second_branch_moves_as_the_first_does():
+    _, returned, at = outputs_of(2, SCALE)
+    # Step 3: the first run of skips, before there is an error to feed back.
+    first, second = (returned[3, b] - at(2, b) for b in range(2))
+    assert first.abs().max() > 0.01
+    assert torch.allclose(first, second, atol=1e-6)
+
+
+@pytest.mark.parametrize("guidance", [None, 1.0])
+def test_without_guidance_each_branch_moves_by_itself(guidance):
+    _, returned, at = outputs_of(2, guidance)
+    first, second = (returned[3, b] - at(2, b) for b in range(2))
+    assert not torch.allclose(first, second, atol=1e-3)
+
+
+def test_a_third_branch_stands_alone():
+    _, returned, at = outputs_of(3, SCALE)
+    first, third = (returned[3, b] - at(2, b) for b in (0, 2))
+    assert not torch.allclose(first, third, atol=1e-3)
+
+
+def test_what_the_guided_combination_misses_is_measured():
+    session, _, at = outputs_of(2, SCALE)
+    session.finish()
+    guided = lambda i: at(i, 1) + SCALE * (at(i, 0) - at(i, 1))  # noqa: E731
+    change = (guided(1) - guided(0)).abs().mean().item()
+    norm = guided(1).abs().mean().item()
+    # At step 1 nothing is known but what was held: all that changed was missed. First alone, then the pair.
+    alone, pair = session.policy.told[:2]
+    assert alone[0] == pytest.approx((at(1, 0) - at(0, 0)).abs().mean().item(), rel=1e-5)
+    assert pair == pytest.approx((change, change, norm), rel=1e-5)
+
+
+def test_nothing_of_a_pair_is_held_after_its_step():
+    session, _, _ = outputs_of(2, SCALE)
+    assert session._steps.pair.tensors == [(), ()] or session._steps.is_last
+    session.release()
+    assert session.cache_bytes == 0
