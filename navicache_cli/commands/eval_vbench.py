@@ -37,6 +37,9 @@ def eval_vbench_command(
     output_dir: Annotated[
         Text, opt(OUTPUT, "Folder of the videos, as for navicache batch.  [default: vbench]", "DIR")
     ] = None,
+    dry_run: Annotated[
+        bool, opt(OUTPUT, "Show what would be made and scored, and stop.", None, "--dry-run")
+    ] = False,
     as_json: Annotated[bool, opt(OUTPUT, "Print only vbench.json.", None, "--json")] = False,
     **options: Any,
 ) -> None:
@@ -49,5 +52,5 @@ def eval_vbench_command(
     from navicache_cli.evaluation.vbench import Request, eval_vbench
 
     assignments, config = options.pop("assignments") or [], options.pop("config")
-    request = Request(dimensions, prompts, videos, seeds, scores, vbench_python, page, as_json)
+    request = Request(dimensions, prompts, videos, seeds, scores, vbench_python, page, as_json, dry_run)
     eval_vbench(request, {**options, "output_dir": output_dir}, assignments, config)
