@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any
 
+from navicache_cli.commands.environment import enter_environment_of
 from navicache_cli.commands.flags import OUTPUT, Text, opt, takes_options
 from navicache_cli.plan.option import Use
 
@@ -52,5 +53,6 @@ def eval_vbench_command(
     from navicache_cli.evaluation.vbench import Request, eval_vbench
 
     assignments, config = options.pop("assignments") or [], options.pop("config")
+    enter_environment_of(options, assignments, config)
     request = Request(dimensions, prompts, videos, seeds, scores, vbench_python, page, as_json, dry_run)
     eval_vbench(request, {**options, "output_dir": output_dir}, assignments, config)
