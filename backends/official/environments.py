@@ -24,21 +24,22 @@ class OtherPython(Exception):  # noqa: N818 - no error: the program goes on in a
     """The command belongs into another Python; the program ends here and starts there.
 
     Args:
-        python: its path.
+        program: navicache in the environment of that Python.
     """
 
-    def __init__(self, python: Path) -> None:
-        super().__init__(python)
-        self.python = python
+    def __init__(self, program: Path) -> None:
+        super().__init__(program)
+        self.program = program
 
     def start(self, arguments: Sequence[str]) -> int:
         """Run the program there, with the same arguments; where the system can, in the place of this one."""
-        command = [str(self.python), "-m", "navicache_cli", *arguments]
+        # Not by `python -m`, which would import what lies in the current folder: an official checkout, say.
+        command = [str(self.program), *arguments]
         environment = {**os.environ, STARTED_BY: __version__}
         if os.name == "posix":
             sys.stdout.flush()
             sys.stderr.flush()
-            os.execve(self.python, command, environment)
+            os.execve(self.program, command, environment)
         return subprocess.run(command, env=environment, check=False).returncode
 
 
@@ -57,23 +58,28 @@ def python_in(environment: Path) -> Path:
     return environment / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
 
 
+def program_in(environment: Path) -> Path:
+    """Return the path of navicache in an environment."""
+    return python_in(environment).with_name("navicache.exe" if os.name == "nt" else "navicache")
+
+
 def environment_version(model: str) -> str:
     """Return the version of navicache in a family's environment; "" where there is no whole environment."""
     place = managed_environment(model)
     try:
-        return (place / READY).read_text("utf-8").strip() if python_in(place).is_file() else ""
+        return (place / READY).read_text("utf-8").strip() if program_in(place).is_file() else ""
     except (OSError, UnicodeError):
         return ""
 
 
-def environment_python(model: str) -> Path | None:
-    """Return the Python of a family's environment; None where there is none."""
-    return python_in(managed_environment(model)) if environment_version(model) else None
+def environment_program(model: str) -> Path | None:
+    """Return navicache in a family's environment; None where there is none."""
+    return program_in(managed_environment(model)) if environment_version(model) else None
 
 
 def inside_environment(model: str) -> bool:
     """Whether this process runs in the environment of a family."""
-    return environment_python(model) is not None and (
+    return environment_program(model) is not None and (
         STARTED_BY in os.environ or Path(sys.prefix).resolve() == managed_environment(model).resolve()
     )
 
@@ -84,9 +90,9 @@ def enter_environment(model: str) -> None:
     Raises:
         OtherPython: there is one, and this is not it.
     """
-    python = environment_python(model)
-    if python is not None and not inside_environment(model):
-        raise OtherPython(python)
+    program = environment_program(model)
+    if program is not None and not inside_environment(model):
+        raise OtherPython(program)
 
 
 def environment_notes(model: str) -> list[str]:

@@ -144,7 +144,9 @@ def package_check(family: str, installation: Installation) -> Check:
     if wrong:
         return missing("packages", f"missing: {', '.join(wrong)}", f"navicache setup {family}")
     if odd := conflicts(installation.packages):
-        return missing("packages", f"do not fit together: {'; '.join(odd)}", f"navicache setup {family}")
+        # Whether generate starts all the same shows where the official code is imported.
+        told = f"do not fit together: {'; '.join(odd)}"
+        return Check("packages", WARNING, told, f"navicache setup {family}")
     return Check("packages", OK, f"all {len(installation.packages)} are installed and fit together")
 
 
@@ -168,9 +170,9 @@ def import_check(family: str, checkout: Checkout) -> Check:
     )
 
 
-def checks_elsewhere(python: Path, model: str) -> list[Check]:
-    """What doctor says of a model in the environment whose Python this is; without exit codes."""
-    command = [str(python), "-m", "navicache_cli", "doctor", "--model", model, "--json"]
+def checks_elsewhere(program: Path, model: str) -> list[Check]:
+    """What doctor says of a model in the environment whose navicache this is; without exit codes."""
+    command = [str(program), "doctor", "--model", model, "--json"]
     environment = {**os.environ, STARTED_BY: __version__}
     try:
         done = subprocess.run(
@@ -179,7 +181,7 @@ def checks_elsewhere(python: Path, model: str) -> list[Check]:
         rows = json.loads(done.stdout)["checks"]
     except (OSError, subprocess.SubprocessError, ValueError) as error:
         hint = f"navicache setup {model} --venv"
-        return [missing("environment", f"{python} does not run navicache: {one_line(error, 160)}", hint)]
+        return [missing("environment", f"{program} does not run: {one_line(error, 160)}", hint)]
     return [Check(row["name"], row["state"], row["found"], row["fix"]) for row in rows]
 
 

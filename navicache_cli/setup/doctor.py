@@ -12,7 +12,7 @@ from rich.text import Text
 from backends.official.environments import (
     enter_environment,
     environment_notes,
-    environment_python,
+    environment_program,
     inside_environment,
 )
 from backends.official.official import RANDOM, SMALL
@@ -103,8 +103,8 @@ def _summary(model: str, no_torch: bool) -> Check:
     """One row for a family: ready, or what is missing."""
     try:
         task = _task(model, "")
-        if (python := environment_python(model)) and not inside_environment(model):
-            return _summary_of(model, task, checks_elsewhere(python, model))
+        if (program := environment_program(model)) and not inside_environment(model):
+            return _summary_of(model, task, checks_elsewhere(program, model))
         gpu = [] if no_torch or _installation(model) is None else [gpu_check(needed=True)]
         checks = [*gpu, *_family_checks(model, task, _setting("weights"), no_torch)]
     except UsageError as error:  # Of the environment, which may be meant for another family.
@@ -186,7 +186,7 @@ def _family_checks(model: str, task: str, weights: str, no_torch: bool) -> list[
     family, installation, checkout, problem = _find_code(model)
     rows += repository_checks(family, installation, checkout, problem)
     rows.append(package_check(family, installation))
-    if checkout is not None and rows[-1].state == OK and not no_torch:
+    if checkout is not None and rows[-1].state != MISSING and not no_torch:
         rows.append(import_check(family, checkout))
     if weights in (RANDOM, SMALL):
         return [*rows, Check("weights", OK, f"{weights}: noise, for measurements")]

@@ -75,7 +75,7 @@ def _go_apart(family: str, venv: bool, dry_run: bool) -> bool:
         enter_environment,
         inside_environment,
         managed_environment,
-        python_in,
+        program_in,
     )
     from backends.official.installation import installations
     from navicache_cli.setup.environment import environment_step
@@ -87,8 +87,8 @@ def _go_apart(family: str, venv: bool, dry_run: bool) -> bool:
         if dry_run:
             _show(step)
         if dry_run and not step.done:
-            python = python_in(managed_environment(model))
-            terminal.stdout.say(f"# all else in it: {python} -m navicache_cli setup {family} …")
+            program = program_in(managed_environment(model))
+            terminal.stdout.say(f"# all else in it: {program} setup {family} …")
             return False
         if not dry_run:
             _do(step)

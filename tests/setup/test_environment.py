@@ -12,15 +12,15 @@ from tests.doubles.double import Double
 from tests.machine import Machine, commit_files, importable_files
 from tests.program import assert_refused
 
-# Makes environments whose Python is this one, and notes what else it is asked for.
+# Makes environments whose navicache runs in this Python, and notes what else it is asked for.
 UV = f"""#!/bin/sh
 echo "$@" >>"$UV_CALLS"
 [ -z "$UV_FAILS" ] || exit 1
 for place; do :; done
 if [ "$1" = venv ]; then
     mkdir -p "$place/bin"
-    printf '#!/bin/sh\\nIN_ENVIRONMENT=1 exec %s "$@"\\n' '{sys.executable}' >"$place/bin/python"
-    chmod +x "$place/bin/python"
+    printf '#!/bin/sh\\nexec {sys.executable} -m navicache_cli "$@"\\n' >"$place/bin/navicache"
+    chmod +x "$place/bin/navicache"
 fi
 """
 QUICK = ("--weights", "random-small", "--frames", "1", "--steps", "3", "--mode", "off", "--json")
@@ -90,8 +90,8 @@ def test_an_environment_is_made_and_used(machine, setup):
 
 def test_other_models_do_not_enter_it(machine, setup):
     assert setup("--venv").returncode == 0
-    python = place_of(machine) / "bin/python"
-    python.write_text("#!/bin/sh\nexit 77\n")
+    program = place_of(machine) / "bin/navicache"
+    program.write_text("#!/bin/sh\nexit 77\n")
     assert machine.run("generate", "--dry-run").returncode == 0
     assert machine.run("generate", "--dry-run", "--model", "wan").returncode == 77
     assert machine.run("generate", "--dry-run", "--set", "model=wan").returncode == 77
@@ -105,7 +105,7 @@ def test_a_dry_run_shows_the_commands(machine, setup):
     planned = setup("--venv", "--dry-run").stdout.splitlines()
     assert planned[0] == "# Python environment of wan"
     assert " venv --seed --allow-existing " in planned[1]
-    assert planned[3].endswith(f"{place_of(machine)}/bin/python -m navicache_cli setup wan …")
+    assert planned[3].endswith(f"{place_of(machine)}/bin/navicache setup wan …")
     programs = machine.root / "bin/uv"
     programs.unlink()
     planned = setup("--venv", "--dry-run", PATH="/usr/bin").stdout.splitlines()
