@@ -84,12 +84,24 @@ class Measured:
 
 
 def expected_gib(plan: Plan) -> float | None:
-    """The peak on a GPU that `navicache memory` expects of a plan; None where it does not know."""
-    names = ("task", "size", "frames", "method", "predictor")
-    asked = [f"--{name}={getattr(plan, name)}" for name in names]
-    command = [sys.executable, "-m", "navicache_cli", "memory", "--model", plan.model, *asked, "--json"]
+    """The peak on a GPU that `navicache memory` expects of a plan, in GiB; None where it does not know."""
+    moves = [name for name in ("offload", "t5_cpu") if name in preset_for(plan.model).takes]
+    names = ["model", "task", "size", "frames", "method", "predictor", *moves]
+    asked = [f"--set={name}={getattr(plan, name)}" for name in names]
+    command = [sys.executable, "-m", "navicache_cli", "memory", *asked, "--json"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
-    return float(json.loads(done.stdout)["peak_gib"]) if done.returncode == 0 else None
+    return peak_of(json.loads(done.stdout), plan.weights) if done.returncode == 0 else None
+
+
+def peak_of(document: dict[str, Any], weights: str) -> float:
+    """Read the peak of a run from what `navicache memory --json` says.
+
+    With random weights text encoder and VAE are small stand-ins: what the transformer takes is the peak.
+    """
+    if weights != RANDOM:
+        return float(document["peak_gib"])
+    stage = document["stages"]["denoise"]
+    return float(stage["weights"]["transformer"] + stage["activations"] + stage["cache"])
 
 
 def measure(pipeline: Pipeline, plan: Plan, name: str) -> Measured:

@@ -11,7 +11,7 @@ import sys
 import pytest
 
 from tests.conftest import clean_environment
-from tests.program import ROOT, assert_refused
+from tests.program import ROOT, assert_refused, loaded_script
 
 QUICK = ("--weights", "random-small", "--frames", "1", "--steps", "10", "--align-steps", "2")
 COMPUTED = {"fast": 4, "calibrated": 5, "mid": 5, "slow": 5, "easycache": 4}
@@ -94,6 +94,29 @@ def test_goes_on_with_what_is_not_there(check, tmp_path):
     other = check("--model", "tiny", "--steps", "5")
     assert_refused(other, 2, "expected results of this plan", "found another plan", "--out")
     assert_refused(check(*few, "--only", "of"), 2, "--only expects some of bare, off", "found 'of'")
+
+
+@pytest.fixture(scope="module")
+def script():
+    sys.path.insert(0, str(ROOT / "scripts"))  # where it finds measure_overhead
+    yield from loaded_script("gpu_check")
+    sys.path.remove(str(ROOT / "scripts"))
+
+
+def test_peaks_are_held_against_what_is_expected(script, tmp_path):
+    weights = {"transformer": 5.25, "text encoder": 10.5}
+    stage = {"weights": weights, "activations": 2.0, "cache": 0.25}
+    document = {"peak_gib": 24.0, "stages": {"denoise": stage}}
+    assert script.peak_of(document, "random") == 7.5, "the others are stand-ins"
+    assert script.peak_of(document, "") == 24.0
+    check = script.Check({"plan": {}}, tmp_path)
+    for name, peak in (("bare", 7.5), ("off", 8.0)):
+        check.runs[name] = script.Measured(1.0, 1.0, int(peak * 2**30), 7.5, [], {})
+    assert script.verdicts(check) == {
+        "bare: peak +0.0% from what is expected, target within 5%": True,
+        "off: peak +6.7% from what is expected, target within 5%": False,
+    }
+    assert "| 8.00 GiB | 7.50 GiB |" in script.table(check)[-1]
 
 
 def test_without_a_gpu(check, tmp_path):
