@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shlex
 import sys
-from importlib.metadata import PackageNotFoundError, version
 
 
 def torchvision_hint(error: BaseException) -> str:
@@ -14,6 +13,8 @@ def torchvision_hint(error: BaseException) -> str:
     """
     if isinstance(error, ModuleNotFoundError) or "torchvision" not in str(error):
         return ""
+    from importlib.metadata import PackageNotFoundError, version
+
     install = f"{shlex.quote(sys.executable)} -m pip install --force-reinstall --no-deps"
     try:
         release, _, build = version("torch").partition("+")
