@@ -171,17 +171,20 @@ def tensors_only(modules: Iterable[str]) -> Iterator[None]:
 
 @contextmanager
 def timed(stages: Stages, transformer: nn.Module, vae: Any, device: torch.device) -> Iterator[None]:
-    """Tell `stages` when, in one official call, the transformer is first called and the VAE decodes.
+    """Tell `stages` when, in one official call, the transformer is first called and its last step is over.
+
+    Official offloading moves the whole transformer to the CPU after the last step, before the VAE decodes:
+    with 14 B parameters 53 GiB in float32. That is no denoising; it counts for `decode`.
 
     Args:
         stages: told `text` at once, then `denoise`, `decode`, and the end.
-        transformer: the official one.
+        transformer: the official one; its `cpu` is wrapped meanwhile.
         vae: the official one; its `decode` is wrapped meanwhile.
         device: waited for at each change, if it is a GPU.
     """
     import torch
 
-    decode = vae.decode
+    decode, move_away = vae.decode, transformer.cpu
 
     def start(stage: str) -> None:
         if device.type == "cuda":
@@ -196,10 +199,14 @@ def timed(stages: Stages, transformer: nn.Module, vae: Any, device: torch.device
         start("decode")
         return decode(*arguments, **keywords)
 
+    def timed_move() -> nn.Module:
+        start("decode")
+        return move_away()
+
     hook = transformer.register_forward_pre_hook(before_transformer)
     stages.start("text")
     try:
-        with replaced(vae, decode=timed_decode):
+        with replaced(vae, decode=timed_decode), replaced(transformer, cpu=timed_move):
             yield
     finally:
         hook.remove()

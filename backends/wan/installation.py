@@ -23,6 +23,12 @@ def _weights(name: str, gigabytes: float, task: str) -> Weights:
     return Weights(name, (Download(f"Wan-AI/{name}"),), gigabytes, locate)
 
 
+def _import(checkout: Checkout) -> None:
+    from backends.wan.loading import import_wan
+
+    import_wan(checkout)
+
+
 def _memory(gigabytes: float, source: str, *tasks: str) -> dict[str, Memory]:
     return {task: Memory(gigabytes, source) for task in tasks}
 
@@ -56,4 +62,5 @@ INSTALLATION = Installation(
         **_memory(69.1, "Wan2.1 README: 720p, with offloading", "t2v-14B", "t2i-14B", "vace-14B"),
         **_memory(76.7, "Wan2.1 README: 720p, with offloading", "i2v-14B", "flf2v-14B"),
     },
+    import_code=_import,
 )
