@@ -22,7 +22,7 @@ from backends.tiny.conditions import CONDITIONS, Condition
 from backends.tiny.evaluate import held_out_scenes
 from backends.tiny.world import describe
 from navicache_cli.files import write_atomically
-from scripts.comparisons import Row, joined, peers_of
+from scripts.comparisons import NEAR, Row, joined, peers_of
 from scripts.tune_peers import SEARCHES, Bench, intervals, tune
 from scripts.tune_peers import SEED as TUNING_SEED
 
@@ -116,10 +116,17 @@ def is_complete(table: Path, names: set[str], prompts: list[str]) -> bool:
     return names <= {one["name"] for one in document["settings"]} and document["prompts"] == prompts
 
 
+def cell(row: Row | None, speedup: float) -> str:
+    """Mean and worst, and the work where it is not what was wanted."""
+    if row is None:
+        return "—"
+    return f"{row}; {row.work:.0%}" if abs(row.work - 1 / speedup) > NEAR else str(row)
+
+
 def shown(condition: Condition, rows: Sequence[Row], speedup: float, lines: Sequence[str]) -> str:
-    """A line of the table: what each reached, and how far ours is above the best other, mean and worst."""
+    """A line of the table: what each reached, and how far ours is above others of about its work."""
     at = {row.line: row for row in rows if row.budget in (speedup, 0)}
-    cells = [str(at[line]) if line in at else "—" for line in lines]
+    cells = [cell(at.get(line), speedup) for line in lines]
     for ours in (row for row in at.values() if row.ours):
         peers = peers_of(ours, rows)
         if peers:

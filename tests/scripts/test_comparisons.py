@@ -87,6 +87,17 @@ def test_peers_of_a_condition_take_the_work(tmp_path):
     assert settings["taylorseer, longer start 2x"]["align_steps"] > 5
 
 
+def test_a_line_of_the_judge_shows_what_stands_where():
+    rows = [
+        row("teacache", 41, 45),
+        row("pab", 60, 70, budget=0, work=0.8),
+        row("seacache", 60, 30),
+        row("calibrated", 50, 40),
+    ]
+    text = judge.shown(Condition(1, 8), rows, 2, ["teacache", "pab", "hold"])
+    assert text == "| 1-8, 2× | 43.0 (41.0) | 65.0 (60.0); 80% | — | 45.0 (40.0) +0.0 (-1.0) |"
+
+
 def test_prompts_of_the_judge_were_not_tuned_on():
     of_judge = {describe(scene) for scene in held_out_scenes(32, judge.SEED)}
     tuned_on = {describe(scene) for scene in held_out_scenes(8, tune_peers.SEED)}
