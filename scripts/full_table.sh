@@ -1,13 +1,21 @@
 #!/usr/bin/env bash
-# The full table on tiny: every method, ours and the peers', at three budgets of work, over prompts that no setting
-# was tuned on. Run again, it resumes where it stopped; fewer prompts first is no loss.
-#   scripts/full_table.sh [PROMPTS] [SEEDS] [options of navicache compare]
+# The full table on tiny: every method, the peers' and ours, at equal work, over prompts that no setting was tuned on,
+# under the main condition of backends/tiny/conditions.py; with CONDITION=preset under tiny's preset. Run again, it
+# resumes where it stopped; fewer prompts first is no loss. Peers and ours have folders of their own, since cells are
+# made anew when the cache's code changes: with ONLY=ours the peers stay as they are.
+#   [CONDITION=preset] [ONLY=peers|ours] scripts/full_table.sh [PROMPTS] [SEEDS] [options of navicache compare]
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
-prompts=${1:-32} seeds=${2:-2}
+prompts=${1:-32} seeds=${2:-2} condition=${CONDITION:-main}
 shift $(($# < 2 ? $# : 2))
+declare -A under=([main]="--shift 1 --guidance 12" [preset]="")
+declare -A settings=([peers]="$here/full_table/$condition.yaml" [ours]="$here/full_table/ours.yaml")
 chosen=$(mktemp)
 trap 'rm -f "$chosen"' EXIT
 head -n "$prompts" "$here/full_table/prompts.txt" >"$chosen"
-navicache compare --settings "$here/full_table/settings.yaml" --prompts "$chosen" --seeds "$seeds" --seed 1000 \
-  --output-dir full-table "$@"
+for group in ${ONLY:-peers ours}; do
+  # shellcheck disable=SC2086  # options, split at blanks
+  navicache compare --settings "${settings[$group]}" --prompts "$chosen" --seeds "$seeds" --seed 1000 \
+    ${under[$condition]} --output-dir "full-table/$condition/$group" "$@"
+done
+cd "$here/.." && python -m scripts.comparisons "$OLDPWD/full-table/$condition"/*

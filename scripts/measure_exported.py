@@ -41,7 +41,7 @@ from navicache_cli.plan.plan import Layer, Plan, resolve
 from navicache_cli.terminal import stderr
 
 STEPS = 50
-TUNED = Path(__file__).parent / "full_table" / "settings.yaml"
+SETTINGS = [Path(__file__).parent / "full_table" / name for name in ("preset.yaml", "ours.yaml")]
 OURS = "navicache+calibrated"  # what navicache.cached does by itself
 
 
@@ -121,7 +121,8 @@ def at_budgets() -> list[Setting]:
     """What was tuned of peers, and what needs no tuning: fewer steps, and this project's own default."""
     return [
         setting
-        for setting in read_settings(TUNED, STEPS)
+        for path in SETTINGS
+        for setting in read_settings(path, STEPS)
         if setting.method in (FEWER_STEPS, OURS) or (setting.method in PEERS and PEERS[setting.method].knobs)
     ]
 

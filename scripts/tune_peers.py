@@ -2,8 +2,9 @@
 
 For each method and each speedup (of compute, as `navicache compare` counts it) the threshold is found whose
 mean over the tuning prompts comes nearest; a method without a threshold gets, of its settings that come about
-as near, the one with the best PSNR. Prints a table and what to put into presets/tiny.yaml for the modes, and
-with --write a file for `navicache compare --settings`. Some minutes on 2 CPU cores.
+as near, the one with the best PSNR. Prints a table, and with --write a file for `navicache compare
+--settings`. With `--condition 5-4`, the preset's, it also prints what to put into presets/tiny.yaml for the
+modes. Some minutes on 2 CPU cores.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from typing import Any
 from rich.progress import track
 
 from backends.registry import get_backend
+from backends.tiny.conditions import CONDITIONS, MAIN, PRESET, Condition
 from backends.tiny.evaluate import held_out_scenes
 from backends.tiny.world import describe
 from navicache_cli.compare.peers.peers import PEERS, installed
@@ -35,21 +37,20 @@ from navicache_cli.plan.plan import resolve
 from navicache_cli.terminal import stderr
 
 SEED = 11  # of the tuning prompts; no figure is measured on them
-STEPS = 50
 GRID = 5  # thresholds tried before the one in between is taken
 MODES = {2.0: "fast", 1.8: "mid", 1.5: "slow"}
-BUDGETS = (1.5, 2.0, 2.5)  # of the table
-SPEEDUPS = sorted({*MODES, *BUDGETS})
+BUDGETS = (1.5, 2.0, 2.5, 3.0)  # of the table
 NEAR = 0.015  # of all work: settings that close to the wanted one count as equal to it
 
 
 @dataclass(frozen=True)
 class Search:
-    """What is tried of one method: thresholds from `low` to `high`, or `choices`.
+    """What is tried of one method: thresholds from `low` to `high`, or `choices`, or `intervals`.
 
     Attributes:
         method: as `compare` knows it.
         fixed: options that all have.
+        first: of a method that computes at intervals, the option that counts the computed steps before.
         same: whether all prompts take the same work, so that one tells it.
         line: name in the table, if not the method's.
     """
@@ -59,6 +60,7 @@ class Search:
     high: float = 0.0
     fixed: dict[str, Any] = field(default_factory=dict)
     choices: tuple[dict[str, Any], ...] = ()
+    first: str = ""
     same: bool = False
     line: str = ""
 
@@ -80,12 +82,10 @@ class Found:
     worst: float
 
 
-def intervals(
-    first: str, steps: int = STEPS, speedups: Iterable[float] = SPEEDUPS
-) -> tuple[dict[str, Any], ...]:
-    """Every 2nd, 3rd or 4th step after so many `first` ones, near each of the speedups."""
+def intervals(first: str, steps: int, speedups: Iterable[float]) -> tuple[dict[str, Any], ...]:
+    """Every 2nd, 3rd, 4th or 5th step after so many `first` ones, near each of the speedups."""
     chosen = []
-    for interval in (2, 3, 4):
+    for interval in (2, 3, 4, 5):
         for speedup in speedups:
             # first + (steps - first) / interval = steps / speedup
             count = round((steps / speedup - steps / interval) / (1 - 1 / interval))
@@ -97,13 +97,13 @@ def intervals(
 RANGES = (2, 3, 4, 6, 8)
 WINDOWS = ((100, 800), (0, 1000))
 SEARCHES = (
-    Search("navicache", 0.02, 0.2),
-    Search("navicache", 0.02, 0.2, {"estimator": "dual"}, line="navicache dual"),
-    Search("easycache", 0.02, 0.2),
+    Search("navicache", 0.02, 0.4),
+    Search("navicache", 0.02, 0.4, {"estimator": "dual"}, line="navicache dual"),
+    Search("easycache", 0.02, 0.4),
     Search("teacache", 0.03, 0.5, same=True),
     Search("magcache", 0.003, 0.5, {"max_skips": 6}, same=True),
     Search("fbcache", 0.03, 0.5),
-    Search("taylorseer", choices=intervals("align_steps"), same=True),
+    Search("taylorseer", first="align_steps", same=True),
     Search(
         "pab",
         choices=tuple(
@@ -116,8 +116,8 @@ SEARCHES = (
     Search("diffusers:fbcache", 0.03, 0.5),
     Search("diffusers:magcache", 0.003, 0.5, {"max_skips": 6}, same=True),
     Search("diffusers:seacache", 0.03, 0.5),
-    Search("diffusers:taylorseer", choices=intervals("warmup"), same=True),
-    Search("diffusers:taylorseer-lite", choices=intervals("warmup"), same=True),
+    Search("diffusers:taylorseer", first="warmup", same=True),
+    Search("diffusers:taylorseer-lite", first="warmup", same=True),
     Search(
         "diffusers:pab",
         choices=tuple(
@@ -139,10 +139,12 @@ class Bench:
 
     Args:
         prompts: each with its position for a seed.
+        condition: what all are generated under.
     """
 
-    def __init__(self, prompts: list[str]) -> None:
+    def __init__(self, prompts: list[str], condition: Condition) -> None:
         self.prompts = prompts
+        self.condition = condition
         self._pipeline = get_backend("tiny").load(resolve([]))
         self._runners: dict[str, Runner] = {OWN_RUNNER: PipelineRunner(self._pipeline)}
         self._known: dict[str, tuple[float, float]] = {}
@@ -180,14 +182,18 @@ class Bench:
     def _run(self, setting: Setting, index: int) -> Outcome:
         if setting.runner not in self._runners:
             self._runners[setting.runner] = PeerRunner(self._pipeline, setting.runner)
-        values = {**setting.values, "prompt": self.prompts[index], "seed": SEED + index, "steps": STEPS}
+        prompt = {"prompt": self.prompts[index], "seed": SEED + index}
+        values = {**self.condition.options, **setting.values, **prompt}
         return self._runners[setting.runner].run(resolve([Layer("tune", values)]), setting)
 
 
 def tune(bench: Bench, search: Search, speedups: Iterable[float]) -> list[Found]:
     """Find a setting for each speedup."""
-    if search.choices:
-        tried = [(bench.compute(search, one), one) for one in search.choices]
+    choices = search.choices
+    if search.first:
+        choices = intervals(search.first, bench.condition.steps, speedups)
+    if choices:
+        tried = [(bench.compute(search, one), one) for one in choices]
         return [best_choice(bench, search, tried, speedup) for speedup in speedups]
     gap = math.log(search.high / search.low) / (GRID - 1)
     grid = [search.low * math.exp(gap * i) for i in range(GRID)]
@@ -196,9 +202,9 @@ def tune(bench: Bench, search: Search, speedups: Iterable[float]) -> list[Found]
 
 
 def best_threshold(bench: Bench, search: Search, curve: list[tuple[float, float]], speedup: float) -> Found:
-    """Close in on the threshold, at most twice, as work falls in steps rather than smoothly."""
+    """Close in on the threshold, a few times at most, as work falls in steps rather than smoothly."""
     curve = list(curve)
-    for _ in range(2):
+    for _ in range(5 if search.same else 2):
         value = between(curve, 1 / speedup)
         ratio = bench.compute(search, {"threshold": value})
         curve = sorted({**dict(curve), value: ratio}.items())
@@ -231,9 +237,9 @@ def best_choice(
     return max((bench.judge(search, speedup, one) for one in near), key=lambda found: found.psnr)
 
 
-def settings_text(found: list[Found]) -> str:
+def settings_text(found: list[Found], condition: Condition) -> str:
     """The file for `navicache compare --settings`, with what needs no tuning at the same budgets."""
-    lines = ["# By `python scripts/tune_peers.py --write FILE`: equal work on its tuning prompts."]
+    lines = [f"# By `python scripts/tune_peers.py --condition {condition.name} --write FILE`: equal work."]
     for one in found:
         if one.speedup in BUDGETS:
             options = {"method": one.search.method, **one.search.fixed, **one.options}
@@ -242,9 +248,9 @@ def settings_text(found: list[Found]) -> str:
             inside = ", ".join(f"{key}: {quoted(value)}" for key, value in options.items())
             lines.append(f"{quoted(f'{one.search.name} {one.speedup:g}x')}: {{{inside}}}")
     for speedup in BUDGETS:
-        count = round(STEPS / speedup)
+        count = round(condition.steps / speedup)
         lines.append(f"fewer-steps {speedup:g}x: {{method: fewer-steps, steps: {count}}}")
-        lines.append(f"calibrated {speedup:g}x: {{method: navicache+calibrated, speedup: {speedup:g}}}")
+        lines.append(f"hold {speedup:g}x: {{method: navicache+hold, speedup: {speedup:g}}}")
     if installed("diffusers:off"):
         lines.append('"diffusers:off": {method: "diffusers:off"}')
     return "\n".join(lines) + "\n"
@@ -271,19 +277,21 @@ def quoted(value: Any) -> str:
 _bench: list[Bench] = []  # of this process
 
 
-def start_process(prompts: list[str]) -> None:
+def start_process(prompts: list[str], condition: Condition) -> None:
     """Give a process its bench."""
-    _bench.append(Bench(prompts))
+    _bench.append(Bench(prompts, condition))
 
 
 def tune_here(search: Search) -> list[Found]:
     """Tune one method on this process's bench."""
-    return tune(_bench[0], search, SPEEDUPS)
+    condition = _bench[0].condition
+    return tune(_bench[0], search, sorted({*BUDGETS, *(MODES if condition == PRESET else ())}))
 
 
 def main() -> None:
     """Search, print, and write."""
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--condition", choices=CONDITIONS, default=MAIN.name, metavar="SHIFT-GUIDANCE")
     parser.add_argument("--count", type=int, default=4, help="tuning prompts")
     parser.add_argument("--methods", default="", help="comma-separated; default all that are installed")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes")
@@ -296,19 +304,23 @@ def main() -> None:
         if (search.name in wanted or not wanted) and (search.method not in PEERS or installed(search.method))
     ]
     prompts = [describe(scene) for scene in held_out_scenes(arguments.count, SEED)]
+    condition = CONDITIONS[arguments.condition]
     found: list[Found] = []
     print(f"{'method':26}{'wanted':>8}{'got':>8}{'PSNR':>8}{'worst':>8}  options")
-    with multiprocessing.get_context("spawn").Pool(arguments.jobs, start_process, (prompts,)) as pool:
+    with multiprocessing.get_context("spawn").Pool(
+        arguments.jobs, start_process, (prompts, condition)
+    ) as pool:
         for results in track(pool.imap(tune_here, searches), "methods", total=len(searches), console=stderr):
             found += results
             for one in results:
                 speeds = f"{one.speedup:>7.2f}x{1 / one.compute:>7.2f}x"
                 similar = f"{one.psnr:>8.2f}{one.worst:>8.2f}"
                 print(f"{one.search.name:26}{speeds}{similar}  {one.options}", flush=True)
-    print("\nFor presets/tiny.yaml:")
-    print("\n".join(preset_lines(found)))
+    if condition == PRESET:
+        print("\nFor presets/tiny.yaml:")
+        print("\n".join(preset_lines(found)))
     if arguments.write:
-        write_atomically(arguments.write, settings_text(found))
+        write_atomically(arguments.write, settings_text(found, condition))
 
 
 if __name__ == "__main__":
