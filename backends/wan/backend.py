@@ -125,6 +125,12 @@ def _check_wan22(plan: Plan, task: Task) -> None:
             f"({plan.provenance['low_noise_guidance']})",
             "--guidance alone, or --task t2v-A14B",
         )
+    if plan.image and task.may_have_picture and plan.frames == 1:
+        raise UsageError(
+            f"frames expects 5 or more for wan2.2 {plan.task} with an image, which is the first of them; "
+            f"found 1 ({plan.provenance['frames']})",
+            "--frames 121",
+        )
     if plan.dtype == "float16":
         raise UsageError(
             f"dtype expects auto, bfloat16 or float32 for wan2.2, found float16 ({plan.provenance['dtype']})",

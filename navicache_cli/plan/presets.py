@@ -281,13 +281,13 @@ def _read(where: str, option: str, value: Any) -> None:
 
 def unknown_task(preset: Preset, task: str) -> UsageError:
     """The error for a task that a family does not have, or has and navicache does not run."""
-    hint = "`navicache models` lists them"
+    message = unknown(f"task of {preset.model}", task, preset.tasks)
     if task in preset.refused:
-        found = f"{preset.model} {task}, which {preset.refused[task]}"
-        return UsageError(
-            f"expected a task that navicache runs, {', '.join(preset.tasks)}, found {found}", hint
+        message = (
+            f"expected {preset.model} with one of {', '.join(preset.tasks)}, "
+            f"found {task}, which {preset.refused[task]}; navicache does not run it"
         )
-    return UsageError(unknown(f"task of {preset.model}", task, preset.tasks), hint)
+    return UsageError(message, "`navicache models` lists them")
 
 
 def unknown(what: str, value: object, known: Any) -> str:
