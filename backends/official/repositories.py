@@ -8,6 +8,7 @@ and so must a managed checkout that is there. The last two are taken only if the
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator, Sequence
@@ -56,8 +57,8 @@ class Official:
 
     @property
     def variable(self) -> str:
-        """The environment variable that may point at a checkout; a shell allows no dot in it."""
-        return f"NAVICACHE_{self.name.upper().replace('.', '')}_REPO"
+        """The environment variable that may point at a checkout; a shell allows letters and digits alone."""
+        return f"NAVICACHE_{re.sub('[^A-Z0-9]', '', self.name.upper())}_REPO"
 
     @property
     def module(self) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from contextlib import ExitStack
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 import torch
@@ -28,7 +29,6 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:.*CUDA is not available.*:UserWarning"),
 ]
 LAYERS = 3  # of the small random transformer
-MODES = ("fast", "mid", "slow")
 HIGH, LOW = (name for name, *_ in EXPERTS)
 
 
@@ -170,9 +170,60 @@ def test_a_given_frame_does_not_hide_the_step(load, plan_of, pictures):
     assert all(record.measured.signal > 0 for record in records[1:])
 
 
-@pytest.mark.parametrize("mode", MODES)
-def test_modes_differ_from_off_but_not_by_much(load, plan_of, mode):
-    assert_like_off_but_for_its_skips(load("t2v-A14B"), lambda **o: plan_of("t2v-A14B", **o), mode)
+# Wide enough to skip with random weights, whatever these are.
+LOOSE = {
+    "teacache": {"threshold": "3.0"},
+    "magcache": {"threshold": "5.0"},
+    "fbcache": {"threshold": "0.9"},
+    "taylorseer": {},
+    "pab": {"window": "0 1000"},
+}
+
+
+@pytest.mark.parametrize("method", LOOSE)
+def test_methods_that_look_inside_the_experts(load, plan_of, method):
+    pipeline = load("i2v-A14B")
+    done = run(pipeline, plan_of("i2v-A14B", method=method, **LOOSE[method]))
+    session = done.session
+    first = next(record for record in session.records if record.model == LOW)
+    assert first.computed
+    assert first.decision.reuse == ()
+    assert session.cache_bytes == 0
+    assert torch.isfinite(done.video).all()
+    if method == "pab":
+        assert session.parts.calls_saved > 0
+    else:
+        assert 0 < session.transformer_calls_saved == 2 * sum(not r.computed for r in session.records)
+
+
+def test_teacache_keeps_one_token_of_the_projected_time_embedding(load, plan_of):
+    """e0 of Wan2.2 has a row for each token, all alike in text to video; recomputed by the official layers."""
+    pipeline = load("t2v-A14B")
+    held = []
+    hook = pipeline.models[HIGH].register_forward_hook(
+        lambda module, args, output: held.append(bound_to(module).cache_bytes)
+    )
+    plan = plan_of("t2v-A14B", method="teacache", threshold="0")
+    records = run(pipeline, plan).session.records
+    hook.remove()
+    small = random_parts.SMALL_CONFIG["dim"]
+    hidden = 2 * (plan.height // 16) * (plan.width // 16) * small * 4
+    assert held[0] == 6 * small * 4 + hidden, "one row of float32, and a copy of the first branch's tokens"
+    sinusoidal = sys.modules["wan22.modules.model"].sinusoidal_embedding_1d
+    for one, two in pairwise(records):
+        if one.model != two.model:
+            continue
+        model = pipeline.models[two.model]
+        with torch.no_grad():
+            times = torch.tensor([one.timestep, two.timestep])
+            e = model.time_embedding(sinusoidal(model.freq_dim, times).float())
+            a, b = model.time_projection(e).float()
+        change = float((b - a).abs().mean() / a.abs().mean())
+        assert two.measured.signal == pytest.approx(change, rel=1e-3)
+
+
+def test_a_mode_differs_from_off_but_not_by_much(load, plan_of):
+    assert_like_off_but_for_its_skips(load("t2v-A14B"), lambda **o: plan_of("t2v-A14B", **o), "fast")
 
 
 def test_nothing_of_speech_and_animation_is_imported(load):
