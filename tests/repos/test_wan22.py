@@ -197,7 +197,7 @@ def test_methods_that_look_inside_the_experts(load, plan_of, method):
 
 
 def test_teacache_keeps_one_token_of_the_projected_time_embedding(load, plan_of):
-    """e0 of Wan2.2 has a row for each token, all alike in text to video; recomputed by the official layers."""
+    """e0 of Wan2.2 has a row for each token, all alike in text to video: recomputed here."""
     pipeline = load("t2v-A14B")
     held = []
     hook = pipeline.models[HIGH].register_forward_hook(
