@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from backends.official.environments import OtherPython
 from navicache_cli import __version__, streams
 from navicache_cli.commands.batch import batch_command
 from navicache_cli.commands.batch_report import batch_report_command
@@ -100,6 +101,8 @@ def main() -> None:
 def _run() -> int:
     try:
         return app(standalone_mode=False) or 0
+    except OtherPython as found:
+        return found.start(sys.argv[1:])
     except NavicacheError as error:
         return _fail(error)
     except KeyboardInterrupt as stop:  # While an error was shown, say; then that is cut short.

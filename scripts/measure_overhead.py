@@ -10,7 +10,8 @@ import argparse
 import json
 import statistics
 import time
-from contextlib import nullcontext
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -28,11 +29,15 @@ class Scaled(nn.Module):
         return [u * 0.9 for u in x]
 
 
-@torch.inference_mode()
-def seconds_a_step(model: nn.Module, session: Session | None, latents: Tensor) -> float:
+NoGradients = Callable[[], AbstractContextManager]
+
+
+def seconds_a_step(
+    model: nn.Module, session: Session | None, latents: Tensor, no_gradients: NoGradients
+) -> float:
     """Run one generation of STEPS steps with two branches, to its end on the device."""
     timesteps = torch.linspace(999, 20, STEPS, device=latents.device).split(1)
-    with attach(ForwardSite(model), session) if session else nullcontext():
+    with no_gradients(), attach(ForwardSite(model), session) if session else nullcontext():
         start = time.perf_counter()
         for t in timesteps:
             model([latents], t)
@@ -57,14 +62,23 @@ def sessions() -> dict[str, Session]:
     }
 
 
-def session_cost(latents: Tensor, runs: int) -> dict[str, float]:
-    """Return the median microseconds per step that a session adds, by what it does."""
+def session_cost(
+    latents: Tensor, runs: int, no_gradients: NoGradients = torch.inference_mode
+) -> dict[str, float]:
+    """Return the median microseconds per step that a session adds, by what it does.
+
+    Args:
+        latents: of one branch.
+        runs: of each kind.
+        no_gradients: how the sampler does without them: tiny's by inference_mode, the official ones by
+            no_grad. On a GPU that makes a difference: a session in inference mode reads twice a step.
+    """
     model = Scaled()
     differences: dict[str, list[float]] = {name: [] for name in sessions()}
     for _ in range(runs):
-        bare = seconds_a_step(model, None, latents)
+        bare = seconds_a_step(model, None, latents, no_gradients)
         for name, session in sessions().items():
-            differences[name].append(1e6 * (seconds_a_step(model, session, latents) - bare))
+            differences[name].append(1e6 * (seconds_a_step(model, session, latents, no_gradients) - bare))
     return {name: round(statistics.median(found), 1) for name, found in differences.items()}
 
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
 # HunyuanVideo at 544p; the variables of navicache_hunyuan.sh work here too.
 set -euo pipefail
-export TASK=t2v-544p VIDEO_HEIGHT="${VIDEO_HEIGHT:-544}" VIDEO_WIDTH="${VIDEO_WIDTH:-960}"
+export TASK=t2v-544p
 exec "$(dirname "${BASH_SOURCE[0]}")/navicache_hunyuan.sh" "$@"

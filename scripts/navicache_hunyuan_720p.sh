@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
 # HunyuanVideo at 720p; the variables of navicache_hunyuan.sh work here too.
 set -euo pipefail
-export TASK=t2v-720p VIDEO_HEIGHT="${VIDEO_HEIGHT:-720}" VIDEO_WIDTH="${VIDEO_WIDTH:-1280}"
+export TASK=t2v-720p
 exec "$(dirname "${BASH_SOURCE[0]}")/navicache_hunyuan.sh" "$@"

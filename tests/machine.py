@@ -127,11 +127,14 @@ class Machine:
                 lowest = [one.version for one in bounds if "=" in one.operator]
                 self.give_package(package.name, max(lowest, default="9"))
 
-    def give_package(self, name: str, version: str) -> None:
+    def give_package(self, name: str, version: str, *needs: str) -> None:
         """Let a package look installed, by its metadata."""
         folder = self.root / "site" / f"{name.replace('-', '_')}-0.dist-info"
         folder.mkdir(exist_ok=True)
-        (folder / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
+        requires = "".join(f"Requires-Dist: {need}\n" for need in needs)
+        (folder / "METADATA").write_text(
+            f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n{requires}"
+        )
 
     def entry_point(self, family: str, target: str) -> None:
         """Let a package offer a model family."""
@@ -170,6 +173,20 @@ def commit_files(folder: Path, files: dict[str, str]) -> str:
 def official_files(installation: Installation, content: str = "") -> dict[str, str]:
     """Files that make a repository look like the official one."""
     return dict.fromkeys(installation.official.files, content)
+
+
+def importable_files(family: str) -> dict[str, str]:
+    """The same, and what `generate` imports; all of it empty."""
+    return dict.fromkeys([*installations()[family].official.files, *IMPORTED[family]], "")
+
+
+IMPORTED = {
+    "wan": ["wan/__init__.py"],
+    "wan2.2": ["wan/configs/__init__.py", "wan/image2video.py"],
+    "hunyuan": ["hyvideo/__init__.py", "hyvideo/config.py"],
+    "opensora": ["opensora/__init__.py", "opensora/registry.py"],
+    "videosys": ["videosys/__init__.py"],
+}
 
 
 # What the official code reads of each set of weights, from its documentation. A name without an ending is a

@@ -33,6 +33,12 @@ def _locate(given: str, checkout: Checkout | None, fp8: bool) -> list[Path]:
     return [folder]
 
 
+def _import(checkout: Checkout) -> None:
+    from backends.hunyuan.loading import import_hunyuan
+
+    import_hunyuan(checkout)
+
+
 INSTALLATION = Installation(
     official=HUNYUAN,
     packages=(
@@ -69,4 +75,5 @@ INSTALLATION = Installation(
         "t2v-544p": Memory(45, "HunyuanVideo README"),
         "t2v-720p": Memory(60, "HunyuanVideo README"),
     },
+    import_code=_import,
 )  # fmt: skip

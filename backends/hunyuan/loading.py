@@ -27,7 +27,7 @@ from backends.hunyuan.weights import (
 from backends.official.names import replaced
 from backends.official.official import RANDOM, SMALL, code_errors, out_of_memory_hints, quiet, tensors_only
 from backends.official.random_weights import random_model
-from backends.official.repositories import import_package, resolve_repository
+from backends.official.repositories import Checkout, import_package, resolve_repository
 from backends.official.varlen_attention import bind_varlen_attention
 from navicache_cli.errors import BackendError
 from navicache_cli.plan.plan import Plan
@@ -54,7 +54,7 @@ def load_pipeline(plan: Plan, device: torch.device) -> HunyuanPipeline:
     # The official loader switches gradients off for the whole process; they are back on afterwards.
     gradients = torch.set_grad_enabled(torch.is_grad_enabled())
     with quiet(), out_of_memory_hints(LESS_MEMORY), code_errors(HUNYUAN), gradients:
-        import_package(HUNYUAN, checkout, ("hyvideo.config", "hyvideo.inference"))
+        import_hunyuan(checkout)
         bind_varlen_attention(HUNYUAN.package, ATTENTION)
         with silent_log():
             if plan.weights in (RANDOM, SMALL):
@@ -64,6 +64,15 @@ def load_pipeline(plan: Plan, device: torch.device) -> HunyuanPipeline:
                 sampler, digest = _build(plan, device, folder), digest_weights(folder, plan.fp8)
     identity = ModelIdentity(f"{HUNYUAN.title} {plan.task}", HUNYUAN.url, checkout.commit, digest)
     return HunyuanPipeline(sampler, identity)
+
+
+def import_hunyuan(checkout: Checkout) -> None:
+    """Import what generation needs of the official package.
+
+    Raises:
+        BackendError: see `import_package`.
+    """
+    import_package(HUNYUAN, checkout, ("hyvideo.config", "hyvideo.inference"))
 
 
 def official_arguments(plan: Plan, device: torch.device, dit_weight: Path) -> Any:

@@ -10,11 +10,12 @@ import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from importlib import import_module
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError, requires, version
 from importlib.util import find_spec
 from pathlib import Path
 
 from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from backends.official.repositories import Checkout, Official, managed_path
 from backends.official.weight_files import managed_weights, read_mapping
@@ -63,6 +64,33 @@ class Package:
         return found == "?" or (
             bool(found) and Requirement(self.requirement).specifier.contains(found, prereleases=True)
         )
+
+
+def conflicts(packages: Iterable[Package]) -> list[str]:
+    """Return what packages that are there need of others and do not find, by their metadata.
+
+    pip leaves such a conflict behind where it is asked for one package alone, and says so in passing. Looked
+    at are the packages and all that they need, without extras; what is not installed is passed over.
+    """
+    found, seen = [], set()
+    waiting = [package.name for package in packages]
+    while waiting:
+        name = canonicalize_name(waiting.pop())
+        if name in seen:
+            continue
+        seen.add(name)
+        try:
+            there, needs = version(name), requires(name) or []
+        except PackageNotFoundError:
+            continue
+        for need in map(Requirement, needs):
+            if need.marker is not None and not need.marker.evaluate({"extra": ""}):
+                continue
+            waiting.append(need.name)
+            other = Package(f"{need.name}{need.specifier}")
+            if not other.fits():
+                found.append(f"{name} {there} needs {other.requirement} ({other.found() or 'none'} found)")
+    return sorted(found)
 
 
 @dataclass(frozen=True)
@@ -168,6 +196,7 @@ class Installation:
         weights: all sets there are.
         weights_name: from a task and a size `WIDTHxHEIGHT` to the name of the set it uses.
         memory: GPU memory by task.
+        import_code: imports of a checkout what generation needs, as `generate` does.
     """
 
     official: Official
@@ -175,6 +204,7 @@ class Installation:
     weights: tuple[Weights, ...]
     weights_name: Callable[[str, str], str]
     memory: dict[str, Memory]
+    import_code: Callable[[Checkout], object] | None = None
 
     @property
     def place(self) -> Path:

@@ -18,7 +18,8 @@ from importlib.util import find_spec, module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType
 
-from navicache_cli.errors import BackendError
+from backends.official.torchvision import torchvision_hint
+from navicache_cli.errors import BackendError, one_line
 from navicache_cli.reading import expand_user
 
 UNKNOWN = "unknown"
@@ -262,11 +263,20 @@ def import_package(official: Official, checkout: Checkout, modules: Iterable[str
         for key in [key for key in sys.modules if key == name or key.startswith(f"{name}.")]:
             del sys.modules[key]
         if isinstance(error, ImportError):
+            ours = error.name is not None and error.name.partition(".")[0] == name
+            absent = isinstance(error, ModuleNotFoundError)
             raise BackendError(
                 f"{official.title} at {checkout.path} cannot be imported: {error}",
-                f"navicache setup {official.setup}"
-                if error.name is None or error.name.partition(".")[0] != name
-                else f"check out {official.tested_commit[:7]}, the tested commit",
+                f"check out {official.tested_commit[:7]}, the tested commit"
+                if ours
+                else f"navicache setup {official.setup}"
+                if absent
+                else torchvision_hint(error) or f"navicache doctor --model {official.name}",
+            ) from error
+        if isinstance(error, RuntimeError | OSError):  # A compiled package made for another torch.
+            raise BackendError(
+                f"{official.title} at {checkout.path} cannot be imported: {one_line(error, 300)}",
+                torchvision_hint(error) or f"navicache doctor --model {official.name}",
             ) from error
         raise
     return module

@@ -50,12 +50,18 @@ _MEMORY = {"t2v": Memory(31, "Open-Sora README: 480p, 2 s; 720p takes 41")}
 
 
 def _installation(official: Official, *own: Package) -> Installation:
+    def import_code(checkout: Checkout) -> None:
+        from backends.opensora.loading import import_official
+
+        import_official(official, checkout)
+
     return Installation(
         official=official,
         packages=(*_COMMON, *own),
         weights=(_WEIGHTS,),
         weights_name=lambda task, size: _WEIGHTS.name,
         memory=_MEMORY,
+        import_code=import_code,
     )
 
 

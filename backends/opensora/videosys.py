@@ -8,6 +8,8 @@ make the pipeline, and call its `generate`.
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 from typing import Any, ClassVar
 
@@ -43,7 +45,6 @@ class VideoSysRoute:
     }
 
     def __init__(self, plan: Plan, device: torch.device) -> None:
-        _one_process_world()
         module: Any = sys.modules[PIPELINE]
         on_gpu = device.type == "cuda"
         config = module.OpenSoraConfig(
@@ -51,9 +52,9 @@ class VideoSysRoute:
             cfg_scale=plan.guidance,
             enable_flash_attn=on_gpu and find_spec("flash_attn") is not None,
         )
-        self.official = module.OpenSoraPipeline(
-            config, device=device, dtype=torch.bfloat16 if on_gpu else torch.float32
-        )
+        dtype = torch.bfloat16 if on_gpu else torch.float32
+        with one_process_world():
+            self.official = module.OpenSoraPipeline(config, device=device, dtype=dtype)
         self.transformer, self.vae = self.official.transformer, self.official.vae
 
     def generate(self, plan: Plan) -> Tensor:
@@ -62,7 +63,8 @@ class VideoSysRoute:
         assert named is not None, "a checked plan has a size with a name"
         resolution, aspect_ratio = named
         scheduler = self.official.scheduler
-        with replaced(scheduler, num_sampling_steps=plan.steps, cfg_scale=plan.guidance):
+        settings = replaced(scheduler, num_sampling_steps=plan.steps, cfg_scale=plan.guidance)
+        with one_process_world(), settings:
             output = self.official.generate(
                 plan.prompt,
                 resolution=resolution,
@@ -75,10 +77,18 @@ class VideoSysRoute:
         return rearrange(frames, "f h w c -> c f h w").float() / 127.5 - 1
 
 
-def _one_process_world() -> None:
-    """Make the process group that VideoSys asks for its rank and size, unless there is one.
+@contextmanager
+def one_process_world() -> Iterator[None]:
+    """Inside the `with` block, a process group that VideoSys asks for its rank and size, unless there is one.
 
     A world of one never communicates, so that gloo will do for a GPU too, and a store in memory for a port.
+    Other models in this process would take a group that stayed for a sign of several GPUs.
     """
-    if not dist.is_initialized():
-        dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+    if dist.is_initialized():
+        yield
+        return
+    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+    try:
+        yield
+    finally:
+        dist.destroy_process_group()

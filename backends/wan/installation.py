@@ -9,10 +9,11 @@ for each A14B, and 2.8 GB of VAE for the 5B.
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 from backends.official.installation import Download, Installation, Memory, Package, Weights
-from backends.official.repositories import Checkout
+from backends.official.repositories import Checkout, Official
 from backends.wan.tasks import TASKS, WAN, WAN22
 from backends.wan.weights import known_config, locate_weights
 
@@ -22,6 +23,12 @@ def _weights(name: str, gigabytes: float, task: str) -> Weights:
         return [locate_weights(given, name, TASKS[task], known_config(task), checkout)]
 
     return Weights(name, (Download(f"Wan-AI/{name}"),), gigabytes, locate)
+
+
+def _import(official: Official, checkout: Checkout) -> None:
+    from backends.wan.loading import import_official
+
+    import_official(official, checkout)
 
 
 def _memory(gigabytes: float, source: str, *tasks: str) -> dict[str, Memory]:
@@ -60,6 +67,7 @@ INSTALLATION = Installation(
         **_memory(69.1, "Wan2.1 README: 720p, with offloading", "t2v-14B", "t2i-14B", "vace-14B"),
         **_memory(76.7, "Wan2.1 README: 720p, with offloading", "i2v-14B", "flf2v-14B"),
     },
+    import_code=partial(_import, WAN),
 )
 
 _COMMAND = "Wan2.2 README: 720p, with offloading and weights in bfloat16"
@@ -76,4 +84,5 @@ WAN22_INSTALLATION = Installation(
         **_memory(80, _COMMAND, "t2v-A14B", "i2v-A14B"),
         **_memory(24, f"{_COMMAND}, T5 on the CPU", "ti2v-5B"),
     },
+    import_code=partial(_import, WAN22),
 )

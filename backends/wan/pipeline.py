@@ -78,8 +78,7 @@ class WanPipeline:
         """
         on_gpu = self.official.device.type == "cuda"
         module = sys.modules[type(self.official).__module__]
-        first = next(iter(self.models.values()))
-        timing = timed(stages, first, self.official.vae, self.official.device)
+        timing = timed(stages, [*self.models.values()], self.official.vae, self.official.device)
         hints = out_of_memory_hints(less_memory(self.task))
         with quiet(), replaced(module, tqdm=_no_progress), timing, hints:
             pictures, area = self._inputs(plan)

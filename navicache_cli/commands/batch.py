@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from navicache_cli.commands.environment import enter_environment_of
 from navicache_cli.commands.flags import OUTPUT, Text, opt, takes_options
 from navicache_cli.plan.option import Use
 
@@ -63,6 +64,7 @@ def batch_command(
 
     config, assignments = options.pop("config"), options.pop("assignments") or []
     flags = {**options, "output_dir": output_dir}
+    enter_environment_of(flags, assignments, config)
     layers = option_layers(flags, assignments, config, dict(os.environ))
     choices = Choices(name, seeds, methods, modes, shard, retry, max_failures, engine, workers, ray_address)
     batch(file, layers, choices, dry_run=dry_run, as_json=as_json, quiet=quiet)

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from navicache_cli.commands.environment import enter_environment_of
 from navicache_cli.commands.flags import Switch, Text
 from navicache_cli.errors import UsageError
 from navicache_cli.reading import expand_user
@@ -43,6 +44,7 @@ def calibrate_command(
             f"output expects a file ending in .json, found {str(output)[-60:]!r}", "-o ratios.json"
         )
     flags = {"model": model, "task": task, "prompt": prompt, "steps": steps, "seed": seed}
+    enter_environment_of(flags, assignments or [], None)
     plan = build_plan(
         {**flags, "overwrite": overwrite, "mode": "off"}, assignments or [], None, dict(os.environ)
     )

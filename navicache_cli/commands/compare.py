@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any
 
+from navicache_cli.commands.environment import enter_environment_of
 from navicache_cli.commands.flags import LPIPS_HELP, OUTPUT, Text, opt, takes_options
 from navicache_cli.plan.option import Use
 
@@ -52,5 +53,6 @@ def compare_command(
     from navicache_cli.compare.request import Request
 
     assignments, config = options.pop("assignments") or [], options.pop("config")
+    enter_environment_of(options, assignments, config)
     request = Request(methods, modes, tuple(sweep or ()), settings, prompts, seeds, lpips, page, as_json)
     compare(request, {**options, "output_dir": output_dir}, assignments, config)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any
 
+from navicache_cli.commands.environment import enter_environment_of
 from navicache_cli.commands.flags import OUTPUT, Text, opt, takes_options
 from navicache_cli.plan.option import Use
 
@@ -37,6 +38,9 @@ def eval_vbench_command(
     output_dir: Annotated[
         Text, opt(OUTPUT, "Folder of the videos, as for navicache batch.  [default: vbench]", "DIR")
     ] = None,
+    dry_run: Annotated[
+        bool, opt(OUTPUT, "Show what would be made and scored, and stop.", None, "--dry-run")
+    ] = False,
     as_json: Annotated[bool, opt(OUTPUT, "Print only vbench.json.", None, "--json")] = False,
     **options: Any,
 ) -> None:
@@ -49,5 +53,6 @@ def eval_vbench_command(
     from navicache_cli.evaluation.vbench import Request, eval_vbench
 
     assignments, config = options.pop("assignments") or [], options.pop("config")
-    request = Request(dimensions, prompts, videos, seeds, scores, vbench_python, page, as_json)
+    enter_environment_of(options, assignments, config)
+    request = Request(dimensions, prompts, videos, seeds, scores, vbench_python, page, as_json, dry_run)
     eval_vbench(request, {**options, "output_dir": output_dir}, assignments, config)

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 from typing import Annotated, Any
 
+from navicache_cli.commands.environment import enter_environment_of
 from navicache_cli.commands.flags import Text, opt, takes_options
 from navicache_cli.errors import UsageError
 from navicache_cli.plan.options import OUTPUT, WHAT
@@ -29,6 +30,7 @@ def generate_command(
     from navicache_cli.run.generate import generate, read_prompt
 
     config, assignments = options.pop("config"), options.pop("assignments") or []
+    enter_environment_of(options, assignments, config)
     if prompt_file is not None:
         if options["prompt"] is not None:
             raise UsageError(

@@ -31,6 +31,10 @@ def setup_command(
             "[default: that of an earlier download, or the newest]",
         ),
     ] = None,
+    venv: Annotated[
+        bool,
+        typer.Option("--venv", help="Into a Python environment of its own, which generate then uses."),
+    ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the commands and change nothing.")
     ] = False,
@@ -41,4 +45,4 @@ def setup_command(
     """
     from navicache_cli.setup.setup import setup
 
-    setup(family, repo_url, commit, weights, dry_run, revision or [])
+    setup(family, repo_url, commit, weights, dry_run, revision or [], venv)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from navicache_cli.compare.peers.peers import check_installed, check_offered
@@ -62,7 +62,7 @@ def shared_layers(layers: list[Layer]) -> tuple[list[Layer], list[str]]:
     kept, notes = [Layer("default", {"output_dir": "compare"})], []
     for layer in layers:
         values = {k: v for k, v in layer.values.items() if k not in _NOT_SHARED}
-        kept.append(Layer(layer.label, values))
+        kept.append(replace(layer, values=values))
         notes += [
             f"compare chooses the {name} itself; {layer.source(name)} is ignored"
             for name in _DECIDED_HERE

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from contextlib import redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from navicache_cli import terminal
@@ -60,6 +61,7 @@ class Request:
     python: str | None = None
     page: bool = True
     as_json: bool = False
+    dry_run: bool = False
 
 
 @dataclass(frozen=True)
@@ -108,8 +110,10 @@ class _Task:
 
 def eval_vbench(
     request: Request, flags: dict[str, Any], assignments: list[str], config: Path | None
-) -> Evaluation:
+) -> Evaluation | None:
     """Make the videos that are not there, score what is not scored, write vbench.json and the page.
+
+    A dry run only shows what there is to do, and returns None.
 
     Args:
         request: what to score.
@@ -127,6 +131,9 @@ def eval_vbench(
     layers = option_layers(flags, assignments, config, dict(os.environ))
     plan = resolve(layers)
     task = _read(request, plan)
+    if request.dry_run:
+        _show_plan(task, layers, request)
+        return None
     path, page_path = task.scores / "vbench.json", task.scores / "index.html"
     written = [path, *([page_path] if request.page else [])]
     for one in written:
@@ -207,11 +214,31 @@ def _read(request: Request, plan: Plan) -> _Task:
     return task
 
 
+def _show_plan(task: _Task, layers: Sequence[Layer], request: Request) -> None:
+    """Show which videos `navicache batch` would make, and what would be scored."""
+    _tell(
+        f"{len(task.names())} videos in {task.videos} would be scored by vbench {task.vbench.version} in "
+        + ", ".join(task.dimensions)
+    )
+    if request.videos is None:
+        with TemporaryDirectory() as folder:
+            prompts = Path(folder, task.prompts.name)
+            prompts.write_text(json.dumps(task.entries), encoding="utf-8")
+            batch(prompts, [*layers, _folder(task)], _choices(task), dry_run=True, as_json=request.as_json)
+
+
+def _folder(task: _Task) -> Layer:
+    return Layer("eval vbench", {"output_dir": str(task.root)})
+
+
+def _choices(task: _Task) -> Choices:
+    return Choices(NAME, task.per_prompt)
+
+
 def _make(task: _Task, layers: Sequence[Layer]) -> None:
     """Make the videos that are not there, as `navicache batch` does."""
-    folder = Layer("eval vbench", {"output_dir": str(task.root)})
     with redirect_stdout(sys.stderr):  # standard output is for the scores
-        batch(task.prompts, [*layers, folder], Choices(NAME, task.per_prompt))
+        batch(task.prompts, [*layers, _folder(task)], _choices(task))
     import torch
 
     gc.collect()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +15,23 @@ from navicache_cli.plan.presets import OFF, Preset, read_yaml
 
 @dataclass(frozen=True)
 class Layer:
-    """Option values from one place. `label` names the place; `{name}` in it becomes the option's name."""
+    """Option values from one place.
+
+    Attributes:
+        label: names the place; `{name}` in it becomes the option's name.
+        values: by option.
+        places: of options that are from a place of another name.
+    """
 
     label: str
     values: Mapping[str, Any]
+    places: Mapping[str, str] = field(default_factory=dict)
 
     def source(self, option: str) -> str:
         """Describe where `option` of this layer comes from."""
-        return self.label.replace("{name}", option.replace("_", "-")).replace("{NAME}", option.upper())
+        if option in self.places:
+            return self.places[option]
+        return self.label.replace("{name}", option.replace("_", "-"))
 
 
 def unfit(key: str, value: object, error: ValueError, layer: Layer) -> UsageError:
@@ -36,12 +45,13 @@ def unfit(key: str, value: object, error: ValueError, layer: Layer) -> UsageErro
 def environment_layer(environment: Mapping[str, str]) -> Layer:
     """Collect `NAVICACHE_<OPTION>` variables, and the published `NAVICACHE_THRESH`."""
     values: dict[str, Any] = {}
+    places: dict[str, str] = {}
     for key in READERS:
         others = OPTIONS[key].variables if key in OPTIONS else ()
         for variable in (f"NAVICACHE_{key.upper()}", *others):
-            if variable in environment:
-                values.setdefault(key, environment[variable])
-    return Layer("environment NAVICACHE_{NAME}", values)
+            if variable in environment and key not in values:
+                values[key], places[key] = environment[variable], f"environment {variable}"
+    return Layer("environment", values, places)
 
 
 def parse_assignments(assignments: list[str]) -> dict[str, str]:

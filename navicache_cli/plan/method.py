@@ -20,7 +20,7 @@ from navicache_cli.cache.session.error_estimate import check_max_error
 from navicache_cli.errors import UsageError
 from navicache_cli.plan.core_errors import told_in_options
 from navicache_cli.plan.keys import own_settings
-from navicache_cli.plan.presets import OFF, Preset, preset_folder, unknown
+from navicache_cli.plan.presets import OFF, Preset, preset_folder, preset_for, unknown
 from navicache_cli.reading import expand_user, read_json
 
 if TYPE_CHECKING:
@@ -194,9 +194,11 @@ def about_options(plan: Plan) -> list[str]:
 def _ratios(plan: Plan, named: str) -> list[float]:
     """Read the magnitude ratios: a file's, or those shipped under a name; none where nothing is said."""
     if not named:
+        needed = preset_for(plan.model).tasks[plan.task].get("inputs", [])
+        inputs = "".join(f" --set {name}=FILE" for name in needed)
         raise UsageError(
             f"magcache expects magnitude ratios, {plan.model} {plan.task} has none yet",
-            f"measure them: navicache calibrate --model {plan.model}, "
+            f"measure them: navicache calibrate --model {plan.model} --task {plan.task}{inputs}, "
             "then name the file with --set ratios=FILE.json",
         )
     if named.endswith(".json"):

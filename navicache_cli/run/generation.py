@@ -27,7 +27,11 @@ if TYPE_CHECKING:
 
 def check_with_backend(backend: Backend, plan: Plan) -> list[str]:
     """Check the plan with its backend and collect what the user should know."""
-    return [*backend.check(plan), *about_steps(plan), *about_options(plan)]
+    from backends.official.environments import environment_notes
+
+    return [
+        *environment_notes(plan.model), *backend.check(plan), *about_steps(plan), *about_options(plan)
+    ]  # fmt: skip
 
 
 def run_plan(pipeline: Pipeline, plan: Plan, watch: Watch) -> Runs:

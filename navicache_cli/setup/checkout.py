@@ -80,12 +80,6 @@ def _clone(official: Official, place: Path, part: Path, url: str, commit: str) -
         why = f"cannot get {official.title} at {commit[:7]} from {url}"
         _git(_clone_command(part, url), why)
         _check_out(official, part, "", commit, why)
-        missing = [name for name in official.files if not (part / name).is_file()]
-        if missing:
-            raise BackendError(
-                f"expected {official.title} with {', '.join(missing)} at {url}, found a repository without",
-                f"--repo-url {official.url}",
-            )
         part.rename(place)
     except OSError as error:
         raise OutputError(
@@ -126,7 +120,8 @@ def _check_out(official: Official, place: Path, url: str, commit: str, why: str)
     """Check out a commit, and look that it is the one asked for.
 
     Raises:
-        BackendError: there is none of that hash, several begin with it, or git failed.
+        BackendError: there is none of that hash, several begin with it, it is of another repository, or git
+            failed.
     """
     found = _commits(place, commit)
     if not found and len(commit) == FULL_HASH:  # On no branch: git hubs give it to who knows its hash.
@@ -143,12 +138,25 @@ def _check_out(official: Official, place: Path, url: str, commit: str, why: str)
             f"{why}: expected one commit whose hash begins with {commit}, found {', '.join(found[:3])}",
             f"--commit {found[0]}",
         )
+    if missing := _missing(official, place, found[0]):
+        raise BackendError(
+            f"expected {official.title} with {missing} at commit {found[0][:7]}, found a repository without; "
+            "nothing was changed",
+            f"--commit {official.tested_commit}, or --repo-url {official.url}",
+        )
     _git(_checkout_commands(place, found[0])[0], why)
     if (head := read_commit(place)) != found[0]:
         raise BackendError(
             f"{why}: expected {found[0]} to be checked out, found {head}",
             f"move {place} away and run setup again",
         )
+
+
+def _missing(official: Official, place: Path, commit: str) -> str:
+    """Name the files that tell the repository and are not in a commit; "" when all are."""
+    tree = ["git", "-C", str(place), "ls-tree", "-r", "--name-only", "-z", commit, "--", *official.files]
+    there = _git(tree, f"cannot look into commit {commit[:7]}").split("\0")
+    return ", ".join(name for name in official.files if name not in there)
 
 
 def _commits(place: Path, commit: str) -> list[str]:

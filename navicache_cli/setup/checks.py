@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import json
+import os
 import platform
 import subprocess
 import sys
 from dataclasses import dataclass
 from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from backends.official.environments import STARTED_BY
+from backends.official.installation import conflicts
+from navicache_cli import __version__
 from navicache_cli.errors import BackendError, WeightsError, one_line
 
 if TYPE_CHECKING:
@@ -137,7 +143,46 @@ def package_check(family: str, installation: Installation) -> Check:
     ]
     if wrong:
         return missing("packages", f"missing: {', '.join(wrong)}", f"navicache setup {family}")
-    return Check("packages", OK, f"all {len(installation.packages)} are installed")
+    if odd := conflicts(installation.packages):
+        # Whether generate starts all the same shows where the official code is imported.
+        told = f"do not fit together: {'; '.join(odd)}"
+        return Check("packages", WARNING, told, f"navicache setup {family}")
+    return Check("packages", OK, f"all {len(installation.packages)} are installed and fit together")
+
+
+def import_check(family: str, checkout: Checkout) -> Check:
+    """The official code, imported in a process of its own as `generate` does; its packages are there."""
+    command = [sys.executable, "-m", "backends.official.import_check", family, str(checkout.path)]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
+    except (OSError, subprocess.SubprocessError) as error:
+        return missing("import", f"cannot be tried: {one_line(error, 160)}", "free some memory")
+    if not done.returncode:
+        return Check("import", OK, "the official code can be imported")
+    again = f"navicache setup {family} --venv"
+    told = done.stdout.strip().splitlines()[-2:]
+    if len(told) < 2:  # It was ended.
+        return missing("import", f"{(done.stderr.strip().splitlines() or ['it ended'])[-1][:300]}", again)
+    cause, hint = told
+    # All that `navicache setup` would install is there: another try of it would change nothing.
+    return missing(
+        "torchvision" if "torchvision" in cause else "import", cause, hint if "pip install" in hint else again
+    )
+
+
+def checks_elsewhere(program: Path, model: str) -> list[Check]:
+    """What doctor says of a model in the environment whose navicache this is; without exit codes."""
+    command = [str(program), "doctor", "--model", model, "--json"]
+    environment = {**os.environ, STARTED_BY: __version__}
+    try:
+        done = subprocess.run(
+            command, env=environment, capture_output=True, text=True, timeout=600, check=False
+        )
+        rows = json.loads(done.stdout)["checks"]
+    except (OSError, subprocess.SubprocessError, ValueError) as error:
+        hint = f"navicache setup {model} --venv"
+        return [missing("environment", f"{program} does not run: {one_line(error, 160)}", hint)]
+    return [Check(row["name"], row["state"], row["found"], row["fix"]) for row in rows]
 
 
 def repository_checks(

@@ -9,6 +9,12 @@ from typing import TYPE_CHECKING, Any
 from rich.table import Table
 from rich.text import Text
 
+from backends.official.environments import (
+    enter_environment,
+    environment_notes,
+    environment_program,
+    inside_environment,
+)
 from backends.official.official import RANDOM, SMALL
 from navicache_cli import terminal
 from navicache_cli.errors import BackendError, NavicacheError, UsageError, WeightsError
@@ -21,9 +27,11 @@ from navicache_cli.setup.checks import (
     OK,
     WARNING,
     Check,
+    checks_elsewhere,
     ffmpeg_check,
     flash_attention_check,
     gpu_check,
+    import_check,
     memory_check,
     missing,
     package_check,
@@ -54,6 +62,7 @@ def doctor(model: str, task: str, as_json: bool) -> int:
         0 when `generate` would start, 4 when only weights are missing, else 3.
 
     Raises:
+        OtherPython: the model has an environment, and this is not it.
         UsageError: no such model or task.
     """
     if task and not model:
@@ -94,10 +103,17 @@ def _summary(model: str, no_torch: bool) -> Check:
     """One row for a family: ready, or what is missing."""
     try:
         task = _task(model, "")
+        if (program := environment_program(model)) and not inside_environment(model):
+            return _summary_of(model, task, checks_elsewhere(program, model))
         gpu = [] if no_torch or _installation(model) is None else [gpu_check(needed=True)]
-        checks = [*gpu, *_family_checks(model, task, _setting("weights"))]
+        checks = [*gpu, *_family_checks(model, task, _setting("weights"), no_torch)]
     except UsageError as error:  # Of the environment, which may be meant for another family.
         return Check(model, WARNING, error.message, error.hint)
+    return _summary_of(model, task, checks)
+
+
+def _summary_of(model: str, task: str, checks: list[Check]) -> Check:
+    """Ready, or what is missing."""
     wanting = [check.name for check in checks if check.state == MISSING]
     name = f"{model} {task}".strip()
     if not wanting:
@@ -109,6 +125,7 @@ def model_checks(model: str, task: str) -> list[Check]:
     """All checks of one family.
 
     Raises:
+        OtherPython: the model has an environment, and this is not it.
         UsageError: no such model or task.
     """
     from backends.registry import backend_names
@@ -116,6 +133,7 @@ def model_checks(model: str, task: str) -> list[Check]:
     known = dict.fromkeys([*load_presets(), *backend_names()])
     if model not in known:
         raise UsageError(unknown("model", model, known), "`navicache models` lists them")
+    enter_environment(model)
     task = _task(model, task)
     weights = _setting("weights")
     rows = _machine_checks(_gpu_needed(model, weights))
@@ -128,7 +146,8 @@ def model_checks(model: str, task: str) -> list[Check]:
         # Where it is the default, the makers' figure has it already.
         offload = preset is not None and "offload" in preset.takes and not preset.defaults.get("offload")
         rows.insert(3, memory_check(installation.memory.get(task), offload))
-    return rows + _family_checks(model, task, weights)
+    rows += [Check("environment", OK, note) for note in environment_notes(model)[:1]]
+    return rows + _family_checks(model, task, weights, no_torch)
 
 
 def _machine_checks(gpu_needed: bool) -> list[Check]:
@@ -151,8 +170,8 @@ def _tiny_checks(given: str) -> list[Check]:
     return [Check("tiny weights", OK, f"complete at {folder}")]
 
 
-def _family_checks(model: str, task: str, weights: str) -> list[Check]:
-    """Code, packages and weights of a family other than tiny."""
+def _family_checks(model: str, task: str, weights: str, no_torch: bool) -> list[Check]:
+    """Code, packages and weights of a family other than tiny; the code is imported if it can be."""
     from backends.registry import backend_names
 
     if _installation(model) is None:
@@ -167,6 +186,8 @@ def _family_checks(model: str, task: str, weights: str) -> list[Check]:
     family, installation, checkout, problem = _find_code(model)
     rows += repository_checks(family, installation, checkout, problem)
     rows.append(package_check(family, installation))
+    if checkout is not None and rows[-1].state != MISSING and not no_torch:
+        rows.append(import_check(family, checkout))
     if weights in (RANDOM, SMALL):
         return [*rows, Check("weights", OK, f"{weights}: noise, for measurements")]
     named = installation.weights_called(installation.weights_name(task, _size(model, task)))

@@ -17,9 +17,17 @@ if TYPE_CHECKING:
 
 
 def setup(
-    family: str, repo_url: str, commit: str, weights: str, dry_run: bool, revisions: Sequence[str] = ()
+    family: str,
+    repo_url: str,
+    commit: str,
+    weights: str,
+    dry_run: bool,
+    revisions: Sequence[str] = (),
+    venv: bool = False,
 ) -> None:
     """Bring what a family needs to this machine; what is there already stays as it is.
+
+    It all happens in the family's environment, where there is one.
 
     Args:
         family: a name of `backends.official.installation.installations`.
@@ -28,8 +36,10 @@ def setup(
         weights: also download these, or "".
         dry_run: only print the commands.
         revisions: of the weights' repositories, `HASH` or `OWNER/NAME=HASH`.
+        venv: make that environment, if there is none.
 
     Raises:
+        OtherPython: the environment is another Python than this one.
         UsageError: an unknown family or weights, or a commit or revision that is none.
         BackendError: git or pip is not there or failed, or the checkout cannot be changed.
         WeightsError: the download failed or left something out.
@@ -37,6 +47,8 @@ def setup(
         InterruptedRunError: Ctrl-C.
     """
     steps = _steps(family, repo_url, commit, weights, revisions)
+    if not _go_apart(family, venv, dry_run):
+        return
     if dry_run:
         for step in steps:
             _show(step)
@@ -51,6 +63,37 @@ def setup(
         ) from None
     if all(step.done for step in steps):
         terminal.stdout.print("everything was installed already; nothing was changed")
+
+
+def _go_apart(family: str, venv: bool, dry_run: bool) -> bool:
+    """Go on in the family's environment, made first if that is asked for; False where that was only shown.
+
+    Raises:
+        OtherPython: to go on there.
+    """
+    from backends.official.environments import (
+        enter_environment,
+        inside_environment,
+        managed_environment,
+        program_in,
+    )
+    from backends.official.installation import installations
+    from navicache_cli.setup.environment import environment_step
+
+    installation = installations()[family]
+    model = installation.official.name
+    if venv and not inside_environment(model):
+        step = environment_step(installation)
+        if dry_run:
+            _show(step)
+        if dry_run and not step.done:
+            program = program_in(managed_environment(model))
+            terminal.stdout.say(f"# all else in it: {program} setup {family} …")
+            return False
+        if not dry_run:
+            _do(step)
+    enter_environment(model)
+    return True
 
 
 def _steps(family: str, repo_url: str, commit: str, weights: str, revisions: Sequence[str]) -> list[Step]:
@@ -91,7 +134,7 @@ def _steps(family: str, repo_url: str, commit: str, weights: str, revisions: Seq
     steps = [
         # The tested commit by its full hash, however few digits of it are given: others may begin so too.
         checkout_step(installation, repo_url, tested if tested.startswith(hashed) else hashed),
-        packages_step(installation, bool(weights)),
+        packages_step(family, installation, bool(weights)),
     ]
     return steps + (weights_steps(family, installation, chosen, pins) if chosen else [])
 

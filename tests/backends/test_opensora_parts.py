@@ -10,11 +10,13 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch.distributed as dist
 
 from backends.opensora.absent import OneProcessMesh, placeholders
 from backends.opensora.cross_attention import XFORMERS, memory_efficient_attention
 from backends.opensora.random_parts import RandomTextEncoder, RandomTokenizer, RandomVAE
 from backends.opensora.self_attention import STANDIN, bind_self_attention
+from backends.opensora.videosys import one_process_world
 from navicache_cli.errors import BackendError
 from tests.opensora_reference import self_attention
 
@@ -166,3 +168,13 @@ def test_random_text():
     assert torch.equal(text[0, 0], text[1, 0])
     assert not torch.equal(text[0, 1], text[0, 2])
     assert RandomTokenizer()(["x " * 9], max_length=5)["attention_mask"].sum() == 5
+
+
+def test_the_process_group_of_videosys_is_closed():
+    """HunyuanVideo and others in this process would take one for a sign of several GPUs."""
+    with one_process_world():
+        assert (dist.get_rank(), dist.get_world_size()) == (0, 1)
+        with one_process_world():
+            group = dist.group.WORLD
+        assert dist.group.WORLD is group, "another's stays"
+    assert not dist.is_initialized()

@@ -11,12 +11,13 @@ def test_out_of_memory_names_the_options():
     import torch
 
     from backends.official.official import out_of_memory_hints
-    from backends.wan.pipeline import LESS_MEMORY
+    from backends.wan.pipeline import less_memory
+    from backends.wan.tasks import TASKS
     from navicache_cli.errors import OutOfMemoryError
 
     with (
         pytest.raises(OutOfMemoryError, match="Tried to allocate") as caught,
-        out_of_memory_hints(LESS_MEMORY),
+        out_of_memory_hints(less_memory(TASKS["t2v-1.3B"])),
     ):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.\nMore")
     for option in ("--offload", "--t5-cpu", "--size", "--frames"):
@@ -28,7 +29,10 @@ def tqdm(iterable):
 
 
 class Stub:
-    """What `WanPipeline.generate` touches of an official pipeline; it logs what happens."""
+    """What `WanPipeline.generate` touches of an official pipeline; it logs what happens.
+
+    After the last step it moves the transformer away, as offloading does.
+    """
 
     def __init__(self, fault=""):
         import torch
@@ -41,7 +45,12 @@ class Stub:
                 assert not fault, fault
                 return [latents[0][:3]]
 
-        self.device, self.model, self.vae = torch.device("cpu"), torch.nn.Identity(), VAE()
+        class Transformer(torch.nn.Identity):
+            def cpu(self):
+                log.append("moved away")
+                return super().cpu()
+
+        self.device, self.model, self.vae = torch.device("cpu"), Transformer(), VAE()
 
     def start(self, stage):
         """As `Stages.start`."""
@@ -56,6 +65,7 @@ class Stub:
         for _ in tqdm(range(3)):
             x = self.model(x)
             self.log.append("transformer")
+        self.model.cpu()
         return self.vae.decode([x])[0]
 
 
@@ -73,8 +83,10 @@ def test_stages_start_inside_the_official_call(fault):
     else:
         assert pipeline.generate(plan, official).shape == (3, 1, 480, 832)
     denoising = ["<denoise>", *["transformer"] * 3]
-    assert official.log == ["<text>", "encoder", *denoising, "<decode>", "vae", "<>"]
+    decoding = ["<decode>", "moved away", "<decode>", "vae"]
+    assert official.log == ["<text>", "encoder", *denoising, *decoding, "<>"], "moving is no denoising"
     assert vars(official.vae) == {}
+    assert "cpu" not in vars(official.model)
     assert not official.model._forward_pre_hooks
     assert official.settings == {
         "shift": 5.0, "sample_solver": "unipc", "sampling_steps": 50, "guide_scale": 5.0, "n_prompt": "ugly",

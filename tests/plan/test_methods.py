@@ -108,7 +108,7 @@ def test_settings_come_from_any_layer_and_reach_the_policy(tmp_path):
         (
             {"model": "wan", "task": "flf2v-14B", "method": "magcache", **PICTURES},
             "wan flf2v-14B has none yet",
-            "navicache calibrate --model wan",
+            "calibrate --model wan --task flf2v-14B --set image=FILE --set last_image=FILE, then",
         ),
         ({"method": "magcache", "ratios": "none.json"}, "none.json: No such file", "calibrate"),
         ({"method": "magcache", "ratios": "wan-t2v-1.3B"}, "of tiny, found those of 'wan'", "calibrate"),

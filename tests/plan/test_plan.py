@@ -84,8 +84,12 @@ def test_model_and_mode_may_come_from_any_layer(tmp_path):
 def test_published_environment_names():
     plan = build_plan({}, [], None, {"NAVICACHE_THRESH": "0.123", "NAVICACHE_ALIGN_STEPS": "7"})
     assert (plan.threshold, plan.align_steps) == (0.123, 7)
+    assert plan.provenance["threshold"] == "environment NAVICACHE_THRESH"
     both = environment_layer({"NAVICACHE_THRESH": "0.1", "NAVICACHE_THRESHOLD": "0.2"})
     assert both.values["threshold"] == "0.2"
+    assert both.source("threshold") == "environment NAVICACHE_THRESHOLD"
+    with pytest.raises(UsageError, match=r"found 'abc' \(environment NAVICACHE_THRESH\)"):
+        build_plan({}, [], None, {"NAVICACHE_THRESH": "abc"})
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ from torch.overrides import TorchFunctionMode
 
 from backends.opensora import OpenSoraBackend
 from backends.opensora.pipeline import architecture_of
+from backends.opensora.videosys import one_process_world
 from navicache_cli.cache import Region, Session, attach, make_policy
 from navicache_cli.cache.sites.binding import bound_to
 from navicache_cli.errors import SiteError
@@ -79,9 +80,11 @@ def bare(route, pipeline, plan):
     if route == "videosys":
         official = pipeline.route.official
         official.scheduler.num_sampling_steps, official.scheduler.cfg_scale = plan.steps, plan.guidance
-        output = official.generate(
-            prompt=plan.prompt, resolution=name, aspect_ratio=ratio, num_frames=plan.frames, seed=plan.seed
-        )
+        with one_process_world():
+            output = official.generate(
+                prompt=plan.prompt, resolution=name, aspect_ratio=ratio, num_frames=plan.frames,
+                seed=plan.seed,
+            )  # fmt: skip
         return output.video[0]
     return bare_opensora(pipeline.route, plan, name, ratio)
 

@@ -101,6 +101,9 @@ CASES = [
     ("navicache_hunyuan.sh", {"SAVE_PATH": "some folder"},
      {"task": "t2v-544p", "size": "960x544", "output": "", "output_dir": "some folder"}),
     ("navicache_hunyuan_544p.sh", {"NAVICACHE_THRESH": "0.02"}, {"size": "960x544", "threshold": 0.02}),
+    ("navicache_hunyuan.sh", {"VIDEO_HEIGHT": "720"}, {"task": "t2v-720p", "size": "1280x720"}),
+    ("navicache_hunyuan.sh", {"VIDEO_WIDTH": "544"}, {"task": "t2v-544p", "size": "544x960"}),
+    ("navicache_hunyuan_720p.sh", {"VIDEO_HEIGHT": "1280"}, {"size": "720x1280"}),
     ("navicache_hunyuan_720p.sh", {}, {"task": "t2v-720p", "size": "1280x720", "steps": 50}),
     ("navicache_opensora.sh", {"SAVE_PATH": "out/a b.mp4"}, {"output": "out/a b.mp4", "threshold": 0.55}),
     ("navicache_opensora_generate.sh", {"NAVICACHE_ALIGN_STEPS": "3"}, {"align_steps": 3, "steps": 30}),
@@ -189,6 +192,12 @@ def test_another_checkout_by_its_variable(launcher, inside):
     assert plan_of(done)["repo"] == "", "left to the variable, which comes before the current directory"
 
 
+def test_one_side_of_several_sizes(launcher):
+    done = launcher("navicache_hunyuan.sh", "--dry-run", VIDEO_HEIGHT="832")
+    assert done.returncode != 0
+    assert "set VIDEO_WIDTH too: 832 is high of several sizes" in done.stderr
+
+
 def test_values_are_not_run(launcher, tmp_path):
     done = launcher("navicache_hunyuan.sh", "--dry-run", VIDEO_HEIGHT="a[$(touch pwned)]", VIDEO_WIDTH="960")
     assert done.returncode == 2
@@ -260,6 +269,21 @@ def test_vbench_makes_videos_and_scores_them(launcher, tmp_path):
     assert json.loads(done.stdout)["plan"] is None
     assert calls(tmp_path) == ["color", "color"]
     assert not list(tmp_path.rglob("pwned"))
+
+
+def test_vbench_shows_what_it_would_do(launcher, tmp_path):
+    """With SCORE_DIR too, where the videos would be scored."""
+    python = python_with_vbench(tmp_path)
+    (tmp_path / "info.json").write_text(json.dumps(VBENCH))
+    before = sorted(tmp_path.rglob("*"))
+    settings = {"PROMPT_PATH": "info.json", "SEEDS": "2", "SCORE_DIR": "scores", "DIMENSIONS": "color"}
+    arguments = ("navicache_opensora_vbench.sh", "--model", "tiny", "--dry-run", "--json")
+    done = launcher(*arguments, **settings, VBENCH_PYTHON=str(python))
+    assert done.returncode == 0, done.stderr
+    assert [row["seed"] for row in json.loads(done.stdout)] == [0, 1]
+    assert "2 videos in vbench/videos would be scored" in " ".join(done.stderr.split())
+    assert calls(tmp_path) == []
+    assert sorted(tmp_path.rglob("*")) == before
 
 
 def test_vbench_without_the_package_makes_nothing(launcher, tmp_path):

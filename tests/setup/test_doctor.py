@@ -8,8 +8,8 @@ import shutil
 import pytest
 
 from backends.official.installation import DOWNLOADED, installations
-from tests.machine import Machine, commit_files, git, official_files, write_weights, write_whole
-from tests.program import ROOT
+from tests.machine import Machine, commit_files, git, importable_files, write_weights, write_whole
+from tests.program import ROOT, assert_refused
 
 WAN = installations()["wan"]
 
@@ -23,7 +23,7 @@ def machine(tmp_path):
 
 def without_weights(machine, family, gigabytes):
     """Give the machine all that a family needs but weights."""
-    commit_files(machine.repository(family), official_files(installations()[family]))
+    commit_files(machine.repository(family), importable_files(family))
     machine.give_packages(family)
     machine.environment["GPU"] = gigabytes
     return machine
@@ -148,6 +148,36 @@ def test_one_thing_is_missing(complete, damage, code, row, told):
     assert [name for name, one in rows.items() if one["state"] == "missing"] == [row]
 
 
+def test_packages_that_do_not_fit_together(complete):
+    """As pip leaves them when it is asked for one of them alone."""
+    complete.give_package("diffusers", "0.42.1", "huggingface-hub>=1.2", "numpy; extra == 'none'", "absent>1")
+    complete.give_package("huggingface-hub", "0.36.0")
+    row = looked(complete, "--model", "wan", code=0)["packages"]
+    assert row["state"] == "warning", "the official code can be imported all the same"
+    told = "diffusers 0.42.1 needs absent>1 (none found); diffusers 0.42.1 needs huggingface-hub>=1.2 (0.36.0"
+    assert told in row["found"]
+    assert row["fix"] == "navicache setup wan"
+
+
+@pytest.mark.parametrize(
+    ("code", "row", "told", "fix"),
+    [
+        ("raise RuntimeError('operator torchvision::nms does not exist')", "torchvision", "nms", "torchv"),
+        ("from tokenizers import nothing", "import", "cannot import name 'nothing'", "setup wan --venv"),
+        ("import os; os.write(2, b'Illegal instruction'); os._exit(4)", "import", "Illegal", "--venv"),
+    ],
+)
+def test_official_code_that_cannot_be_imported(complete, code, row, told, fix):
+    (complete.repository("wan") / "wan/__init__.py").write_text(code)
+    found = looked(complete, "--model", "wan", code=3)[row]
+    assert told in found["found"]
+    assert fix in found["fix"]
+    if row == "torchvision":
+        assert " -m pip install --force-reinstall --no-deps 'torchvision==0." in found["fix"]
+        started = complete.run("generate", "--model", "wan", GPU="80")
+        assert_refused(started, 3, told, "pip install --force-reinstall --no-deps 'torchvision==0.")
+
+
 def test_shards(complete):
     folder = complete.weights("Wan2.1-T2V-1.3B")
     whole = folder / "diffusion_pytorch_model.safetensors"
@@ -230,7 +260,7 @@ def test_a_transformer_of_another_model(machine):
 def test_open_sora_is_mended_by_the_code_that_is_there(machine, family):
     machine.entry_point("opensora", "backends.opensora:OpenSoraBackend")
     machine.environment["GPU"] = "80"
-    commit_files(machine.repository("opensora"), official_files(installations()[family]))
+    commit_files(machine.repository("opensora"), importable_files(family))
     machine.give_packages(family)
     row = looked(machine, "--model", "opensora", code=4)["weights"]
     assert "expected the weights hpcai-tech/OpenSora-STDiT-v3 at" in row["found"]
