@@ -131,6 +131,14 @@ def _check_wan22(plan: Plan, task: Task) -> None:
             f"found 1 ({plan.provenance['frames']})",
             "--frames 121",
         )
+    latent_frames = (plan.frames - 1) // 4 + 1
+    if plan.image and task.may_have_picture and plan.method == "teacache" and plan.ulysses >= latent_frames:
+        # All tokens of the first process, which decides, would be of the given frame, at timestep 0.
+        raise UsageError(
+            f"ulysses expects less than {latent_frames} with teacache and an image at {plan.frames} frames, "
+            f"found {plan.ulysses} ({plan.provenance['ulysses']})",
+            f"--ulysses {max(1, latent_frames - 1)}, more --frames, or another --method",
+        )
     if plan.dtype == "float16":
         raise UsageError(
             f"dtype expects auto, bfloat16 or float32 for wan2.2, found float16 ({plan.provenance['dtype']})",

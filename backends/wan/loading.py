@@ -104,7 +104,8 @@ def _build(kind: type, config: Any, plan: Plan, device: torch.device, checkout: 
     folder = locate_weights(plan.weights, name, task, config, checkout)
     digest = digest_weights(folder, name, config)
     again = f"hf download Wan-AI/{name} --local-dir {folder} --force-download"
-    loaders = [one for one in (f"{task.official.module}.{name}" for name in LOADERS) if one in sys.modules]
+    package = task.official.module
+    loaders = [one for one in (f"{package}.{loader}" for loader in LOADERS) if one in sys.modules]
     with weights_errors(f"the weights {name} in {folder}", again), tensors_only(loaders):
         return _construct(kind, config, str(folder), plan, device), digest
 

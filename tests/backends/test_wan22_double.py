@@ -154,6 +154,10 @@ def test_speech_and_animation_are_refused(task, told):
         ({"image": "x.png"}, "takes no image"),
         ({"task": "ti2v-5B", "image": "absent.png"}, "cannot read the image absent.png"),
         ({"task": "ti2v-5B", "image": "cat.png", "frames": "1"}, "frames expects 5 or more"),
+        (
+            {"task": "ti2v-5B", "image": "a.png", "frames": "5", "method": "teacache", "ulysses": "2"},
+            "ulysses expects less than 2 with teacache",
+        ),
         ({"size": "1280x704"}, "size expects one of 1280x720"),
         ({"seed": "-1"}, "seed expects 0 or more for wan2.2, found -1"),
         ({"steps": "120"}, "make Wan2.2's unipc give"),
