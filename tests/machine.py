@@ -182,6 +182,7 @@ def importable_files(family: str) -> dict[str, str]:
 
 IMPORTED = {
     "wan": ["wan/__init__.py"],
+    "wan2.2": ["wan/configs/__init__.py", "wan/image2video.py"],
     "hunyuan": ["hyvideo/__init__.py", "hyvideo/config.py"],
     "opensora": ["opensora/__init__.py", "opensora/registry.py"],
     "videosys": ["videosys/__init__.py"],
@@ -202,6 +203,17 @@ FILES = {
     "Wan2.1-T2V-1.3B": {**WAN_FILES, "config.json": '{"model_type": "t2v", "dim": 1536, "num_layers": 30}'},
     "Wan2.1-I2V-14B-720P": {
         **WAN_FILES, **CLIP_FILES, "config.json": '{"model_type": "i2v", "dim": 5120, "num_layers": 40}',
+    },
+    "Wan2.2-T2V-A14B": {
+        **{name: content for name, content in WAN_FILES.items() if "." not in name or name.endswith(".pth")},
+        **{
+            f"{expert}_noise_model/{name}": content
+            for expert in ("high", "low")
+            for name, content in {
+                "config.json": '{"model_type": "t2v", "dim": 5120, "num_layers": 40}',
+                "diffusion_pytorch_model.safetensors": "",
+            }.items()
+        },
     },
     "HunyuanVideo": {
         "hunyuan-video-t2v-720p/transformers/mp_rank_00_model_states.pt": "",

@@ -72,7 +72,7 @@ class HunyuanPipeline:
             OutOfMemoryError: the GPU's memory did not suffice.
         """
         parts = self.sampler.pipeline
-        timing = timed(stages, parts.transformer, parts.vae, torch.device(self.sampler.device))
+        timing = timed(stages, [parts.transformer], parts.vae, torch.device(self.sampler.device))
         with quiet(), silent_log(), out_of_memory_hints(LESS_MEMORY), timing:
             made = self.sampler.predict(
                 prompt=plan.prompt,

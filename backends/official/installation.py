@@ -25,6 +25,7 @@ DOWNLOADED = ".navicache-download.json"
 # The second variant of a family carries a name of its own here and shares the family's place.
 MODULES = {
     "wan": ("backends.wan.installation", "INSTALLATION"),
+    "wan2.2": ("backends.wan.installation", "WAN22_INSTALLATION"),
     "hunyuan": ("backends.hunyuan.installation", "INSTALLATION"),
     "opensora": ("backends.opensora.installation", "INSTALLATION"),
     "videosys": ("backends.opensora.installation", "VIDEOSYS_INSTALLATION"),

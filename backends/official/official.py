@@ -5,8 +5,9 @@ from __future__ import annotations
 import pickle
 import sys
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from backends.official.distributed import local_gpu
@@ -170,21 +171,24 @@ def tensors_only(modules: Iterable[str]) -> Iterator[None]:
 
 
 @contextmanager
-def timed(stages: Stages, transformer: nn.Module, vae: Any, device: torch.device) -> Iterator[None]:
-    """Tell `stages` when, in one official call, the transformer is first called and its last step is over.
+def timed(
+    stages: Stages, transformers: Sequence[nn.Module], vae: Any, device: torch.device
+) -> Iterator[None]:
+    """Tell `stages` when, in one official call, a transformer is first called and the last step is over.
 
     Official offloading moves the whole transformer to the CPU after the last step, before the VAE decodes:
     with 14 B parameters 53 GiB in float32. That is no denoising; it counts for `decode`.
 
     Args:
         stages: told `text` at once, then `denoise`, `decode`, and the end.
-        transformer: the official one; its `cpu` is wrapped meanwhile.
+        transformers: the official one, or several that take turns, the one that starts first; their `cpu` is
+            wrapped meanwhile. Where one takes over, the official code moves them by `to`.
         vae: the official one; its `decode` is wrapped meanwhile.
         device: waited for at each change, if it is a GPU.
     """
     import torch
 
-    decode, move_away = vae.decode, transformer.cpu
+    decode = vae.decode
 
     def start(stage: str) -> None:
         if device.type == "cuda":
@@ -199,14 +203,17 @@ def timed(stages: Stages, transformer: nn.Module, vae: Any, device: torch.device
         start("decode")
         return decode(*arguments, **keywords)
 
-    def timed_move() -> nn.Module:
+    def timed_move(move_away: Callable[[], nn.Module]) -> nn.Module:
         start("decode")
         return move_away()
 
-    hook = transformer.register_forward_pre_hook(before_transformer)
+    hook = transformers[0].register_forward_pre_hook(before_transformer)
     stages.start("text")
     try:
-        with replaced(vae, decode=timed_decode), replaced(transformer, cpu=timed_move):
+        with ExitStack() as stack:
+            stack.enter_context(replaced(vae, decode=timed_decode))
+            for one in transformers:
+                stack.enter_context(replaced(one, cpu=partial(timed_move, one.cpu)))
             yield
     finally:
         hook.remove()

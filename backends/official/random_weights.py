@@ -9,7 +9,7 @@ from einops import repeat
 from torch import Tensor, nn
 
 
-def random_model(build: Callable[[], nn.Module], device: torch.device) -> nn.Module:
+def random_model(build: Callable[[], nn.Module], device: torch.device, seed: int = 0) -> nn.Module:
     """Build a model with the same random weights each time, and none of its layers silent.
 
     Diffusion transformers start with layers of zeros, so that an untrained one gives zeros whatever it is
@@ -18,9 +18,10 @@ def random_model(build: Callable[[], nn.Module], device: torch.device) -> nn.Mod
     Args:
         build: makes the model.
         device: where its weights are made.
+        seed: of the weights.
     """
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []), device:
-        torch.manual_seed(0)
+        torch.manual_seed(seed)
         model = build()
         for name, parameter in model.named_parameters():
             if name.endswith("weight") and parameter.ndim == 2 and not parameter.any():
@@ -28,7 +29,7 @@ def random_model(build: Callable[[], nn.Module], device: torch.device) -> nn.Mod
     return model
 
 
-def enlarge(cells: Tensor) -> Tensor:
-    """Repeat latent cells [..., n, h, w] to pixels [..., 4n-3, 8h, 8w]: the first is one frame."""
-    pixels = repeat(cells, "... n h w -> ... (n t) (h y) (w x)", t=4, y=8, x=8)
+def enlarge(cells: Tensor, side: int = 8) -> Tensor:
+    """Repeat latent cells [..., n, h, w] to pixels [..., 4n-3, side h, side w]: the first is one frame."""
+    pixels = repeat(cells, "... n h w -> ... (n t) (h y) (w x)", t=4, y=side, x=side)
     return pixels[..., 3:, :, :]

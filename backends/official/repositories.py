@@ -8,6 +8,7 @@ and so must a managed checkout that is there. The last two are taken only if the
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator, Sequence
@@ -37,6 +38,10 @@ class Official:
         tested_commit: the full hash this program was tested with.
         branch: branch or tag to clone, or "" for the default one.
         setup_name: what `navicache setup` calls it, where that is not `name`.
+        imported_as: the name its package is imported under, where that of another repository is called alike.
+        parts: modules in the package that are imported in the place of its `__init__`, which asks for more
+            packages than these; none for the whole package.
+        relatives: paths by which repositories of other families are known, each with its value of `--model`.
     """
 
     name: str
@@ -47,11 +52,19 @@ class Official:
     tested_commit: str
     branch: str = ""
     setup_name: str = ""
+    imported_as: str = ""
+    parts: tuple[str, ...] = ()
+    relatives: tuple[tuple[str, str], ...] = ()
 
     @property
     def variable(self) -> str:
-        """The environment variable that may point at a checkout."""
-        return f"NAVICACHE_{self.name.upper()}_REPO"
+        """The environment variable that may point at a checkout; a shell allows letters and digits alone."""
+        return f"NAVICACHE_{re.sub('[^A-Z0-9]', '', self.name.upper())}_REPO"
+
+    @property
+    def module(self) -> str:
+        """The name its package is imported under."""
+        return self.imported_as or self.package
 
     @property
     def setup(self) -> str:
@@ -67,6 +80,10 @@ class Official:
     def missing(self, place: Path) -> str:
         """Name the files that tell this repository and are not at `place`; "" when all are there."""
         return ", ".join(name for name in self.files if not (place / name).is_file())
+
+    def owner(self, place: Path) -> str:
+        """The value of `--model` for what is at `place`, if that is known to be another family's; or ""."""
+        return next((model for name, model in self.relatives if (place / name).is_file()), "")
 
 
 @dataclass(frozen=True)
@@ -114,6 +131,11 @@ def choose_repository(officials: Sequence[Official], flag: str = "") -> tuple[Of
             if not official.missing(place):
                 path = place.resolve()
                 return official, Checkout(path, found_by, read_commit(path))
+        if named and (model := first.owner(place)):
+            raise BackendError(
+                f"expected {first.title}'s repository at {place} ({found_by}), found that of {model}",
+                f"--model {model}; or {first.clone}, and point {found_by.split()[-1]} at the clone",
+            )
         if named:
             also = "".join(f", or {other.title}'s with {other.missing(place)}" for other in others)
             raise BackendError(
@@ -212,7 +234,7 @@ def describe_checkout(official: Official, checkout: Checkout) -> list[str]:
 
 
 def import_package(official: Official, checkout: Checkout, modules: Iterable[str] = ()) -> ModuleType:
-    """Import the package of a checkout under its own name.
+    """Import the package of a checkout, or its parts, under the name that `official` says.
 
     `sys.path` stays as it is: an official root also holds folders such as `tests` that would hide others.
 
@@ -224,7 +246,7 @@ def import_package(official: Official, checkout: Checkout, modules: Iterable[str
     Raises:
         BackendError: another checkout's package is loaded already, or a package it needs is missing.
     """
-    name, root = official.package, checkout.path / official.package
+    name, root = official.module, checkout.path / official.package
     loaded = sys.modules.get(name)
     if loaded is not None:
         place = Path(loaded.__file__ or "").resolve().parent
@@ -234,8 +256,8 @@ def import_package(official: Official, checkout: Checkout, modules: Iterable[str
                 "use one checkout in one process",
             )
     try:
-        module = loaded or _execute(name, root)
-        for inner in modules:
+        module = loaded or _make(name, root, run=not official.parts)
+        for inner in (*(f"{name}.{part}" for part in official.parts), *modules):
             import_module(inner)
     except BaseException as error:
         for key in [key for key in sys.modules if key == name or key.startswith(f"{name}.")]:
@@ -260,12 +282,13 @@ def import_package(official: Official, checkout: Checkout, modules: Iterable[str
     return module
 
 
-def _execute(name: str, root: Path) -> ModuleType:
-    """Run the package `name` in the folder `root`, as an import does that finds it there."""
+def _make(name: str, root: Path, run: bool) -> ModuleType:
+    """Make the package `name` of the folder `root`, as an import does that finds it there; `run` its code."""
     spec = spec_from_file_location(name, root / "__init__.py", submodule_search_locations=[str(root)])
     assert spec is not None, "a file location always gives a spec"
     assert spec.loader is not None, "a file location always gives a loader"
     module = module_from_spec(spec)
     sys.modules[name] = module
-    spec.loader.exec_module(module)
+    if run:
+        spec.loader.exec_module(module)
     return module

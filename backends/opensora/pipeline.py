@@ -69,7 +69,7 @@ class OpenSoraPipeline:
         Raises:
             OutOfMemoryError: the GPU's memory did not suffice.
         """
-        timing = official.timed(stages, self.route.transformer, self.route.vae, self.device)
+        timing = official.timed(stages, [self.route.transformer], self.route.vae, self.device)
         with quiet(), timing, official.out_of_memory_hints(LESS_MEMORY):
             return self.route.generate(plan).cpu()
 

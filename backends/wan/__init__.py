@@ -1,5 +1,5 @@
-"""`wan`: Wan2.1 through its official repository, whose own pipelines and samplers run unchanged."""
+"""`wan` and `wan2.2` through their official repositories, whose own pipelines and samplers run unchanged."""
 
-from backends.wan.backend import WanBackend
+from backends.wan.backend import Wan22Backend, WanBackend
 
-__all__ = ["WanBackend"]
+__all__ = ["Wan22Backend", "WanBackend"]

@@ -1,18 +1,20 @@
-"""What Wan2.1 needs on a machine.
+"""What Wan2.1 and Wan2.2 need on a machine.
 
 Sources: Wan-Video/Wan2.1 at 9737cba: requirements.txt and what its pipelines import (not its web interface,
 prompt extension or flash-attn), README.md and its table "Computational Efficiency" (assets/comp_effic.png)
 for memory. Disk space: 4 bytes a parameter of the transformer, 11.4 GB of T5, 0.5 GB of VAE, and 4.8 GB of
-CLIP for pictures.
+CLIP for pictures. Wan-Video/Wan2.2 at 42bf4cf in the same way, without speech and animation; two transformers
+for each A14B, and 2.8 GB of VAE for the 5B.
 """
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 from backends.official.installation import Download, Installation, Memory, Package, Weights
-from backends.official.repositories import Checkout
-from backends.wan.tasks import TASKS, WAN
+from backends.official.repositories import Checkout, Official
+from backends.wan.tasks import TASKS, WAN, WAN22
 from backends.wan.weights import known_config, locate_weights
 
 
@@ -23,30 +25,33 @@ def _weights(name: str, gigabytes: float, task: str) -> Weights:
     return Weights(name, (Download(f"Wan-AI/{name}"),), gigabytes, locate)
 
 
-def _import(checkout: Checkout) -> None:
-    from backends.wan.loading import import_wan
+def _import(official: Official, checkout: Checkout) -> None:
+    from backends.wan.loading import import_official
 
-    import_wan(checkout)
+    import_official(official, checkout)
 
 
 def _memory(gigabytes: float, source: str, *tasks: str) -> dict[str, Memory]:
     return {task: Memory(gigabytes, source) for task in tasks}
 
 
+# The versions that Wan2.2 asks for are the same.
+_PACKAGES = (
+    Package("torchvision"),
+    Package("diffusers>=0.31.0"),
+    Package("transformers>=4.49.0"),
+    Package("tokenizers>=0.20.3"),
+    Package("accelerate>=1.1.1"),
+    Package("easydict"),
+    Package("ftfy"),
+    Package("regex"),
+    Package("tqdm"),
+    Package("pillow", "PIL"),
+)
+
 INSTALLATION = Installation(
     official=WAN,
-    packages=(
-        Package("torchvision"),
-        Package("diffusers>=0.31.0"),
-        Package("transformers>=4.49.0"),
-        Package("tokenizers>=0.20.3"),
-        Package("accelerate>=1.1.1"),
-        Package("easydict"),
-        Package("ftfy"),
-        Package("regex"),
-        Package("tqdm"),
-        Package("pillow", "PIL"),
-    ),
+    packages=_PACKAGES,
     weights=(
         _weights("Wan2.1-T2V-1.3B", 18, "t2v-1.3B"),
         _weights("Wan2.1-T2V-14B", 70, "t2v-14B"),
@@ -62,5 +67,22 @@ INSTALLATION = Installation(
         **_memory(69.1, "Wan2.1 README: 720p, with offloading", "t2v-14B", "t2i-14B", "vace-14B"),
         **_memory(76.7, "Wan2.1 README: 720p, with offloading", "i2v-14B", "flf2v-14B"),
     },
-    import_code=_import,
+    import_code=partial(_import, WAN),
+)
+
+_COMMAND = "Wan2.2 README: 720p, with offloading and weights in bfloat16"
+WAN22_INSTALLATION = Installation(
+    official=WAN22,
+    packages=_PACKAGES,
+    weights=(
+        _weights("Wan2.2-T2V-A14B", 127, "t2v-A14B"),
+        _weights("Wan2.2-I2V-A14B", 127, "i2v-A14B"),
+        _weights("Wan2.2-TI2V-5B", 35, "ti2v-5B"),
+    ),
+    weights_name=lambda task, size: TASKS[task].weights_name(size),
+    memory={
+        **_memory(80, _COMMAND, "t2v-A14B", "i2v-A14B"),
+        **_memory(24, f"{_COMMAND}, T5 on the CPU", "ti2v-5B"),
+    },
+    import_code=partial(_import, WAN22),
 )

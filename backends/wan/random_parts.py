@@ -1,4 +1,4 @@
-"""Stand-ins for Wan2.1's weights: `--weights random` runs the official code without a download.
+"""Stand-ins for weights of Wan2.1 and Wan2.2: `--weights random` runs the official code without a download.
 
 The transformer is the official class with random weights, its zeroed layers made random too. Text encoder,
 VAE and CLIP are replaced by small random maps of the same interface and shapes, so their time and memory say
@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from typing import Any
+from zlib import crc32
 
 import torch
 from einops import rearrange, repeat
@@ -32,15 +33,18 @@ class RandomTransformer:
         kind: the official class.
         arguments: of its constructor.
         device: where to make the weights.
+        idle_on_cpu: several share the device in turns, and the official code moves each there for its turn.
     """
 
     kind: type[nn.Module]
     arguments: dict[str, Any]
     device: torch.device
+    idle_on_cpu: bool = False
 
-    def from_pretrained(self, folder: str) -> nn.Module:
-        """Build the model with seeded random weights; `folder` is ignored."""
-        return random_model(lambda: self.kind(**self.arguments), self.device)
+    def from_pretrained(self, folder: str, subfolder: str = "") -> nn.Module:
+        """Build the model with random weights, others for another `subfolder`; `folder` is ignored."""
+        model = random_model(lambda: self.kind(**self.arguments), self.device, seed=crc32(subfolder.encode()))
+        return model.cpu() if self.idle_on_cpu else model
 
 
 def transformer_arguments(task: Task, config: Any) -> dict[str, Any]:
@@ -48,8 +52,9 @@ def transformer_arguments(task: Task, config: Any) -> dict[str, Any]:
     sizes = {key: config[key] for key in ("dim", "ffn_dim", "freq_dim", "num_heads", "num_layers")}
     # VACE's layers are the class's default; its input is two times 16 latents and 64 of mask: wan/vace.py.
     more = {"vace_in_dim": 2 * LATENT_CHANNELS + 64} if task.model_type == "vace" else {}
-    kind = {"model_type": task.model_type, "in_dim": task.in_channels, "text_len": config.text_len}
-    return {**sizes, **kind, **more}
+    kind = {"model_type": task.model_type, "text_len": config.text_len}
+    channels = {"in_dim": task.in_channels, "out_dim": task.latent_channels}
+    return {**sizes, **kind, **channels, **more}
 
 
 class RandomTextEncoder:
@@ -75,36 +80,46 @@ class RandomTextEncoder:
 class _VAEModel(nn.Identity):
     """What the official code reads of the VAE's network."""
 
-    z_dim = LATENT_CHANNELS
+    def __init__(self, z_dim: int) -> None:
+        super().__init__()
+        self.z_dim = z_dim
 
 
 class RandomVAE:
-    """In the place of the official WanVAE: a random linear map of 4×8×8 pixels to a cell of 16 channels."""
+    """In the place of the official VAE: a random linear map of 4×8×8 pixels to a cell of 16 channels.
 
-    def __init__(self, vae_pth: str = "", device: Any = "cpu", **_: Any) -> None:
-        self.model = _VAEModel()
+    Args:
+        vae_pth: ignored.
+        device: where the map is.
+        channels: of the latents.
+        cell: pixels along each side of a cell.
+    """
+
+    def __init__(
+        self, vae_pth: str = "", device: Any = "cpu", channels: int = LATENT_CHANNELS, cell: int = 8, **_: Any
+    ) -> None:
+        self.model = _VAEModel(channels)
+        self.cell = cell
         generator = torch.Generator().manual_seed(1)
-        self.to_pixels = (
-            torch.randn(3, LATENT_CHANNELS, generator=generator).to(device) / LATENT_CHANNELS**0.5
-        )
-        self.to_latents = torch.randn(LATENT_CHANNELS, 3, generator=generator).to(device)
+        self.to_pixels = torch.randn(3, channels, generator=generator).to(device) / channels**0.5
+        self.to_latents = torch.randn(channels, 3, generator=generator).to(device)
 
     def encode(self, videos: list[Tensor]) -> list[Tensor]:
-        """Map each [3, 4n+1, H, W] in [-1, 1] to [16, n+1, H/8, W/8]."""
+        """Map each [3, 4n+1, H, W] in [-1, 1] to [channels, n+1, H/cell, W/cell]."""
         latents = []
         for video in videos:
             # The first frame alone, the others by fours, as the real one does.
             padded = torch.cat([repeat(video[:, 0], "c h w -> c 3 h w"), video], dim=1)
-            cells = functional.avg_pool3d(padded[None].float(), (4, 8, 8))[0]
+            cells = functional.avg_pool3d(padded[None].float(), (4, self.cell, self.cell))[0]
             latents.append(torch.einsum("zc,cfhw->zfhw", self.to_latents, cells))
         return latents
 
     def decode(self, latents: list[Tensor]) -> list[Tensor]:
-        """Map each [16, n+1, h, w] to [3, 4n+1, 8h, 8w] in [-1, 1]."""
+        """Map each [channels, n+1, h, w] to [3, 4n+1, cell · h, cell · w] in [-1, 1]."""
         videos = []
         for latent in latents:
             pixels = torch.einsum("cz,zfhw->cfhw", self.to_pixels, latent.float()).tanh()
-            videos.append(enlarge(pixels))
+            videos.append(enlarge(pixels, self.cell))
         return videos
 
 

@@ -10,7 +10,9 @@ import typer
 def setup_command(
     family: Annotated[
         str,
-        typer.Argument(metavar="MODEL", help="wan, hunyuan, opensora, or videosys (Open-Sora in VideoSys)."),
+        typer.Argument(
+            metavar="MODEL", help="wan, wan2.2, hunyuan, opensora, or videosys (Open-Sora in VideoSys)."
+        ),
     ],
     repo_url: Annotated[
         str, typer.Option(metavar="URL", help="Clone from this address, such as a mirror or a local path.")

@@ -37,7 +37,7 @@ OFFLOADS = ("model", "group", "sequential")
 OPTIONS: dict[str, Option] = {
     "model": Option(
         read_text, Use.VIDEO | Use.LOADS | Use.USER, "tiny", WHAT,
-        "Model family: tiny, wan, hunyuan, opensora, diffusers, or one of a package.  [default: tiny]",
+        "Model family: tiny, wan, wan2.2, hunyuan, opensora, diffusers, or a package's.  [default: tiny]",
     ),
     "task": Option(
         read_text, Use.VIDEO | Use.LOADS, FROM_PRESET, WHAT, "Task of the model, such as t2v-1.3B."
@@ -106,6 +106,10 @@ OPTIONS: dict[str, Option] = {
         read_number, Use.VIDEO | Use.FAMILY, 0.0, SAMPLER,
         "Scale passed to hunyuan's guidance-distilled transformer.", "X", range=Range(0),
     ),
+    "low_noise_guidance": Option(
+        read_number, Use.VIDEO | Use.FAMILY, 0.0, SAMPLER,
+        "Guidance of wan2.2's second expert; 0 is that of the first, --guidance.", "X", range=Range(0),
+    ),
     "shift": Option(
         read_number, Use.VIDEO, FROM_PRESET, SAMPLER, "Noise schedule shift.", "X", range=Range(0, above=True)
     ),
@@ -168,7 +172,7 @@ OPTIONS: dict[str, Option] = {
     ),
     "dtype": Option(
         read_text, Use.VIDEO | Use.FAMILY | Use.LOADS, "auto", MODEL,
-        f"Numbers of the weights (diffusers): {_one_of(DTYPES)}; auto is bfloat16 on a GPU.",
+        f"Numbers of the weights (diffusers, wan2.2): {_one_of(DTYPES)}; auto is bfloat16 on a GPU.",
         choices=DTYPES,
     ),
     "revision": Option(

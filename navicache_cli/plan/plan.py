@@ -25,7 +25,7 @@ from navicache_cli.plan.merge import given_in, merge, nothing
 from navicache_cli.plan.method import settings_from
 from navicache_cli.plan.option import Use
 from navicache_cli.plan.options import BUILT_IN, OPTIONS, options_with
-from navicache_cli.plan.presets import OFF, Preset, preset_for, unknown
+from navicache_cli.plan.presets import OFF, Preset, preset_for, unknown, unknown_task
 from navicache_cli.plan.sizes import read_option, settle_size
 from navicache_cli.values import read_integer, read_size, split_commas
 
@@ -65,6 +65,7 @@ class Plan:
     seed: int
     guidance: float
     embedded_guidance: float
+    low_noise_guidance: float
     shift: float
     solver: str
     call: str
@@ -210,9 +211,7 @@ def _choose(preset: Preset, layers: list[Layer]) -> _Choice:
     """
     task = pick("task", preset.defaults["task"], layers)
     if task not in preset.tasks:
-        raise UsageError(
-            unknown(f"task of {preset.model}", task, preset.tasks), "`navicache models` lists them"
-        )
+        raise unknown_task(preset, task)
     mode = pick("mode", BUILT_IN["mode"], layers)
     if mode not in (*preset.modes, OFF):
         raise UsageError(unknown("mode", mode, [*preset.modes, OFF]), "`navicache presets` shows the modes")

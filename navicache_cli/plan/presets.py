@@ -56,6 +56,7 @@ class Preset:
         examples: prompts for comparisons; empty for the default prompt alone.
         methods: the methods of other papers that the family offers, each with its plan values; `modes` in
             them, plan values a mode changes.
+        refused: tasks of the official code that are not run, each with what is said of it.
         budget: plan values of a budget; they hold where no mode and no threshold is asked for.
         defaults_in_weights: whether the backend finds more defaults in the weights that were chosen.
         peers: caches of other libraries that can run this model's weights, each with its knobs, and
@@ -79,6 +80,7 @@ class Preset:
     named_frames: dict[str, int] = field(default_factory=dict)
     examples: list[str] = field(default_factory=list)
     methods: dict[str, dict[str, Any]] = field(default_factory=dict)
+    refused: dict[str, str] = field(default_factory=dict)
     budget: dict[str, Any] = field(default_factory=dict)
     defaults_in_weights: bool = False
     peers: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -275,6 +277,17 @@ def _read(where: str, option: str, value: Any) -> None:
         READERS[option](value)
     except ValueError as error:
         raise ValueError(f"{where} expects {error}, found {str(value)[:60]!r}") from None
+
+
+def unknown_task(preset: Preset, task: str) -> UsageError:
+    """The error for a task that a family does not have, or has and navicache does not run."""
+    message = unknown(f"task of {preset.model}", task, preset.tasks)
+    if task in preset.refused:
+        message = (
+            f"expected {preset.model} with one of {', '.join(preset.tasks)}, "
+            f"found {task}, which {preset.refused[task]}; navicache does not run it"
+        )
+    return UsageError(message, "`navicache models` lists them")
 
 
 def unknown(what: str, value: object, known: Any) -> str:

@@ -37,7 +37,7 @@ def calibrate(plan: Plan, output: Path, quiet: bool = False) -> None:
     if "magcache" not in preset_for(plan.model).methods:
         raise UsageError(
             f"calibrate expects a family that offers magcache, whose ratios it measures, found {plan.model}",
-            "--model tiny, wan, hunyuan or opensora",
+            "--model tiny, wan, wan2.2, hunyuan or opensora",
         )
     if plan.steps < 2:
         raise UsageError(f"expected at least 2 steps to compare, found {plan.steps}", "--steps 50")
@@ -68,9 +68,9 @@ def calibrate(plan: Plan, output: Path, quiet: bool = False) -> None:
 
 
 def ratios_of(session: Session) -> list[float]:
-    """The ratio of every step, of the first branch; 1 for the first step, which has none before it."""
+    """The ratio of every step, of the first branch; 1 for the first of a model, which has none before it."""
     measured = [record.measured.residual_ratio for record in session.records]
-    return [1.0, *(round(ratio, 5) for ratio in measured if ratio is not None)]
+    return [1.0 if ratio is None else round(ratio, 5) for ratio in measured]
 
 
 def _facts(plan: Plan, weights: str) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from backends.official.official import RANDOM, SMALL
 from navicache_cli import terminal
 from navicache_cli.errors import BackendError, NavicacheError, UsageError, WeightsError
 from navicache_cli.plan.layers import environment_layer
-from navicache_cli.plan.presets import load_presets, preset_faults, unknown
+from navicache_cli.plan.presets import load_presets, preset_faults, unknown, unknown_task
 from navicache_cli.plan.sizes import read_option, settle_size
 from navicache_cli.reading import expand_user
 from navicache_cli.setup.checks import (
@@ -258,7 +258,7 @@ def _task(model: str, task: str) -> str:
         return task
     chosen = task or _setting("task") or str(preset.defaults["task"])
     if chosen not in preset.tasks:
-        raise UsageError(unknown(f"task of {model}", chosen, preset.tasks), "`navicache models` lists them")
+        raise unknown_task(preset, chosen)
     return chosen
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 
@@ -201,3 +202,41 @@ def test_a_family_with_two_repositories(tmp_path, monkeypatch):
     expected = r"Easel's repository .* with easelpkg/model.py, or Frame's with framepkg/m.py; found nothing"
     with pytest.raises(BackendError, match=expected):
         choose_repository(both, str(tmp_path / "absent"))
+
+
+def test_parts_in_the_place_of_a_package_under_another_name(tmp_path):
+    """A package whose `__init__` asks for too much, beside another one of its name."""
+    checkout_at(tmp_path / "whole", "VALUE = 1\n", commit=False)
+    place = checkout_at(tmp_path / "parts", "from .other import VALUE\n", commit=False)
+    (place / "easelpkg/__init__.py").write_text("raise AssertionError('is not run')")
+    (place / "easelpkg/other.py").write_text("VALUE = 2\n")
+    parts = replace(OFFICIAL, imported_as="easel2", parts=("model",))
+    whole = import_package(OFFICIAL, Checkout(tmp_path / "whole", "--repo", "unknown"))
+    package = import_package(parts, Checkout(place, "--repo", "unknown"))
+    try:
+        assert (whole.VALUE, package.model.VALUE) == (1, 2)
+        assert sys.modules["easelpkg"] is whole
+        assert sys.modules["easel2.other"].VALUE == 2
+        assert import_package(parts, Checkout(place, "--repo", "unknown")) is package
+        (place / "easelpkg/other.py").unlink()
+        with pytest.raises(BackendError, match=r"found the one of .*/parts/easelpkg loaded"):
+            import_package(parts, Checkout(tmp_path / "whole", "--repo", "unknown"))
+    finally:
+        for name in [name for name in sys.modules if name.partition(".")[0] == "easel2"]:
+            del sys.modules[name]
+
+
+def test_a_relative_is_named(tmp_path, monkeypatch):
+    official = replace(OFFICIAL, relatives=(("easelpkg/newer.py", "easel-2"),))
+    (tmp_path / "other/easelpkg").mkdir(parents=True)
+    (tmp_path / "other/easelpkg/newer.py").touch()
+    with pytest.raises(BackendError, match=r"expected Easel's .*, found that of easel-2$") as caught:
+        resolve_repository(official, str(tmp_path / "other"))
+    assert caught.value.hint.startswith("--model easel-2; or git clone")
+    monkeypatch.chdir(tmp_path / "other")
+    with pytest.raises(BackendError, match="found none"):
+        resolve_repository(official)
+
+
+def test_a_variable_is_one_that_a_shell_can_set():
+    assert replace(OFFICIAL, name="easel-2.2").variable == "NAVICACHE_EASEL22_REPO"

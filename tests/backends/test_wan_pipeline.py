@@ -11,12 +11,13 @@ def test_out_of_memory_names_the_options():
     import torch
 
     from backends.official.official import out_of_memory_hints
-    from backends.wan.pipeline import LESS_MEMORY
+    from backends.wan.pipeline import less_memory
+    from backends.wan.tasks import TASKS
     from navicache_cli.errors import OutOfMemoryError
 
     with (
         pytest.raises(OutOfMemoryError, match="Tried to allocate") as caught,
-        out_of_memory_hints(LESS_MEMORY),
+        out_of_memory_hints(less_memory(TASKS["t2v-1.3B"])),
     ):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.\nMore")
     for option in ("--offload", "--t5-cpu", "--size", "--frames"):

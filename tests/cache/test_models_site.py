@@ -7,7 +7,15 @@ import torch
 from test_peer_sites import POLICIES, REGIONS, Attentive, architecture
 from toys import Stack, timesteps
 
-from navicache_cli.cache import AttentionSite, ModelsSite, PyramidAttentionBroadcast, Session, attach
+from navicache_cli.cache import (
+    AttentionSite,
+    MagCache,
+    ModelsSite,
+    PyramidAttentionBroadcast,
+    Session,
+    attach,
+)
+from navicache_cli.cache.policies.policy import Region
 
 
 def generated(session, site, models, schedule):
@@ -30,6 +38,17 @@ def test_stacks_of_several_models(name):
     assert records[middle].model != records[middle - 1].model
     assert any(not record.computed for record in records[:middle])
     assert any(not record.computed for record in records[middle:])
+
+
+def test_an_error_added_up_for_one_model_is_none_of_the_next():
+    """MagCache would skip the step where another model takes over; it has to be computed."""
+    models = [Stack(), Stack()]
+    sites = {f"model {k}": architecture(model).site(Region.STACK) for k, model in enumerate(models)}
+    session = Session(MagCache(10.0, [0.9] * 12, max_skips=99, retention=0.0), 12)
+    records, middle = generated(session, ModelsSite(sites), models, timesteps(12))
+    assert [record.computed for record in records] == [i in (0, middle) for i in range(12)]
+    errors = [record.decision.accumulated_error for record in records]
+    assert errors[middle + 1 :] == errors[1:middle]
 
 
 def test_attentions_of_several_models():

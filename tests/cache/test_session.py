@@ -216,6 +216,9 @@ def test_a_branch_that_missed_the_last_computed_step_is_computed():
         def begin(self, total_steps):
             pass
 
+        def forget(self, total_steps):
+            pass
+
         def decide(self, index, input_change):
             return Decision(compute=index in (1, 3))
 

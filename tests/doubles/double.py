@@ -15,8 +15,8 @@ from tests.program import ROOT, generate, report_in, report_of
 
 # A CPU where the program asks for a GPU.
 ON_CPU = """
-import torch, backends.{model}.backend
-backends.{model}.backend.choose_device = lambda plan: torch.device("cpu")
+import torch, {module}
+{module}.choose_device = lambda plan: torch.device("cpu")
 """
 
 
@@ -26,11 +26,13 @@ class Double:
 
     Attributes:
         model: the family.
-        repository: which, where the family runs through any of several.
+        repository: which, where the family runs through any of several, or has a name no folder should have.
+        module: that chooses the device, where it is not `backends.<model>.backend`.
     """
 
     model: str
     repository: str = ""
+    module: str = ""
 
     @property
     def path(self) -> Path:
@@ -48,7 +50,8 @@ class Double:
 
         def run(*arguments, repo=self.path, on_cpu=False, env=None, before=""):
             flag = ["--repo", str(repo)] if repo else []
-            before += ON_CPU.format(model=self.model) if on_cpu else ""
+            module = self.module or f"backends.{self.model}.backend"
+            before += ON_CPU.format(module=module) if on_cpu else ""
             given = ["--model", self.model, *flag, *arguments]
             return generate(folder / "work", *given, before=before, **places, **(env or {}))
 

@@ -43,7 +43,7 @@ def test_every_method_of_every_preset_makes_a_policy(model, mode, tmp_path):
         pictures = dict.fromkeys(spec.get("inputs", []), "picture.png")
         for method in (*GENERAL_METHODS[1:], *preset.methods):
             own = {}
-            if method == "magcache" and task == "flf2v-14B":
+            if method == "magcache" and task in ("flf2v-14B", "t2v-A14B"):
                 own["ratios"] = str(ratios_file(tmp_path, model=model))
             plan = plan_of(model=model, task=task, mode=mode, method=method, **pictures, **own)
             assert policy_for(plan).name == method

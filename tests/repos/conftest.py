@@ -1,6 +1,7 @@
-"""The official classes of Wan2.1 and HunyuanVideo at toy size on a CPU.
+"""The official classes of Wan2.1, Wan2.2 and HunyuanVideo at toy size on a CPU.
 
 Enabled by NAVICACHE_WAN_REPO=<a checkout of https://github.com/Wan-Video/Wan2.1>; needs easydict and ftfy.
+Enabled by NAVICACHE_WAN22_REPO=<one of https://github.com/Wan-Video/Wan2.2>; needs the same.
 Enabled by NAVICACHE_HUNYUAN_REPO=<one of https://github.com/Tencent-Hunyuan/HunyuanVideo>; needs loguru.
 """
 
@@ -11,8 +12,8 @@ from dataclasses import replace
 import pytest
 
 from backends.hunyuan import HunyuanBackend
-from backends.wan import WanBackend
-from backends.wan.tasks import TASKS
+from backends.wan import Wan22Backend, WanBackend
+from backends.wan.tasks import TASKS, WAN, WAN22
 from navicache_cli.plan.plan import build_plan
 from tests.repos.checkouts import checkout_of
 
@@ -21,8 +22,14 @@ STEPS = 18
 
 @pytest.fixture(scope="session")
 def repository():
-    """The checkout to test with."""
-    return checkout_of("NAVICACHE_WAN_REPO", "Wan-Video/Wan2.1")
+    """The checkout of Wan2.1 to test with."""
+    return checkout_of(WAN.variable, WAN.url)
+
+
+@pytest.fixture(scope="session")
+def wan22_repository():
+    """The checkout of Wan2.2 to test with."""
+    return checkout_of(WAN22.variable, WAN22.url)
 
 
 @pytest.fixture(scope="session")
@@ -55,17 +62,18 @@ def source_video(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def plan_of(pictures, repository):
-    """A plan of a task at 96×64 pixels, which the presets do not offer, with few steps aligned."""
+def plan_of(pictures):
+    """A plan of a Wan task at 96×64 pixels, which the presets do not offer, with few steps aligned."""
 
     def make(task="t2v-1.3B", **options):
         needs = ("reference_images",) if task.startswith("vace") else TASKS[task].pictures
         needed = {option: pictures[option] for option in needs}
+        official = TASKS[task].official
         flags = {
-            "model": "wan",
+            "model": official.name,
             "task": task,
             "weights": "random-small",
-            "repo": repository,
+            "repo": checkout_of(official.variable, official.url),
             "align_steps": "4",
         }
         frames = {} if TASKS[task].frames else {"frames": "5"}
@@ -85,7 +93,8 @@ def load(plan_of):
 
     def get(task="t2v-1.3B"):
         if task not in loaded:
-            loaded[task] = WanBackend().load(plan_of(task))
+            backend = {WAN: WanBackend, WAN22: Wan22Backend}[TASKS[task].official]()
+            loaded[task] = backend.load(plan_of(task))
         return loaded[task]
 
     return get

@@ -84,12 +84,17 @@ def distance(a, b):
 def decisions_of_the_oracle(plan, calls, records):
     """Which steps the equations compute, given x and y of the first branch at every step.
 
-    Also checks the accumulated error of every record, and that no decision hung on the precision of float32.
+    The step at which another model takes over is computed, and measured against nothing. Also checks the
+    accumulated error of every record, and that no decision hung on the precision of float32.
     """
     gate = oracle.Gate(plan.threshold, plan.align_steps, plan.steps, plan.estimator)
-    previous, kept, decisions = None, None, []
+    previous, kept, decisions, model = None, None, [], records[0].model
     for index, ((x, y), record) in enumerate(zip(calls, records, strict=True)):
-        row = gate.decide(index, distance(x, previous) if index else None)
+        if record.model == model:
+            row = gate.decide(index, distance(x, previous) if index else None)
+        else:
+            model, kept, gate.error = record.model, None, 0.0
+            row = oracle.Row(index, True, True, *gate.filter.at(index), None, 0.0)
         previous = x
         assert row.forced or abs(row.error / plan.threshold - 1) > 1e-4, "float32 must not be the judge"
         decisions.append(row.compute)

@@ -12,7 +12,7 @@ import pytest
 
 from backends.hunyuan.tasks import HUNYUAN
 from backends.opensora.facts import OPENSORA, VIDEOSYS
-from backends.wan.tasks import WAN
+from backends.wan.tasks import WAN, WAN22
 from tests.doubles.double import Double
 from tests.repos.checkouts import checkout_of
 
@@ -21,6 +21,13 @@ CONTRACTS = {
     Double("wan"): (
         WAN.variable, WAN.url,
         {"WanT2V.__init__", "WanT2V.generate", "WanI2V.generate", "WanModel.forward", "flash_attention"},
+    ),
+    Double("wan2.2", "wan22"): (
+        WAN22.variable, WAN22.url,
+        {
+            "WanT2V.__init__", "WanT2V.generate", "WanI2V.generate", "WanTI2V.generate", "WanModel.forward",
+            "flash_attention",
+        },
     ),
     Double("hunyuan"): (
         HUNYUAN.variable, HUNYUAN.url,

@@ -35,10 +35,11 @@ def test_attention_is_bound_at_every_call_site(load):
 
 @pytest.mark.parametrize("task", TASKS)
 def test_what_doctor_knows_of_the_weights_is_official(load, task):
-    load()
-    config, known = sys.modules["wan.configs"].WAN_CONFIGS[task], known_config(task)
+    load(task)
+    configs = sys.modules[f"{TASKS[task].official.module}.configs"]
+    config, known = configs.WAN_CONFIGS[task], known_config(task)
     assert known.items() <= config.items()
-    parts = ("t5_", "vae_", "clip_")
+    parts = ("t5_", "vae_", "clip_", "high_noise", "low_noise")
     files = {key for key in config if key.startswith(parts) and key.endswith(("_checkpoint", "_tokenizer"))}
     assert files <= known.keys(), "no file of the task's is left out"
 

@@ -20,7 +20,12 @@ ROOT = Path(__file__).parents[2]
 SCRIPTS = sorted(ROOT.glob("scripts/*.sh"))
 COMMON_METRICS = "navicache_opensora_common_metrics.sh"
 NASTY = """-a 'cat' says "hi"; $(touch pwned) `touch pwned` * \\ $HOME && ünï"""
-MARKS = {"wan": "wan/text2video.py", "hunyuan": "hyvideo/inference.py", "opensora": "opensora/__init__.py"}
+MARKS = {
+    "wan": "wan/text2video.py",
+    "wan2.2": "wan/textimage2video.py",
+    "hunyuan": "hyvideo/inference.py",
+    "opensora": "opensora/__init__.py",
+}
 PUBLISHED = (
     "TASK", "SIZE", "CKPT_DIR", "IMAGE", "PROMPT", "SAVE_PATH", "NPROC",
     "SCORE_DIR", "GT_VIDEO_DIR", "GENERATED_VIDEO_DIR", "VIDEO_PATH", "PROMPT_PATH", "SEEDS", "DIMENSIONS",
@@ -84,6 +89,10 @@ CASES = [
     ("navicache_wan_i2v_480p.sh", {"IMAGE": "a cat.png"},
      {"task": "i2v-14B", "size": "832x480", "image": "a cat.png", "steps": 40, "shift": 3.0}),
     ("navicache_wan_i2v_720p.sh", {"IMAGE": "cat.png"}, {"size": "1280x720", "shift": 5.0}),
+    ("navicache_wan2.2.sh", {}, {"task": "t2v-A14B", "size": "1280x720", "speedup": 2.0, "steps": 40}),
+    ("navicache_wan2.2.sh",
+     {"TASK": "i2v-A14B", "SIZE": "832*480", "IMAGE": "cat.png", "NAVICACHE_THRESH": "0.09"},
+     {"task": "i2v-A14B", "size": "832x480", "image": "cat.png", "threshold": 0.09, "speedup": 0.0}),
     (
         "navicache_hunyuan.sh",
         {"VIDEO_HEIGHT": "1280", "VIDEO_WIDTH": "720", "VIDEO_LENGTH": "65", "INFER_STEPS": "30"},

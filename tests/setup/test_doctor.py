@@ -57,7 +57,7 @@ def test_a_bare_machine_runs_tiny(machine):
     rows.pop("diffusers video")  # Its packages may be there.
     assert {name: row["state"] for name, row in rows.items()} == {
         **dict.fromkeys(["Python", "torch", "GPU", "flash-attn", "ffmpeg", "tiny weights"], "ok"),
-        **dict.fromkeys(["hunyuan t2v-544p", "opensora t2v", "wan t2v-1.3B"], "warning"),
+        **dict.fromkeys(["hunyuan t2v-544p", "opensora t2v", "wan t2v-1.3B", "wan2.2 t2v-A14B"], "warning"),
     }
     assert rows["ffmpeg"]["found"].startswith("ffmpeg version")
     wan = rows["wan t2v-1.3B"]
@@ -202,6 +202,24 @@ def test_tasks_have_their_own_weights_and_memory(complete):
     shutil.rmtree(complete.weights("Wan2.1-I2V-14B-720P") / "xlm-roberta-large")
     rows = looked(complete, "--model", "wan", "--task", "i2v-14B", code=4)
     assert "xlm-roberta-large is missing" in rows["weights"]["found"]
+
+
+def test_both_experts_of_wan22_are_looked_at(machine):
+    machine.entry_point("wan2.2", "backends.wan:Wan22Backend")
+    without_weights(machine, "wan2.2", "80")
+    rows = looked(machine, "--model", "wan2.2", code=4)
+    assert rows["weights"]["fix"] == "navicache setup wan2.2 --weights Wan2.2-T2V-A14B"
+    assert rows["GPU memory"]["state"] == "ok"
+    assert rows["repository"]["found"].endswith("repos/wan2.2 (managed checkout)")
+    folder = machine.weights("Wan2.2-T2V-A14B")
+    write_weights(folder, installations()["wan2.2"].weights_called(folder.name))
+    looked(machine, "--model", "wan2.2", code=0)
+    file = "low_noise_model/diffusion_pytorch_model.safetensors"
+    (folder / file).unlink()
+    assert f"{file} is missing" in weights_found(machine, "wan2.2")
+    refused = machine.run("doctor", "--model", "wan2.2", "--task", "s2v-14B")
+    assert refused.returncode == 2
+    assert "navicache does not run it" in refused.stderr
 
 
 def test_fp8_files_where_they_are_wanted(machine):

@@ -144,7 +144,7 @@ class Policy(Protocol):
     def forget(self, total_steps: int) -> None:
         """Forget what was measured in the generation of `total_steps` steps that goes on, not what was spent.
 
-        The input has another shape from here on.
+        The input has another shape from here on, or a step that the policy would skip has to be computed.
         """
 
     def decide(self, index: int, signal: float | None, /) -> Decision:

@@ -254,6 +254,8 @@ class Steps:
         self.policy.timestep = call.timestep
         decision = self.policy.decide(self.index, signal)
         if compute and not decision.compute:
+            # What the policy has added up since the step computed last counts no more.
+            self.policy.forget(self._total_steps)
             decision = replace(decision, compute=True)
         if self.took_over:
             decision = replace(decision, reuse=())
