@@ -72,7 +72,11 @@ class PaperGpu(TorchDispatchMode):
         kwargs = kwargs or {}
         if func is aten._local_scalar_dense.default:
             return self._read(args[0])
-        if func is aten.equal.default or torch.Tag.dynamic_output_shape in func.tags:
+        if func is aten.index.Tensor:
+            args = (args[0], [self._places(one) for one in args[1]])
+        elif func is aten.masked_select.default:
+            return self._selected(*args)
+        elif func is aten.equal.default or torch.Tag.dynamic_output_shape in func.tags:
             return self._by_values(func, args, kwargs)
         out = func(*args, **kwargs)
         if func is aten._to_copy.default and args[0].device.type == "cuda" and out.device.type == "cpu":
@@ -97,7 +101,9 @@ class PaperGpu(TorchDispatchMode):
             self._wait()
         value = value_of(tensor)
         with _disable_current_modes():
-            return (torch.full(tensor.shape, UNKNOWN, dtype=tensor.dtype) if value is None else value).tolist()
+            return (
+                torch.full(tensor.shape, UNKNOWN, dtype=tensor.dtype) if value is None else value
+            ).tolist()
 
     def _wait(self) -> None:
         """The host waits: for the cache if its code asked for it, not code that it calls."""
@@ -117,6 +123,23 @@ class PaperGpu(TorchDispatchMode):
         if known is None:
             raise RuntimeError(f"{func} reads values that are not known on paper")
         return tree_map(lambda one: self._made_of(one, device), known)
+
+    def _places(self, index: torch.Tensor | None) -> torch.Tensor | None:
+        """Numbers in the place of a mask in an index: how many there are is then known."""
+        if index is None or index.dtype not in (torch.bool, torch.uint8):
+            return index
+        places: torch.Tensor = self._by_values(aten.nonzero.default, (index,), {})
+        return places.squeeze(1)
+
+    def _selected(self, tensor: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        """As many elements as the mask has: what they are is not known."""
+        places: torch.Tensor = self._by_values(aten.nonzero.default, (mask,), {})
+        count = len(places) * torch.broadcast_shapes(tensor.shape, mask.shape).numel() // mask.numel()
+        with self._fake:
+            selected = torch.empty(count, dtype=tensor.dtype, device=tensor.device)
+        if tensor.device.type == "cuda":
+            self.ledger.made(selected)
+        return selected
 
     def _made_of(self, value: Any, device: torch.device) -> Any:
         if not isinstance(value, torch.Tensor):
@@ -166,7 +189,7 @@ def value_of(tensor: Any) -> torch.Tensor | None:
     return None if value is None or hasattr(value.untyped_storage(), "_lost") else value
 
 
-class _Unknown(Exception):
+class _UnknownError(Exception):
     """A tensor among the arguments has no known values."""
 
 
@@ -180,12 +203,12 @@ def _on_values(func: Any, args: Any, kwargs: Any) -> Any:
             return given
         value = value_of(given)
         if value is None or value.numel() > MOST_VALUES:
-            raise _Unknown
+            raise _UnknownError
         return value
 
     try:
         given = tree_map(true, (args, kwargs))
-    except _Unknown:
+    except _UnknownError:
         return None
     with _disable_current_modes():
         try:
@@ -195,7 +218,7 @@ def _on_values(func: Any, args: Any, kwargs: Any) -> Any:
 
 
 def _move(ledger: Ledger) -> Callable[..., nn.Module]:
-    """`nn.Module._apply` for fakes, whose parameters cannot be changed in place; it tells whose weights move."""
+    """`nn.Module._apply` for fakes, which cannot be changed in place; it tells whose weights move."""
 
     def apply(module: nn.Module, change: Callable[[torch.Tensor], torch.Tensor], recurse: bool = True) -> Any:
         changed: dict[int, torch.Tensor] = {}  # Some are in a module twice.
@@ -229,18 +252,21 @@ def _have_device_guard() -> None:
 
 
 class _FirstGpu(TorchFunctionMode):
-    """Chooses what a torch without CUDA cannot: the current GPU where code says "cuda", and attention kernels."""
+    """Chooses what a torch without CUDA cannot: the current GPU, and kernels of attention."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func is functional.scaled_dot_product_attention and args[0].device.type == "cuda":
             return _attend(*args, **(kwargs or {}))
         if func is torch.Tensor.cuda:
             return args[0].to(GPU)
-        if func is torch.device and len(args) > 1:
-            return func(*args)
+        if func is torch.device and len(args) + len(kwargs or {}) > 1:
+            return func(*args, **(kwargs or {}))
         if func is torch.tensor and isinstance(args[0], list | tuple):
             # Numbers on the GPU among them are read one by one.
-            args = (tree_map(lambda one: one.item() if isinstance(one, torch.Tensor) else one, args[0]), *args[1:])
+            args = (
+                tree_map(lambda one: one.item() if isinstance(one, torch.Tensor) else one, args[0]),
+                *args[1:],
+            )
         args = tuple(map(_with_index, args))
         kwargs = {name: _with_index(value) for name, value in (kwargs or {}).items()}
         return func(*args, **kwargs)
@@ -259,7 +285,9 @@ def _attend(
     if torch.is_autocast_enabled("cuda"):
         q, k, v = (one.to(torch.get_autocast_dtype("cuda")) for one in (q, k, v))
     if attn_mask is None and q.dtype in (torch.float16, torch.bfloat16):
-        out: torch.Tensor = aten._scaled_dot_product_flash_attention(q, k, v, dropout_p, is_causal, scale=scale)[0]
+        out: torch.Tensor = aten._scaled_dot_product_flash_attention(
+            q, k, v, dropout_p, is_causal, scale=scale
+        )[0]
         return out
     if attn_mask is not None:
         attn_mask = attn_mask.expand(*q.shape[:-1], k.shape[-2])
@@ -304,8 +332,21 @@ class _Event:
 @contextmanager
 def _cuda_answers(gpu: PaperGpu) -> Iterator[None]:
     """Let `torch.cuda` answer as where there is one GPU, and `nn.Module` tell whose weights it moves."""
-    nothing = {name: lambda *_, **__: None for name in ("synchronize", "empty_cache", "ipc_collect", "set_device",
-               "manual_seed", "manual_seed_all", "reset_peak_memory_stats", "set_rng_state", "init", "_lazy_init")}
+    nothing = {
+        name: lambda *_, **__: None
+        for name in (
+            "synchronize",
+            "empty_cache",
+            "ipc_collect",
+            "set_device",
+            "manual_seed",
+            "manual_seed_all",
+            "reset_peak_memory_stats",
+            "set_rng_state",
+            "init",
+            "_lazy_init",
+        )
+    }
     properties = SimpleNamespace(
         name="a GPU on paper", total_memory=gpu._memory, major=9, minor=0, multi_processor_count=132
     )

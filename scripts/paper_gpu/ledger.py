@@ -64,12 +64,15 @@ class Ledger:
         """Say that these tensors, where they are on the GPU, are weights of a part."""
         for tensor in tensors:
             storage = tensor.untyped_storage()
-            if storage._cdata in self._known and storage._cdata not in self._part_of:
-                self._part_of[storage._cdata] = part
-                self._weights[part] += storage.nbytes()
+            key, size = storage._cdata, storage.nbytes()
+            if key in self._known:
+                if key in self._part_of:
+                    self._weights[self._part_of[key]] -= size
+                self._part_of[key] = part
+                self._weights[part] += size
 
     def made(self, tensor: torch.Tensor) -> None:
-        """A tensor on the GPU is there: count what it holds, unless another tensor has been counted for it."""
+        """A tensor on the GPU is there: count what it holds, unless that is counted already."""
         storage = tensor.untyped_storage()
         key, size = storage._cdata, storage.nbytes()
         if key in self._known:

@@ -9,7 +9,7 @@ import torch
 from navicache_cli.cache.predictors.error_feedback import ErrorFeedback
 from navicache_cli.cache.predictors.predictor import Keep, Kept, Skipped
 from navicache_cli.cache.predictors.trend import Fit, Products, TrendFilter
-from navicache_cli.cache.tensors import Tensors, sum_all
+from navicache_cli.cache.tensors import Tensors, float32_copy, sum_all
 
 
 class Calibrated:
@@ -69,7 +69,7 @@ class Calibrated:
         last, older = history[:2]
         sums: list[torch.Tensor] = []
         for y, y_c, y_p in zip(call.outputs, last.outputs, older.outputs, strict=True):
-            before, change = y_c.float() - y_p.float(), y.float() - y_c.float()
+            before, change = float32_copy(y_c).sub_(y_p), float32_copy(y).sub_(y_c)
             found = [sum_all(u * v) for u, v in ((before, before), (before, change), (change, change))]
             sums = found if not sums else [u + v for u, v in zip(sums, found, strict=True)]
         place = (last.timestep - older.timestep) / (call.timestep - older.timestep)
@@ -92,7 +92,7 @@ def _predict(fit: Fit, step: int, history: Sequence[Kept]) -> Tensors:
     if not fit.used or len(history) < 2:
         return held
     slope = fit.trend * _weight(step, history)
-    return tuple(y_c + slope * (y_c - y_p.float()) for y_c, y_p in zip(held, history[1].outputs, strict=True))
+    return tuple((y_c - y_p).mul_(slope).add_(y_c) for y_c, y_p in zip(held, history[1].outputs, strict=True))
 
 
 def _weight(step: int, history: Sequence[Kept]) -> float:
