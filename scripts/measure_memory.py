@@ -141,13 +141,14 @@ def main() -> None:
         path = memory_file(arguments.model)
         document = json.loads(path.read_text()) if path.exists() else {"tasks": {}}
         official = installations()[arguments.model].official
+        repo = Path(arguments.repo).name
         document = {
             "model": arguments.model,
             "unit": "GiB",
             "source": f"{official.url.removeprefix('https://github.com/')} at {official.tested_commit[:7]}",
             "latent_frames": measuring.family.latent_frames,
             "guidance_is_batched": measuring.family.guidance_is_batched,
-            "command": f"python -m scripts.measure_memory {arguments.model} --repo {Path(arguments.repo).name}",
+            "command": f"python -m scripts.measure_memory {arguments.model} --repo {repo}",
             "tasks": document["tasks"],
         }
         caches: dict[str, Any] = {}

@@ -48,8 +48,8 @@ def transformer_arguments(task: Task, config: Any) -> dict[str, Any]:
     sizes = {key: config[key] for key in ("dim", "ffn_dim", "freq_dim", "num_heads", "num_layers")}
     more: dict[str, Any] = {}
     if task.model_type == "vace":
-        # Every second layer has a block of VACE's, in the 14B every fifth, as in the weights' config.json. Its
-        # input is two times 16 latents and 64 of mask: wan/vace.py.
+        # Every second layer has a block of VACE's, in the 14B every fifth, as in the weights' config.json.
+        # Its input is two times 16 latents and 64 of mask: wan/vace.py.
         every = 5 if config["num_layers"] == 40 else 2
         more = {
             "vace_layers": [*range(0, config["num_layers"], every)],

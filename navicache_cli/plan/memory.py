@@ -19,7 +19,7 @@ from navicache_cli.cache.policies.factory import PREDICTED_METHODS
 from navicache_cli.cache.policies.pab import PabSettings
 from navicache_cli.cache.policies.taylorseer import TaylorSeerSettings
 from navicache_cli.plan.plan import Plan
-from navicache_cli.plan.presets import OFF, preset_folder, preset_for
+from navicache_cli.plan.presets import OFF, load_presets, preset_folder, preset_for
 
 # The CUDA context, kernels' workspaces and fragmentation, in GiB: what no tensor holds.
 RESERVE = 1.0
@@ -137,24 +137,30 @@ def _kept(plan: Plan, cache: Mapping[str, float]) -> float:
     return cache[plan.method]
 
 
+def known_models() -> list[str]:
+    """The families that have figures."""
+    return [model for model in load_presets() if memory_file(model).exists()]
+
+
 def changes(plan: Plan) -> dict[str, Plan]:
     """Plans of less memory, by the options that would make them."""
     preset = preset_for(plan.model)
-    found: dict[str, Plan] = {}
-    less = [one for one in ("offload", "t5_cpu", "fp8") if one in preset.takes and not getattr(plan, one)]
-    for option in less:
-        found[f"--{option.replace('_', '-')}"] = replace(plan, **{option: True})
+    moves = [one for one in ("offload", "t5_cpu", "fp8") if one in preset.takes and not getattr(plan, one)]
+    found = {_flag(option): replace(plan, **{option: True}) for option in moves}
+    if len(moves) > 1:
+        found[" ".join(map(_flag, moves))] = replace(plan, **dict.fromkeys(moves, True))
     if plan.method not in (OFF, *PREDICTED_METHODS):
-        from navicache_cli.cache.policies.settings import NoSettings
-
-        found["--method navicache"] = replace(
-            plan, method="navicache", predictor="residual", settings=NoSettings()
-        )
+        bare = plan.uncached(method=PREDICTED_METHODS[0], predictor="residual")
+        found[f"--method {bare.method}"] = bare
     for size in preset.tasks[plan.task]["sizes"]:
         pixels = preset.named_sizes.get(size, [size])[0]
-        if "x" in pixels and _area(pixels) < _area(plan.size):
+        if _area(pixels) < _area(plan.size):
             found[f"--size {size}"] = replace(plan, size=pixels)
     return found
+
+
+def _flag(option: str) -> str:
+    return f"--{option.replace('_', '-')}"
 
 
 def _area(size: str) -> int:

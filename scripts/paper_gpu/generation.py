@@ -33,6 +33,8 @@ class OnPaper:
         peaks: bytes by stage: load, text, encode (of given pictures, by the VAE), denoise, decode.
         largest: bytes of the largest tensor made while denoising.
         waits: how often the host waited for the GPU because the cache asked it to.
+        temporaries: the most bytes that the session made while it predicted an output, that included, for each
+            byte of it.
         kept: the most that the session really kept, in bytes of different storages.
         weights: bytes of each part on the GPU or beside it.
     """
@@ -42,6 +44,7 @@ class OnPaper:
     largest: int
     waits: int
     kept: int
+    temporaries: float
     weights: Mapping[str, int]
 
 
@@ -56,7 +59,9 @@ def generate_on_paper(plan: Plan, parts: Mapping[str, str]) -> OnPaper:
         weights = _name_parts(gpu, pipeline, parts)
         with _Watched(gpu) as watch, _encoding(gpu, _at(pipeline, parts["VAE"].removesuffix(".model"))):
             done = run(pipeline, plan)
-        return OnPaper(done, gpu.ledger.peaks, watch.largest, gpu.waits["cache"], watch.kept, weights)
+        return OnPaper(
+            done, gpu.ledger.peaks, watch.largest, gpu.waits["cache"], watch.kept, watch.temporaries, weights
+        )
 
 
 def weigh_on_paper(plan: Plan, parts: Mapping[str, str]) -> dict[str, int]:
@@ -117,7 +122,8 @@ class _Watched:
     def __init__(self, gpu: PaperGpu) -> None:
         self._gpu = gpu
         self.largest = self.kept = 0
-        start, note = Stages.start, Session._note_memory
+        self.temporaries = 0.0
+        start, note, enter = Stages.start, Session._note_memory, Session.enter
 
         def begin_stage(stages: Stages, name: str) -> None:
             if gpu.ledger.stage == "denoise":
@@ -130,9 +136,18 @@ class _Watched:
             gpu.ledger.cache_bytes = lambda: kept_bytes(session)
             self.kept = max(self.kept, kept_bytes(session))
 
+        def enter_call(session: Session, *arguments: Any, **keywords: Any) -> Any:
+            before = gpu.ledger.high = gpu.ledger.live
+            predicted = enter(session, *arguments, **keywords)
+            if predicted is not None:
+                size = sum(one.nbytes for one in predicted)
+                self.temporaries = max(self.temporaries, (gpu.ledger.high - before) / size)
+            return predicted
+
         self._patches: list[Any] = [
             patch.object(Stages, "start", begin_stage),
             patch.object(Session, "_note_memory", note_memory),
+            patch.object(Session, "enter", enter_call),
         ]
 
     def __enter__(self) -> _Watched:

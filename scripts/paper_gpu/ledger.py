@@ -42,12 +42,13 @@ class Ledger:
         live: bytes alive now.
         largest: bytes of the largest tensor made since the stage began.
         peaks: by stage.
+        high: the most bytes alive since somebody set it to `live`.
         moving: the part whose weights are being moved to the GPU now, or "".
     """
 
     def __init__(self) -> None:
         self.cache_bytes: Callable[[], int] = lambda: 0
-        self.live = self.largest = 0
+        self.live = self.largest = self.high = 0
         self.moving = ""
         self.peaks: dict[str, Peak] = {}
         self.stage = "load"
@@ -92,6 +93,7 @@ class Ledger:
             self._weights[self._part_of.pop(key)] -= size
 
     def _note(self) -> None:
+        self.high = max(self.high, self.live)
         if self.live > self.peaks.get(self.stage, Peak()).total:
             weights = {part: size for part, size in self._weights.items() if size}
             self.peaks[self.stage] = Peak(self.live, weights, self.cache_bytes())
