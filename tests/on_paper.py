@@ -37,13 +37,27 @@ def name_of(settings: dict[str, str]) -> str:
     return settings.get("method") or settings.get("predictor") or "off"
 
 
-def run_on_paper(model: str, repo: str | Path, settings: dict[str, str], **options: str) -> OnPaper:
-    """A generation at the preset's own size, in full width and two blocks deep."""
+def run_on_paper(
+    model: str,
+    repo: str | Path,
+    settings: dict[str, str],
+    width: dict[str, object] | None = None,
+    **options: str,
+) -> OnPaper:
+    """A generation at the preset's own size, in full width and two blocks deep.
+
+    Args:
+        model: the family.
+        repo: its official code, or the double of that.
+        settings: of the cache.
+        width: the architecture, where the code's own is not the official one.
+        options: further ones.
+    """
     settings = dict(settings)
     own = [f"interval={settings.pop('interval')}"] if "interval" in settings else []
     flags = {"model": model, "repo": str(repo), "weights": "random-small", "steps": str(STEPS), **options}
     plan = build_plan({**flags, **settings}, own, None, {})
-    with shallow(model):
+    with shallow(model, width):
         return generate_on_paper(replace(plan, offload=False), FAMILIES[model].parts)
 
 

@@ -49,7 +49,7 @@ def load_pipeline(plan: Plan, device: torch.device) -> WanPipeline:
         WeightsError: weights are missing, incomplete or of another task.
     """
     task, checkout = TASKS[plan.task], resolve_repository(WAN, plan.repo)
-    with quiet(), out_of_memory_hints(LESS_MEMORY), code_errors(WAN):
+    with quiet(), out_of_memory_hints(LESS_MEMORY, plan), code_errors(WAN):
         package = import_wan(checkout)
         bind_attention(WAN.package, f"{WAN.package}.modules.attention")
         kind, config = _official(package, plan.task)

@@ -83,7 +83,7 @@ class WanPipeline:
         on_gpu = self.official.device.type == "cuda"
         module = sys.modules[type(self.official).__module__]
         timing = timed(stages, self.official.model, self.official.vae, self.official.device)
-        with quiet(), replaced(module, tqdm=_no_progress), timing, out_of_memory_hints(LESS_MEMORY):
+        with quiet(), replaced(module, tqdm=_no_progress), timing, out_of_memory_hints(LESS_MEMORY, plan):
             pictures, area = self._inputs(plan)
             video: Tensor | None = self.official.generate(
                 plan.prompt,

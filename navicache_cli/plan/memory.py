@@ -18,11 +18,13 @@ from typing import Any
 from navicache_cli.cache.policies.factory import PREDICTED_METHODS
 from navicache_cli.cache.policies.pab import PabSettings
 from navicache_cli.cache.policies.taylorseer import TaylorSeerSettings
-from navicache_cli.plan.plan import Plan
+from navicache_cli.errors import OutOfMemoryError
+from navicache_cli.plan.plan import Plan, build_plan
 from navicache_cli.plan.presets import OFF, load_presets, preset_folder, preset_for
 
 # The CUDA context, kernels' workspaces and fragmentation, in GiB: what no tensor holds.
 RESERVE = 1.0
+_MUCH = 0.5  # GiB of cache that are worth another method
 DENOISE = "denoise"
 
 
@@ -99,6 +101,16 @@ def features(latent_frames: Sequence[float], size: str, frames: int) -> tuple[fl
     return 1.0, megapixels, megapixels * (first + more * frames)
 
 
+def plan_without_pictures(
+    flags: Mapping[str, Any], assignments: list[str], config: Path | None, environment: dict[str, str]
+) -> Plan:
+    """See `build_plan`; no picture is asked for, as memory does not depend on what it shows."""
+    preset = preset_for(flags.get("model") or environment.get("NAVICACHE_MODEL") or "tiny")
+    name = flags.get("task") or environment.get("NAVICACHE_TASK") or str(preset.defaults["task"])
+    needed = dict.fromkeys(preset.tasks.get(name, {}).get("inputs", []), "picture.png")
+    return build_plan({**flags, **needed}, assignments, config, environment)
+
+
 def estimate(plan: Plan) -> Estimate | None:
     """Estimate the memory of a plan; None where nothing was measured, or several GPUs share the work."""
     figures = _figures(plan.model)
@@ -171,8 +183,49 @@ def _area(size: str) -> int:
 def about_memory(plan: Plan) -> str:
     """One line: the estimate, and of what it is; "" where there is none."""
     found = estimate(plan)
-    if found is None:
+    return "" if found is None else _about(plan, found)
+
+
+def less_cache(plan: Plan) -> str:
+    """What to type where the method keeps much that another does not; "" where it keeps little."""
+    found, bare = estimate(plan), plan.uncached(method=PREDICTED_METHODS[0], predictor="residual")
+    other = estimate(bare)
+    if found is None or other is None or found.cache - other.cache < _MUCH:
         return ""
+    kept = f"{other.cache:.2f} GiB where {plan.method} keeps {found.cache:.1f}"
+    return f"--method {bare.method}, which keeps {kept}"
+
+
+def check_memory(plan: Plan, gigabytes: float) -> list[str]:
+    """Check, before anything is loaded, whether a plan fits a GPU.
+
+    Args:
+        plan: what to generate.
+        gigabytes: of the GPU, in GiB.
+
+    Returns:
+        A note where it will hardly fit.
+
+    Raises:
+        OutOfMemoryError: it cannot fit because of what its caching method keeps.
+    """
+    found = estimate(plan)
+    if found is None or found.fits(gigabytes):
+        return []
+    told = f"{_about(plan, found)}; this GPU has {gigabytes:.1f}"
+    uncached = estimate(plan.uncached())
+    if found.peak > gigabytes and uncached is not None and uncached.fits(gigabytes):
+        raise OutOfMemoryError(
+            f"expected a method whose cache fits the GPU, found {told}",
+            less_cache(plan) or f"navicache memory --model {plan.model} --task {plan.task}",
+        )
+    return [
+        f"this may run out of memory: {told}; `navicache memory --model {plan.model} --task {plan.task}` "
+        "says what takes less"
+    ]
+
+
+def _about(plan: Plan, found: Estimate) -> str:
     stage = found.stages[found.fullest]
     parts = [f"weights {sum(stage.weights.values()):.1f}", f"activations {stage.activations:.1f}"]
     if stage.cache >= 0.005:

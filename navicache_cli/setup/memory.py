@@ -10,9 +10,17 @@ from rich.table import Table
 
 from navicache_cli import terminal
 from navicache_cli.errors import UsageError
-from navicache_cli.plan.memory import DENOISE, RESERVE, Estimate, changes, estimate, known_models
-from navicache_cli.plan.plan import Plan, build_plan
-from navicache_cli.plan.presets import preset_for
+from navicache_cli.plan.memory import (
+    DENOISE,
+    RESERVE,
+    Estimate,
+    changes,
+    estimate,
+    known_models,
+    plan_without_pictures,
+)
+from navicache_cli.plan.plan import Plan
+from navicache_cli.report.peak_memory import gpu_gigabytes
 
 _STAGES = {"text": "text", "encode": "VAE encode", "denoise": "denoising", "decode": "VAE decode"}
 
@@ -35,7 +43,7 @@ def show_memory(
     Raises:
         UsageError: a wrong option, or nothing was measured for the plan.
     """
-    plan = build_plan(_with_pictures(flags), assignments, config, environment)
+    plan = plan_without_pictures(flags, assignments, config, environment)
     found = estimate(plan)
     if found is None:
         raise UsageError(
@@ -43,7 +51,7 @@ def show_memory(
             + (" with --offload" if plan.offload else ""),
             f"--model {', '.join(known_models())}" + (", or drop --offload" if plan.offload else ""),
         )
-    gpu = gpu if gpu is not None else _own_gpu()
+    gpu = gpu if gpu is not None else gpu_gigabytes()
     others = {name: one.peak for name, other in changes(plan).items() if (one := estimate(other))}
     if as_json:
         print(json.dumps(_document(plan, found, gpu, others), indent=1))
@@ -53,22 +61,6 @@ def show_memory(
     for name, peak in others.items():
         room = "" if gpu is None else ", fits" if peak + RESERVE <= gpu else ", does not fit"
         terminal.stdout.print(f"  {name}: {peak:.1f} GiB{room}", markup=False, highlight=False)
-
-
-def _with_pictures(flags: dict[str, Any]) -> dict[str, Any]:
-    """The flags, and a name for each picture that the task needs: no file is opened."""
-    preset = preset_for(flags.get("model") or "tiny")
-    task = preset.tasks.get(flags.get("task") or str(preset.defaults["task"]), {})
-    return {**flags, **dict.fromkeys(task.get("inputs", []), "picture.png")}
-
-
-def _own_gpu() -> float | None:
-    """GiB of this machine's GPU."""
-    import torch
-
-    if not torch.cuda.is_available():
-        return None
-    return float(torch.cuda.get_device_properties(torch.cuda.current_device()).total_memory) / 2**30
 
 
 def _verdict(found: Estimate, gpu: float | None) -> str:

@@ -34,9 +34,14 @@ class Family:
 
 
 @contextmanager
-def shallow(model: str) -> Iterator[None]:
-    """Let `--weights random-small` be the official architecture in full width, but only two blocks deep."""
-    with patch.object(_random_parts(model), "SMALL_CONFIG", FAMILIES[model].shallow):
+def shallow(model: str, other: dict[str, Any] | None = None) -> Iterator[None]:
+    """Let `--weights random-small` be the official architecture in full width, but only two blocks deep.
+
+    Args:
+        model: the family.
+        other: what to change of the architecture instead.
+    """
+    with patch.object(_random_parts(model), "SMALL_CONFIG", other or FAMILIES[model].shallow):
         yield
 
 
@@ -160,9 +165,18 @@ def _opensora_vae() -> Any:
         layers_per_block=2,
         latent_channels=4,
     )
-    module = import_module("opensora.models.vae.vae")
+    models = import_module("opensora.registry").MODELS
+    kind = models.get("VideoAutoencoderPipeline")
+    # The figures of the official function OpenSoraVAE_V1_2.
+    config = import_module("opensora.models.vae.vae").VideoAutoencoderPipelineConfig(
+        vae_2d={"type": "VideoAutoencoderKL", "from_pretrained": "", "micro_batch_size": 4},
+        vae_temporal={"type": "VAE_Temporal_SD", "from_pretrained": None},
+        micro_frame_size=17,
+        shift=(-0.10, 0.34, 0.27, 0.98),
+        scale=(3.85, 2.32, 2.33, 3.06),
+    )
     with patch.object(AutoencoderKL, "from_pretrained", lambda *_, **__: spatial):
-        return module.OpenSoraVAE_V1_2(micro_frame_size=17, micro_batch_size=4).requires_grad_(False)
+        return kind(config).requires_grad_(False)
 
 
 # The stand-ins as they are when nothing takes their place.

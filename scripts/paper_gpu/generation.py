@@ -33,8 +33,8 @@ class OnPaper:
         peaks: bytes by stage: load, text, encode (of given pictures, by the VAE), denoise, decode.
         largest: bytes of the largest tensor made while denoising.
         waits: how often the host waited for the GPU because the cache asked it to.
-        temporaries: the most bytes that the session made while it predicted an output, that included, for each
-            byte of it.
+        temporaries: the most bytes that the session made to predict an output, for each byte of that and
+            with it.
         kept: the most that the session really kept, in bytes of different storages.
         weights: bytes of each part on the GPU or beside it.
     """

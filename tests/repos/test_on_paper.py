@@ -7,7 +7,7 @@ import pytest
 from tests.on_paper import assert_sound, name_of, run_on_paper, settings_of
 from tests.repos.checkouts import checkout_of
 
-# Family, variable of the checkout, task, and tokens of a video: latent frames × rows × columns (× 2 branches).
+# Family, variable of the checkout, task, and tokens: latent frames × rows × columns (× branches in one call).
 FAMILIES = [
     ("wan", "NAVICACHE_WAN_REPO", "t2v-14B", 21 * 45 * 80),
     ("hunyuan", "NAVICACHE_HUNYUAN_REPO", "t2v-544p", 33 * 34 * 60),

@@ -39,12 +39,13 @@ class HunyuanVideoPipeline:
         self.guided = guidance_scale > 1
         text, text_2 = self.encode(prompt, negative_prompt, data_type, device)
         self.scheduler.set_timesteps(steps)
+        times = self.scheduler.timesteps.to(device)
         shape = (1, self.transformer.in_channels, (video_length - 1) // 4 + 1, height // 8, width // 8)
         latents = torch.randn(shape, generator=generator[0], device=device, dtype=self.text_encoder.dtype)
         dtype = PRECISION_TO_TYPE[self.args.precision]
-        for i, t in enumerate(tqdm(self.scheduler.timesteps, disable=self.disabled)):
+        for i, t in enumerate(tqdm(times, disable=self.disabled)):
             x = torch.cat([latents] * 2) if self.guided else latents
-            guidance = torch.tensor([embedded_guidance_scale] * len(x)).to(dtype) * 1000.0
+            guidance = torch.tensor([embedded_guidance_scale] * len(x), device=device).to(dtype) * 1000.0
             enabled = dtype != torch.float32 and not self.args.disable_autocast
             with torch.autocast(device_type="cuda", dtype=dtype, enabled=enabled):
                 y = self.transformer(
