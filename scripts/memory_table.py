@@ -1,7 +1,7 @@
 """The table of docs/memory.md: `python -m scripts.memory_table --write docs/memory.md`.
 
-For each task of a model with figures, at its largest size and the preset's frames: GiB at the fullest moment without a
-cache, and GiB that each method adds to denoising.
+For each task of a model with figures, at the preset's size and frames: GiB at the fullest moment without a cache,
+and the most GiB that each method keeps.
 """
 
 from __future__ import annotations
