@@ -1,6 +1,6 @@
 """The table of docs/memory.md: `python -m scripts.memory_table --write docs/memory.md`.
 
-For each task of a model with figures, at the preset's size and frames: GiB at the fullest moment without a cache,
+For each task of a model with figures, at its size and frames: GiB at the fullest moment without a cache,
 and the most GiB that each method keeps.
 """
 

@@ -22,7 +22,7 @@ from torch.utils._pytree import tree_flatten, tree_map
 from scripts.paper_gpu.ledger import Ledger
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
 aten = torch.ops.aten
 PART = "paper_part"  # attribute of a module: what the ledger calls its weights
@@ -73,7 +73,7 @@ class PaperGpu(TorchDispatchMode):
         if func is aten._local_scalar_dense.default:
             return self._read(args[0])
         if func is aten.index.Tensor:
-            args = (args[0], [self._places(one) for one in args[1]])
+            args = (args[0], [place for one in args[1] for place in self._places(one)])
         elif func is aten.masked_select.default:
             return self._selected(*args)
         elif func is aten.equal.default or torch.Tag.dynamic_output_shape in func.tags:
@@ -124,12 +124,12 @@ class PaperGpu(TorchDispatchMode):
             raise RuntimeError(f"{func} reads values that are not known on paper")
         return tree_map(lambda one: self._made_of(one, device), known)
 
-    def _places(self, index: torch.Tensor | None) -> torch.Tensor | None:
-        """Numbers in the place of a mask in an index: how many there are is then known."""
+    def _places(self, index: torch.Tensor | None) -> Sequence[torch.Tensor | None]:
+        """Numbers in the place of a mask in an index, for each of its dimensions: how many is then known."""
         if index is None or index.dtype not in (torch.bool, torch.uint8):
-            return index
+            return [index]
         places: torch.Tensor = self._by_values(aten.nonzero.default, (index,), {})
-        return places.squeeze(1)
+        return places.unbind(1)
 
     def _selected(self, tensor: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         """As many elements as the mask has: what they are is not known."""

@@ -57,8 +57,7 @@ class HunyuanVideoPipeline:
                 uncond, cond = y.chunk(2)
                 y = uncond + guidance_scale * (cond - uncond)
             latents = latents.float() + y.float() * (self.scheduler.sigmas[i + 1] - self.scheduler.sigmas[i])
-        image = self.vae.decode(
-            latents / self.vae.config.scaling_factor, return_dict=False, generator=generator
-        )[0]
+        latents = (latents / self.vae.config.scaling_factor).to(self.vae.dtype)
+        image = self.vae.decode(latents, return_dict=False, generator=generator)[0]
         image = image.squeeze(2) if image.shape[2] == 1 else image
         return [(image / 2 + 0.5).clamp(0, 1).cpu().float()]
