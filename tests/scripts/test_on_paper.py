@@ -23,8 +23,8 @@ WIDTHS = {
     # Without patches.
     "opensora": ({"hidden_size": 1152, "num_heads": 16, "depth": 1}, 2 * 15 * 30 * 53),
 }  # fmt: skip
-DOUBLES = [Double("wan"), Double("hunyuan"), Double("opensora"), Double("opensora", "videosys")]
-# The double of VideoSys knows this size, and both of them take it.
+DOUBLES = [Double("wan"), Double("hunyuan"), Double("opensora")]
+# A size that keeps the scores of all tokens apart from everything else.
 OPTIONS = {"wan": {"task": "t2v-14B"}, "opensora": {"size": "240p", "aspect_ratio": "16:9"}}
 LACKING = {"wan": "pab"}  # Attentions are no modules in this double.
 
