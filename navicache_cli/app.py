@@ -20,6 +20,7 @@ from navicache_cli.commands.export_tiny import export_tiny_command
 from navicache_cli.commands.generate import generate_command
 from navicache_cli.commands.group import Commands, Program
 from navicache_cli.commands.listing import models_command, presets_command
+from navicache_cli.commands.memory import memory_command
 from navicache_cli.commands.metrics import metrics_command
 from navicache_cli.commands.plot import plot_command
 from navicache_cli.commands.replay import replay_command
@@ -58,6 +59,7 @@ for _name, _command in {
     "models": models_command,
     "setup": setup_command,
     "doctor": doctor_command,
+    "memory": memory_command,
     "metrics": metrics_command,
     "plot": plot_command,
     "replay": replay_command,

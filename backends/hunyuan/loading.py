@@ -53,7 +53,7 @@ def load_pipeline(plan: Plan, device: torch.device) -> HunyuanPipeline:
     checkout = resolve_repository(HUNYUAN, plan.repo)
     # The official loader switches gradients off for the whole process; they are back on afterwards.
     gradients = torch.set_grad_enabled(torch.is_grad_enabled())
-    with quiet(), out_of_memory_hints(LESS_MEMORY), code_errors(HUNYUAN), gradients:
+    with quiet(), out_of_memory_hints(LESS_MEMORY, plan), code_errors(HUNYUAN), gradients:
         import_hunyuan(checkout)
         bind_varlen_attention(HUNYUAN.package, ATTENTION)
         with silent_log():

@@ -73,7 +73,7 @@ class HunyuanPipeline:
         """
         parts = self.sampler.pipeline
         timing = timed(stages, [parts.transformer], parts.vae, torch.device(self.sampler.device))
-        with quiet(), silent_log(), out_of_memory_hints(LESS_MEMORY), timing:
+        with quiet(), silent_log(), out_of_memory_hints(LESS_MEMORY, plan), timing:
             made = self.sampler.predict(
                 prompt=plan.prompt,
                 height=plan.height,

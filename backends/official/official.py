@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from backends.official.repositories import Official
     from backends.protocol import Stages
+    from navicache_cli.plan.plan import Plan
 
 # Words for --weights: random ones in the official size, or in a transformer small enough for tests and a CPU.
 RANDOM, SMALL = "random", "random-small"
@@ -76,15 +77,24 @@ def quiet() -> Iterator[None]:
 
 
 @contextmanager
-def out_of_memory_hints(less_memory: str) -> Iterator[None]:
-    """Turn torch's error into one that says what lowers the family's memory."""
+def out_of_memory_hints(less_memory: str, plan: Plan | None = None) -> Iterator[None]:
+    """Turn torch's error into one that says what lowers the family's memory.
+
+    Args:
+        less_memory: what to try.
+        plan: what was to be generated; then the error says how much that was expected to take.
+    """
     import torch
+
+    from navicache_cli.plan.memory import about_memory, less_cache
 
     try:
         yield
     except torch.cuda.OutOfMemoryError as error:
-        cause = one_line(error, 160)
-        raise OutOfMemoryError(f"the GPU ran out of memory: {cause}", less_memory) from error
+        expected, other = (about_memory(plan), less_cache(plan)) if plan else ("", "")
+        cause = one_line(error, 160) + (f"; expected {expected}" if expected else "")
+        hint = f"{other}; or {less_memory}" if other else less_memory
+        raise OutOfMemoryError(f"the GPU ran out of memory: {cause}", hint) from error
 
 
 @contextmanager

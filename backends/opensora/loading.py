@@ -76,7 +76,7 @@ def load_pipeline(plan: Plan, device: torch.device) -> OpenSoraPipeline:
     """
     official, checkout = choose_repository(REPOSITORIES, plan.repo)
     kind = ROUTES[official.package]
-    with quiet(), out_of_memory_hints(LESS_MEMORY), code_errors(official):
+    with quiet(), out_of_memory_hints(LESS_MEMORY, plan), code_errors(official):
         import_official(official, checkout)
         if plan.weights in (RANDOM, SMALL):
             digest = f"none: {plan.weights} weights"

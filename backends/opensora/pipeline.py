@@ -70,7 +70,7 @@ class OpenSoraPipeline:
             OutOfMemoryError: the GPU's memory did not suffice.
         """
         timing = official.timed(stages, [self.route.transformer], self.route.vae, self.device)
-        with quiet(), timing, official.out_of_memory_hints(LESS_MEMORY):
+        with quiet(), timing, official.out_of_memory_hints(LESS_MEMORY, plan):
             return self.route.generate(plan).cpu()
 
 

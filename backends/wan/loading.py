@@ -51,7 +51,7 @@ def load_pipeline(plan: Plan, device: torch.device) -> WanPipeline:
     """
     task = TASKS[plan.task]
     official, checkout = task.official, resolve_repository(task.official, plan.repo)
-    with quiet(), out_of_memory_hints(less_memory(task)), code_errors(official):
+    with quiet(), out_of_memory_hints(less_memory(task), plan), code_errors(official):
         import_official(official, checkout)
         bind_attention(official.module, f"{official.module}.modules.attention")
         kind, config = _official(task, plan.task)

@@ -79,7 +79,7 @@ class WanPipeline:
         on_gpu = self.official.device.type == "cuda"
         module = sys.modules[type(self.official).__module__]
         timing = timed(stages, [*self.models.values()], self.official.vae, self.official.device)
-        hints = out_of_memory_hints(less_memory(self.task))
+        hints = out_of_memory_hints(less_memory(self.task), plan)
         with quiet(), replaced(module, tqdm=_no_progress), timing, hints:
             pictures, area = self._inputs(plan)
             video: Tensor | None = self.official.generate(

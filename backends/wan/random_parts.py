@@ -50,8 +50,15 @@ class RandomTransformer:
 def transformer_arguments(task: Task, config: Any) -> dict[str, Any]:
     """Return the official transformer's constructor arguments for a task's official config."""
     sizes = {key: config[key] for key in ("dim", "ffn_dim", "freq_dim", "num_heads", "num_layers")}
-    # VACE's layers are the class's default; its input is two times 16 latents and 64 of mask: wan/vace.py.
-    more = {"vace_in_dim": 2 * LATENT_CHANNELS + 64} if task.model_type == "vace" else {}
+    more: dict[str, Any] = {}
+    if task.model_type == "vace":
+        # Every second layer has a block of VACE's, in the 14B every fifth, as in the weights' config.json.
+        # Its input is two times 16 latents and 64 of mask: wan/vace.py.
+        every = 5 if config["num_layers"] == 40 else 2
+        more = {
+            "vace_layers": [*range(0, config["num_layers"], every)],
+            "vace_in_dim": 2 * LATENT_CHANNELS + 64,
+        }
     kind = {"model_type": task.model_type, "text_len": config.text_len}
     channels = {"in_dim": task.in_channels, "out_dim": task.latent_channels}
     return {**sizes, **kind, **channels, **more}

@@ -69,6 +69,11 @@ def snapshot(tensors: Tensors) -> Tensors:
     return tuple(a.detach().clone() for a in tensors)
 
 
+def float32_copy(a: torch.Tensor) -> torch.Tensor:
+    """A copy in float32, to work on in place: what is cached may be larger than the memory left."""
+    return a.detach().to(torch.float32, copy=True)
+
+
 def same_layout(a: Tensors, b: Tensors) -> bool:
     """Whether both hold as many tensors, pairwise of the same shape and device.
 

@@ -45,6 +45,15 @@ class PeakMemory:
         return Peak(int(torch.cuda.max_memory_allocated()) if self._gpu else _most_resident(), self._of)
 
 
+def gpu_gigabytes() -> float | None:
+    """GiB of this process's GPU; None where there is none."""
+    import torch
+
+    if not torch.cuda.is_available():
+        return None
+    return float(torch.cuda.get_device_properties(torch.cuda.current_device()).total_memory) / 2**30
+
+
 def _most_resident() -> int:
     try:
         # Not `ru_maxrss`, which on Linux begins with what the parent had when it forked.

@@ -115,6 +115,7 @@ def generate(
 
 def _show_plan(plan: Plan, as_json: bool) -> None:
     from navicache_cli import terminal
+    from navicache_cli.plan.memory import about_memory
     from navicache_cli.plan.plan import plan_document
     from navicache_cli.report.documents import json_text, plain
     from navicache_cli.run.summary import plan_table
@@ -123,3 +124,5 @@ def _show_plan(plan: Plan, as_json: bool) -> None:
         print(json_text(plain(plan_document(plan))), end="")
     else:
         terminal.stdout.print(plan_table(plan))
+        if memory := about_memory(plan):
+            terminal.stdout.print(f"memory: {memory}", markup=False, highlight=False)

@@ -26,12 +26,15 @@ if TYPE_CHECKING:
 
 
 def check_with_backend(backend: Backend, plan: Plan) -> list[str]:
-    """Check the plan with its backend and collect what the user should know."""
+    """Check the plan with its backend and the GPU's memory, and collect what the user should know."""
     from backends.official.environments import environment_notes
+    from navicache_cli.plan.memory import check_memory
+    from navicache_cli.report.peak_memory import gpu_gigabytes
 
-    return [
-        *environment_notes(plan.model), *backend.check(plan), *about_steps(plan), *about_options(plan)
-    ]  # fmt: skip
+    notes = [*environment_notes(plan.model), *backend.check(plan)]
+    gigabytes = gpu_gigabytes()
+    memory = [] if gigabytes is None else check_memory(plan, gigabytes)
+    return [*notes, *memory, *about_steps(plan), *about_options(plan)]
 
 
 def run_plan(pipeline: Pipeline, plan: Plan, watch: Watch) -> Runs:

@@ -20,6 +20,7 @@ from navicache_cli.errors import BackendError, WeightsError, one_line
 if TYPE_CHECKING:
     from backends.official.installation import Installation, Memory, Weights
     from backends.official.repositories import Checkout
+    from navicache_cli.plan.plan import Plan
 
 OK, WARNING, MISSING = "ok", "warning", "missing"
 
@@ -85,24 +86,34 @@ def gpu_check(needed: bool) -> Check:
     return missing("GPU", "none that torch can use" + (" (it is a CPU build)" if cpu_build else ""), hint)
 
 
-def memory_check(need: Memory | None, offload: bool) -> Check:
-    """The GPU's memory against what the makers measured for the task; `offload` says if that is an option."""
-    import torch
+def memory_check(need: Memory | None, offload: bool, plan: Plan | None) -> Check:
+    """The GPU's memory against the estimate of a plan, else against what the makers measured for the task.
 
-    if need is None:
-        return Check("GPU memory", OK, "no official figure for this task")
-    told = f"{need.gigabytes:g} GiB needed ({need.source})"
-    if not torch.cuda.is_available():
+    Args:
+        need: the makers' figure, told in any case.
+        offload: whether that is an option, and not the default.
+        plan: what `generate` would make, or None where that is not known.
+    """
+    from navicache_cli.plan.memory import RESERVE, about_memory, estimate, less_cache
+    from navicache_cli.report.peak_memory import gpu_gigabytes
+
+    found = estimate(plan) if plan else None
+    if need is None and found is None:
+        return Check("GPU memory", OK, "no figure for this task")
+    makers = f"{need.gigabytes:g} GiB needed ({need.source})" if need else ""
+    told, least, hint = makers, need.gigabytes if need else 0.0, "a smaller --size, fewer --frames"
+    if plan and found:
+        told = about_memory(plan) + (f"; the makers say {makers}" if makers else "")
+        least = found.peak + RESERVE
+        hint = less_cache(plan) or f"navicache memory --model {plan.model} --task {plan.task}"
+    elif offload:
+        hint += ", or --offload"
+    total = gpu_gigabytes()
+    if total is None:
         return Check("GPU memory", WARNING, f"no GPU; {told}")
-    total = torch.cuda.get_device_properties(torch.cuda.current_device()).total_memory / 2**30
-    if total >= need.gigabytes:
+    if total >= least:
         return Check("GPU memory", OK, f"{total:.1f} GiB; {told}")
-    return Check(
-        "GPU memory",
-        WARNING,
-        f"{total:.1f} GiB; {told}",
-        "a smaller --size, fewer --frames" + (", or --offload" if offload else ""),
-    )
+    return Check("GPU memory", WARNING, f"{total:.1f} GiB; {told}", hint)
 
 
 def flash_attention_check() -> Check:

@@ -45,6 +45,7 @@ from navicache_cli.values import read_switch, read_text
 if TYPE_CHECKING:
     from backends.official.installation import Installation
     from backends.official.repositories import Checkout
+    from navicache_cli.plan.plan import Plan
 
 TINY = "tiny"
 _COLOURS = {OK: "green", WARNING: "yellow", MISSING: "red"}
@@ -145,9 +146,19 @@ def model_checks(model: str, task: str) -> list[Check]:
         preset = load_presets().get(model)
         # Where it is the default, the makers' figure has it already.
         offload = preset is not None and "offload" in preset.takes and not preset.defaults.get("offload")
-        rows.insert(3, memory_check(installation.memory.get(task), offload))
+        rows.insert(3, memory_check(installation.memory.get(task), offload, _plan(model, task)))
     rows += [Check("environment", OK, note) for note in environment_notes(model)[:1]]
     return rows + _family_checks(model, task, weights, no_torch)
+
+
+def _plan(model: str, task: str) -> Plan | None:
+    """What `generate` would make without further options; None where it would not start."""
+    from navicache_cli.plan.memory import plan_without_pictures
+
+    try:
+        return plan_without_pictures({"model": model, "task": task}, [], None, dict(os.environ))
+    except UsageError:  # Of the environment, which may be meant for another family.
+        return None
 
 
 def _machine_checks(gpu_needed: bool) -> list[Check]:

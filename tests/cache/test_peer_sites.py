@@ -279,8 +279,19 @@ def test_pab_uses_attention_outputs_again(branches):
     assert ran == session.parts.calls
     assert session.transformer_calls == branches * STEPS
     assert kept[0] == 4 * branches
+    inside = [WINDOW[0] < int(t) < WINDOW[1] for t in ts]
+    last = max(i for i, one in enumerate(inside) if one)
+    for i, count in enumerate(kept):
+        assert count == 2 * branches * sum((i + 1) % n > 0 and i <= last for n in RANGES.values())
     assert session.peak_cache_bytes == 4 * branches * 24 * 4
     assert session.cache_bytes == 0
+
+
+def test_pab_keeps_nothing_that_always_runs():
+    model, session = Attentive(), Session(PyramidAttentionBroadcast({"self": 1, "cross": 2}), 3)
+    with attach(attentive_site(model), session):
+        model(noise(), torch.tensor(700.0))
+        assert session.cache_bytes == 2 * 24 * 4
 
 
 def test_pab_leaves_attentions_outside_the_model_alone():

@@ -73,8 +73,10 @@ def test_a_bare_machine_runs_tiny(machine):
 def test_what_a_bare_machine_lacks_for_wan(machine):
     rows = looked(machine, "--model", "wan", code=3)
     assert rows["GPU"]["state"] == "missing"
-    assert rows["GPU memory"]["found"] == (
-        "no GPU; 8.19 GiB needed (Wan2.1 README: with offloading and T5 on the CPU)"
+    found = rows["GPU memory"]["found"]
+    assert found.startswith("no GPU; about 16.6 GiB of GPU memory, in text (weights 16.3, activations 0.2)")
+    assert found.endswith(
+        "; the makers say 8.19 GiB needed (Wan2.1 README: with offloading and T5 on the CPU)"
     )
     assert rows["repository"]["fix"] == rows["packages"]["fix"] == "navicache setup wan"
     assert rows["weights"]["fix"] == "navicache setup wan --weights Wan2.1-T2V-1.3B"
@@ -106,7 +108,12 @@ def test_a_machine_with_everything(complete):
         "found": "ready",
         "fix": "",
     }
-    assert looked(complete, "--model", "wan", code=0, GPU="6")["GPU memory"]["state"] == "warning"
+    row = looked(complete, "--model", "wan", code=0, GPU="6")["GPU memory"]
+    assert row["state"] == "warning"
+    assert row["fix"] == "navicache memory --model wan --task t2v-1.3B"
+    row = looked(complete, "--model", "wan", code=0, GPU="18", NAVICACHE_METHOD="pab")["GPU memory"]
+    assert row["state"] == "warning"
+    assert row["fix"].startswith("--method navicache, which keeps 0.04 GiB where pab keeps 11.2")
 
 
 @pytest.mark.parametrize(

@@ -76,10 +76,19 @@ class PyramidAttentionBroadcast(Unmeasured):
                 hint="window='100 800'",
             )
         self.window = window
+        self._entered = False
+
+    def begin(self, total_steps: int) -> None:
+        """See `Policy`."""
+        self._entered = False
 
     def decide(self, index: int, timestep: float | None) -> Decision:
         """Decide which kinds of attention step `index`, at `timestep`, uses again."""
         # Whole timesteps are compared, as there.
         inside = timestep is not None and self.window[0] < int(timestep) < self.window[1]
         reuse = tuple(kind for kind, count in self.broadcast.items() if inside and index % count != 0)
-        return Decision(compute=True, reuse=reuse)
+        # The next step runs a kind whose range divides its number, and after the window every step does.
+        left = self._entered and not inside
+        keep = () if left else tuple(kind for kind, count in self.broadcast.items() if (index + 1) % count)
+        self._entered = self._entered or inside
+        return Decision(compute=True, reuse=reuse, keep=keep)

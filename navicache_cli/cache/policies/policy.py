@@ -90,6 +90,7 @@ class Decision:
         threshold: τ that E was compared with; None where nothing was compared.
         stopped: computed because the predicted error of the final latents would have exceeded its bound.
         reuse: at a computed step, the kinds of attention whose kept outputs are used instead of running them.
+        keep: the kinds of attention whose outputs of this step a later one may use.
     """
 
     compute: bool
@@ -102,6 +103,7 @@ class Decision:
     threshold: float | None = None
     stopped: bool = False
     reuse: tuple[str, ...] = ()
+    keep: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import torch
 from navicache_cli.cache.predictors.error_feedback import ErrorFeedback
 from navicache_cli.cache.predictors.predictor import Keep, Kept, Skipped
 from navicache_cli.cache.predictors.trend import Fit, Products, TrendFilter
-from navicache_cli.cache.tensors import Tensors, sum_all
+from navicache_cli.cache.tensors import Tensors, float32_copy, sum_all
 
 
 class Calibrated:
@@ -54,9 +54,8 @@ class Calibrated:
             return ()
         slope = self.fit.trend * _weight(step, history)
         last, older = history[:2]
-        return tuple(
-            slope * (y_c.float() - y_p.float()) for y_c, y_p in zip(last.outputs, older.outputs, strict=True)
-        )
+        pairs = zip(last.outputs, older.outputs, strict=True)
+        return tuple(float32_copy(y_c).sub_(y_p).mul_(slope) for y_c, y_p in pairs)
 
     @torch.no_grad()
     def predict(self, call: Skipped, history: Sequence[Kept]) -> Tensors:
@@ -84,7 +83,7 @@ class Calibrated:
         last, older = history[:2]
         sums: list[torch.Tensor] = []
         for y, y_c, y_p in zip(call.outputs, last.outputs, older.outputs, strict=True):
-            before, change = y_c.float() - y_p.float(), y.float() - y_c.float()
+            before, change = float32_copy(y_c).sub_(y_p), float32_copy(y).sub_(y_c)
             found = [sum_all(u * v) for u, v in ((before, before), (before, change), (change, change))]
             sums = found if not sums else [u + v for u, v in zip(sums, found, strict=True)]
         place = (last.timestep - older.timestep) / (call.timestep - older.timestep)
@@ -103,8 +102,9 @@ class Calibrated:
 
 def _moved(held: Tensors, moves: Tensors) -> Tensors:
     """y_c moved so far, float32."""
-    outputs = tuple(y_c.float() for y_c in held)
-    return tuple(y_c + move for y_c, move in zip(outputs, moves, strict=True)) if moves else outputs
+    if not moves:
+        return tuple(y_c.float() for y_c in held)
+    return tuple(float32_copy(y_c).add_(move) for y_c, move in zip(held, moves, strict=True))
 
 
 def _weight(step: int, history: Sequence[Kept]) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from navicache_cli.cache.predictors.predictor import Kept
-from navicache_cli.cache.tensors import Tensors
+from navicache_cli.cache.tensors import Tensors, float32_copy
 
 
 class ErrorFeedback:
@@ -54,7 +54,7 @@ class ErrorFeedback:
         """A step was skipped; `predicted` is its output, float32, without the correction."""
         weighted = tuple(gap * y for y in predicted)
         if self._predicted:
-            weighted = tuple(old + new for old, new in zip(self._predicted, weighted, strict=True))
+            weighted = tuple(new.add_(old) for old, new in zip(self._predicted, weighted, strict=True))
         self._predicted = weighted
         self._run.append((timestep, gap))
 
@@ -66,11 +66,11 @@ class ErrorFeedback:
         weight = sum(gap for _, gap in self._run)
         share = sum(gap * (t - last.timestep) for t, gap in self._run) / span if span else 0.0
         missed = tuple(
-            (weight - share) * y_c.float() + share * y.float() - predicted
+            float32_copy(y_c).mul_(weight - share).add_(float32_copy(y).mul_(share)).sub_(predicted)
             for y, y_c, predicted in zip(outputs, last.outputs, self._predicted, strict=True)
         )
         if self._error:
-            missed = tuple(old + new for old, new in zip(self._error, missed, strict=True))
+            missed = tuple(new.add_(old) for old, new in zip(self._error, missed, strict=True))
         self._error, self._predicted = missed, ()
         self._parts, self._pace = len(self._run), weight / len(self._run)
         self._run = []

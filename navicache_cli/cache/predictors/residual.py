@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 
 from navicache_cli.cache.predictors.predictor import Keep, Kept, Skipped, Unlearning
-from navicache_cli.cache.tensors import Tensors
+from navicache_cli.cache.tensors import Tensors, float32_copy
 
 
 class ResidualReuse(Unlearning):
@@ -20,7 +20,7 @@ class ResidualReuse(Unlearning):
     def predict(self, call: Skipped, history: Sequence[Kept]) -> Tensors:
         last = history[0]
         return tuple(
-            (x.float() + (y_c.float() - x_c.float())).to(y_c.dtype)
+            float32_copy(y_c).sub_(x_c).add_(x).to(y_c.dtype)
             for x, x_c, y_c in zip(call.inputs, last.inputs, last.outputs, strict=True)
         )
 

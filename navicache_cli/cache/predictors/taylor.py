@@ -9,7 +9,7 @@ from itertools import pairwise
 import torch
 
 from navicache_cli.cache.predictors.predictor import Keep, Kept, Skipped, Unlearning
-from navicache_cli.cache.tensors import Tensors
+from navicache_cli.cache.tensors import Tensors, float32_copy
 
 
 class TaylorSeries(Unlearning):
@@ -29,12 +29,13 @@ class TaylorSeries(Unlearning):
     def predict(self, call: Skipped, history: Sequence[Kept]) -> Tensors:
         """The expansion at the call's step, summed in float32."""
         weights = taylor_weights([kept.step for kept in history], call.step)
-        return tuple(
-            sum(
-                (w * y.float() for w, y in zip(weights[1:], older, strict=True)), weights[0] * y_c.float()
-            ).to(y_c.dtype)
-            for y_c, *older in zip(*(kept.outputs for kept in history), strict=True)
-        )
+        outputs = []
+        for newest, *older in zip(*(kept.outputs for kept in history), strict=True):
+            total = float32_copy(newest).mul_(weights[0])
+            for w, y in zip(weights[1:], older, strict=True):
+                total.add_(float32_copy(y).mul_(w))
+            outputs.append(total.to(newest.dtype))
+        return tuple(outputs)
 
 
 def taylor_weights(steps: Sequence[int], step: int) -> list[float]:

@@ -67,13 +67,18 @@ class ComputedCall:
             kind: whether this step uses it again is decided for all of a kind.
             like: a tensor of its output's shape.
         """
-        if kind not in self._steps.record.decision.reuse:
-            return None
-        return self._steps.parts.recall(part, self._steps.name, like)
+        steps, decision = self._steps, self._steps.record.decision
+        output = steps.parts.recall(part, steps.name, like) if kind in decision.reuse else None
+        if output is None or not self._keeps(kind):
+            steps.parts.drop(part, steps.name)
+        return output
 
-    def part_ran(self, part: int, output: torch.Tensor) -> None:
-        """The part has run and returned `output`."""
-        self._steps.parts.ran(part, self._steps.name, output, keep=not self._steps.is_last)
+    def part_ran(self, part: int, kind: str, output: torch.Tensor) -> None:
+        """The part, of this kind, has run and returned `output`."""
+        self._steps.parts.ran(part, self._steps.name, output, keep=self._keeps(kind))
+
+    def _keeps(self, kind: str) -> bool:
+        return kind in self._steps.record.decision.keep and not self._steps.is_last
 
     def finish(self, outputs: Tensors, read: DeviceRead) -> None:
         """The original has returned `outputs`, y_i: measure and keep them.

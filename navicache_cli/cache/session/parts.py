@@ -30,10 +30,14 @@ class PartStore:
         self.calls_saved += 1
         return output
 
-    def ran(self, part: int, branch: Hashable, output: torch.Tensor, *, keep: bool) -> None:
-        """The part ran; `keep` its output, or drop what was kept of it."""
-        self.calls += 1
+    def drop(self, part: int, branch: Hashable) -> None:
+        """Drop what is kept of a part that is about to run."""
         self._outputs.pop((part, branch), None)
+
+    def ran(self, part: int, branch: Hashable, output: torch.Tensor, *, keep: bool) -> None:
+        """The part ran; `keep` its output."""
+        self.calls += 1
+        self.drop(part, branch)
         if keep:
             self._outputs[part, branch] = output.detach()
 

@@ -110,4 +110,4 @@ class _Attention(Around):
     def after(self, before: None, output: Any) -> None:
         """See `Around`."""
         if self._session.computing is not None:
-            self._session.computing.part_ran(self._part, output)
+            self._session.computing.part_ran(self._part, self._kind, output)

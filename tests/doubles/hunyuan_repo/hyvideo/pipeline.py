@@ -39,12 +39,13 @@ class HunyuanVideoPipeline:
         self.guided = guidance_scale > 1
         text, text_2 = self.encode(prompt, negative_prompt, data_type, device)
         self.scheduler.set_timesteps(steps)
+        times = self.scheduler.timesteps.to(device)
         shape = (1, self.transformer.in_channels, (video_length - 1) // 4 + 1, height // 8, width // 8)
         latents = torch.randn(shape, generator=generator[0], device=device, dtype=self.text_encoder.dtype)
         dtype = PRECISION_TO_TYPE[self.args.precision]
-        for i, t in enumerate(tqdm(self.scheduler.timesteps, disable=self.disabled)):
+        for i, t in enumerate(tqdm(times, disable=self.disabled)):
             x = torch.cat([latents] * 2) if self.guided else latents
-            guidance = torch.tensor([embedded_guidance_scale] * len(x)).to(dtype) * 1000.0
+            guidance = torch.tensor([embedded_guidance_scale] * len(x), device=device).to(dtype) * 1000.0
             enabled = dtype != torch.float32 and not self.args.disable_autocast
             with torch.autocast(device_type="cuda", dtype=dtype, enabled=enabled):
                 y = self.transformer(
@@ -56,8 +57,7 @@ class HunyuanVideoPipeline:
                 uncond, cond = y.chunk(2)
                 y = uncond + guidance_scale * (cond - uncond)
             latents = latents.float() + y.float() * (self.scheduler.sigmas[i + 1] - self.scheduler.sigmas[i])
-        image = self.vae.decode(
-            latents / self.vae.config.scaling_factor, return_dict=False, generator=generator
-        )[0]
+        latents = (latents / self.vae.config.scaling_factor).to(self.vae.dtype)
+        image = self.vae.decode(latents, return_dict=False, generator=generator)[0]
         image = image.squeeze(2) if image.shape[2] == 1 else image
         return [(image / 2 + 0.5).clamp(0, 1).cpu().float()]

@@ -27,6 +27,7 @@ def encode(pipeline, prompt, n_prompt, offload_model):
 def denoise(pipeline, progress, noise, contexts, arguments, solver, steps, shift, guide_scale, offload_model):
     with amp.autocast(dtype=pipeline.param_dtype), torch.no_grad():
         sigmas, times = timesteps(solver, steps, shift)
+        times = times.to(pipeline.device)
         latents = noise
         for i, t in enumerate(progress(times)):
             timestep = torch.stack([t])

@@ -21,7 +21,7 @@ class RFLOW:
         arguments.update(additional_args)
         times = [torch.tensor([1000 * (1 - i / self.steps)], device=device) for i in range(self.steps)]
         times = [timestep_transform(t, additional_args, num_timesteps=1000) for t in times]
-        for t, after in zip(times, [*times[1:], torch.zeros(1)], strict=True):
+        for t, after in zip(times, [*times[1:], torch.zeros(1, device=device)], strict=True):
             arguments["x_mask"] = (1000 * mask >= t[:, None]).repeat(2, 1)
             velocity = model(torch.cat([z, z]), torch.cat([t, t]), **arguments).chunk(2, dim=1)[0]
             conditional, unconditional = velocity.chunk(2)

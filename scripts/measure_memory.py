@@ -1,0 +1,245 @@
+"""Measures what each task of an official model takes of a GPU's memory, on a GPU on paper.
+
+    python -m scripts.measure_memory wan --repo Wan2.1
+
+writes `presets/memory-wan.json`, which `navicache memory` reads; `navicache_cli.plan.memory` says what is in
+it. It needs a checkout of the official code and what that imports, no GPU and no weights, and takes minutes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+import time
+from contextlib import nullcontext
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from backends.official.installation import installations
+from navicache_cli.plan.memory import features, memory_file
+from navicache_cli.plan.plan import Plan, build_plan
+from navicache_cli.plan.presets import preset_for
+from scripts.paper_gpu.families import FAMILIES, official_parts, shallow
+from scripts.paper_gpu.generation import OnPaper, generate_on_paper, weigh_on_paper
+
+GIB = 2**30
+# Predictors of the methods that have no settings of their own, and the methods of other papers.
+PREDICTORS = ("residual", "hold", "calibrated")
+OTHERS = ("teacache", "magcache", "fbcache", "taylorseer", "pab")
+
+
+@dataclass(frozen=True)
+class Family:
+    """What to measure of a family.
+
+    Attributes:
+        tasks: each to the task whose transformer has the same hidden states, so that caches keep as much.
+        points: sizes and frames; three of them make the figures, further ones check them.
+        same: tasks of the same architecture and the same parts as one of these.
+        latent_frames: a and b of a + b frames.
+        placements: options that move parts off the GPU, each combination.
+        guidance_is_batched: both branches are one forward, where there are two.
+    """
+
+    tasks: dict[str, str]
+    points: tuple[tuple[str, int], ...]
+    same: dict[str, str] = field(default_factory=dict)
+    latent_frames: tuple[float, float] = (0.75, 0.25)
+    placements: tuple[tuple[str, ...], ...] = ((),)
+    guidance_is_batched: bool = False
+
+
+# Past the first frames, whose features the VAE only then begins to keep.
+WAN_POINTS = (("832x480", 33), ("832x480", 81), ("1280x720", 81))
+FAMILY = {
+    "wan": Family(
+        {
+            "t2v-1.3B": "t2v-1.3B", "t2v-14B": "t2v-14B", "i2v-14B": "t2v-14B", "vace-1.3B": "t2v-1.3B",
+            "vace-14B": "t2v-14B",
+        },
+        WAN_POINTS,
+        same={"t2i-14B": "t2v-14B", "flf2v-14B": "i2v-14B"},
+        placements=(("offload",), (), ("offload", "t5_cpu"), ("t5_cpu",)),
+    ),
+    "hunyuan": Family(
+        {"t2v-544p": "t2v-544p", "t2v-720p": "t2v-544p"},
+        (("960x544", 33), ("960x544", 129), ("1280x720", 129)),
+        guidance_is_batched=True,
+    ),
+    # Every 17 frames are 5 latent ones.
+    "opensora": Family(
+        {"t2v": "t2v"}, (("426x240", 51), ("426x240", 102), ("854x480", 51)), latent_frames=(0, 5 / 17)
+    ),
+}  # fmt: skip
+
+
+class Measuring:
+    """Runs plans of one family on paper.
+
+    Args:
+        model: the family.
+        repo: a checkout of its official code.
+        folder: for pictures.
+    """
+
+    def __init__(self, model: str, repo: str, folder: Path) -> None:
+        self.model, self.repo, self.family = model, repo, FAMILY[model]
+        self._folder = folder
+
+    def plan(
+        self,
+        task: str,
+        point: tuple[str, int],
+        placement: tuple[str, ...],
+        settings: list[str],
+        **options: str,
+    ) -> Plan:
+        """The plan of one generation."""
+        spec = preset_for(self.model).tasks[task]
+        pictures = spec.get("inputs", ["reference_images"] if "vace" in task else [])
+        flags = {
+            "model": self.model, "task": task, "repo": self.repo, "steps": "4", "weights": "random-small",
+            **dict.fromkeys(pictures, self._picture(point[0])), **options,
+        }  # fmt: skip
+        given = {name: name in placement for one in self.family.placements for name in one}
+        return replace(build_plan(flags, settings, None, {}), size=point[0], frames=point[1], **given)
+
+    def _picture(self, size: str) -> str:
+        """A picture of the video's own proportions, which the official code follows."""
+        width, height = map(int, size.split("x"))
+        path = self._folder / f"{size}.png"
+        Image.new("RGB", (width, height)).save(path)
+        return str(path)
+
+    def run(self, plan: Plan, official: bool = False) -> OnPaper:
+        """Run a plan on paper, with the official parts or with their stand-ins, and say so."""
+        row, begun = FAMILIES[self.model], time.process_time()
+        with shallow(self.model), official_parts(self.model) if official else nullcontext():
+            seen = generate_on_paper(plan, row.parts)
+        peaks = {stage: round(peak.total / GIB, 2) for stage, peak in seen.peaks.items()}
+        seconds = time.process_time() - begun
+        print(
+            plan.task,
+            plan.size,
+            plan.frames,
+            plan.method,
+            plan.predictor,
+            peaks,
+            f"{seconds:.0f} s",
+            flush=True,
+        )
+        return seen
+
+
+def main() -> None:
+    """Measure and write."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("model", choices=FAMILY)
+    parser.add_argument("--repo", required=True, help="a checkout of the official code")
+    parser.add_argument("--task", action="append", help="only this one; the others stay as they were")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        measuring = Measuring(arguments.model, arguments.repo, Path(folder))
+        path = memory_file(arguments.model)
+        document = json.loads(path.read_text()) if path.exists() else {"tasks": {}}
+        official = installations()[arguments.model].official
+        repo = Path(arguments.repo).name
+        document = {
+            "model": arguments.model,
+            "unit": "GiB",
+            "source": f"{official.url.removeprefix('https://github.com/')} at {official.tested_commit[:7]}",
+            "latent_frames": measuring.family.latent_frames,
+            "guidance_is_batched": measuring.family.guidance_is_batched,
+            "command": f"python -m scripts.measure_memory {arguments.model} --repo {repo}",
+            "tasks": document["tasks"],
+        }
+        caches: dict[str, Any] = {}
+        for task, like in measuring.family.tasks.items():
+            if arguments.task and task not in arguments.task:
+                continue
+            if like not in caches:
+                caches[like] = measure_caches(measuring, like)
+            document["tasks"][task] = {**measure_task(measuring, task), "cache": caches[like]}
+            for other in (one for one, same in measuring.family.same.items() if same == task):
+                document["tasks"][other] = document["tasks"][task]
+            path.write_text(json.dumps(document, indent=1) + "\n")
+
+
+def measure_task(measuring: Measuring, task: str) -> dict[str, Any]:
+    """Weights by part, activations by stage, and what is on the GPU in each stage in each placement."""
+    family, weights = measuring.family, _weigh(measuring, task)
+    # VACE keeps something of every one of its blocks, so that there the depth counts.
+    deep = {"weights": "random"} if "vace" in task else {}
+
+    def run(point: tuple[str, int], placement: tuple[str, ...], steps: str) -> OnPaper:
+        return measuring.run(
+            measuring.plan(task, point, placement, [], mode="off", steps=steps, **deep), True
+        )
+
+    seen = [run(point, family.placements[0], "3") for point in family.points]
+    stages = [stage for stage in seen[0].peaks if stage not in ("load", "end")]
+    known = np.array([features(family.latent_frames, *point) for point in family.points])
+    activations = {}
+    for stage in stages:
+        found = np.array([one.peaks[stage].activations for one in seen]) / GIB
+        activations[stage] = [float(f"{c:.4g}") for c in np.linalg.lstsq(known, found, rcond=None)[0]]
+    placed = {
+        family.placements[0]: seen[0],
+        **{one: run(family.points[0], one, "1") for one in family.placements[1:]},
+    }
+    resident = {
+        " ".join(placement): {stage: [*one.peaks[stage].weights] for stage in stages}
+        for placement, one in placed.items()
+    }
+    return {"weights": weights, "activations": activations, "resident": resident}
+
+
+def _weigh(measuring: Measuring, task: str) -> dict[str, float]:
+    plan = measuring.plan(task, measuring.family.points[0], (), [], mode="off", weights="random")
+    with official_parts(measuring.model):
+        sizes = weigh_on_paper(plan, FAMILIES[measuring.model].parts)
+    return {part: round(size / GIB, 3) for part, size in sizes.items()}
+
+
+def measure_caches(measuring: Measuring, task: str) -> dict[str, float]:
+    """The most that each method keeps at once, for one megapixel of one latent frame.
+
+    With stored residuals, as of TeaCache, that is a quarter more than at the fullest moment of a forward.
+    """
+    family, preset = measuring.family, preset_for(measuring.model)
+    unit = features(family.latent_frames, *family.points[0])[2] * GIB
+    kept: dict[str, float] = {}
+
+    def note(name: str, *settings: str, **options: str) -> None:
+        plan = measuring.plan(task, family.points[0], family.placements[0], [*settings], **options)
+        # That does not depend on text encoder and VAE: their stand-ins will do.
+        kept[name] = float(f"{measuring.run(plan).kept / unit:.4g}")
+
+    for predictor in PREDICTORS:
+        note(predictor, predictor=predictor, steps="6", speedup="1.5", align_steps="1")
+    for method in (name for name in OTHERS if name in preset.methods):
+        if method == "pab":  # every attention of the whole model
+            for pair in preset.methods["pab"]["broadcast"].split():
+                note(
+                    f"pab {pair.partition('=')[0]}",
+                    f"broadcast={pair}",
+                    method="pab",
+                    weights="random",
+                    steps="2",
+                )
+        elif method == "taylorseer":  # of one output; it keeps one more than the order
+            note(method, "order=0", method=method)
+        elif method == "magcache":
+            note(method, method=method)
+        else:  # skips as soon as may be
+            note(method, method=method, threshold="1000", align_steps="2")
+    return kept
+
+
+if __name__ == "__main__":
+    main()

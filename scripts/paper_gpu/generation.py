@@ -1,0 +1,168 @@
+"""One generation on the GPU on paper: loaded, run under a session, its waits and bytes noted."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import reduce
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+from unittest.mock import patch
+
+from torch import nn
+
+from backends.protocol import Stages
+from backends.registry import get_backend
+from navicache_cli.cache.session.session import Session
+from navicache_cli.run.runner import Run, run
+from scripts.paper_gpu.gpu import PART, PaperGpu
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from navicache_cli.plan.plan import Plan
+    from scripts.paper_gpu.ledger import Peak
+
+
+@dataclass(frozen=True)
+class OnPaper:
+    """What a generation would do on a GPU.
+
+    Attributes:
+        run: as `runner.run` returns it; the video's pixels mean nothing.
+        peaks: bytes by stage: load, text, encode (of given pictures, by the VAE), denoise, decode.
+        largest: bytes of the largest tensor made while denoising.
+        waits: how often the host waited for the GPU because the cache asked it to.
+        temporaries: the most bytes that the session made to predict an output, for each byte of that and
+            with it.
+        kept: the most that the session really kept, in bytes of different storages.
+        weights: bytes of each part on the GPU or beside it.
+    """
+
+    run: Run
+    peaks: Mapping[str, Peak]
+    largest: int
+    waits: int
+    kept: int
+    temporaries: float
+    weights: Mapping[str, int]
+
+
+def generate_on_paper(plan: Plan, parts: Mapping[str, str]) -> OnPaper:
+    """Load a plan's model and generate its video on a GPU on paper.
+
+    Args:
+        plan: with random weights.
+        parts: see `families.Family`.
+    """
+    with _loaded(plan) as (gpu, pipeline):
+        weights = _name_parts(gpu, pipeline, parts)
+        with _Watched(gpu) as watch, _encoding(gpu, _at(pipeline, parts["VAE"].removesuffix(".model"))):
+            done = run(pipeline, plan)
+        return OnPaper(
+            done, gpu.ledger.peaks, watch.largest, gpu.waits["cache"], watch.kept, watch.temporaries, weights
+        )
+
+
+def weigh_on_paper(plan: Plan, parts: Mapping[str, str]) -> dict[str, int]:
+    """Load a plan's model and return the bytes of each part's weights."""
+    with _loaded(plan) as (gpu, pipeline):
+        return _name_parts(gpu, pipeline, parts)
+
+
+@contextmanager
+def _loaded(plan: Plan) -> Iterator[tuple[PaperGpu, Any]]:
+    for name in ("diffusers.models.modeling_utils", "transformers.models.auto.tokenization_auto"):
+        import_module(name)  # They look for a GPU when they are imported, and keep what they found.
+    with PaperGpu() as gpu:
+        yield gpu, get_backend(plan.model).load(plan)
+
+
+def _name_parts(gpu: PaperGpu, pipeline: Any, parts: Mapping[str, str]) -> dict[str, int]:
+    """Tell the ledger whose weights are where; return the bytes of each part."""
+    sizes = {}
+    for name, path in parts.items():
+        part = _at(pipeline, path)
+        if isinstance(part, nn.Module):
+            for module in part.modules():
+                setattr(module, PART, name)
+            tensors = [*part.parameters(), *part.buffers()]
+            gpu.ledger.name_weights(name, tensors)
+            sizes[name] = sum({id(one): one.nbytes for one in tensors}.values())
+    return sizes
+
+
+def _at(pipeline: Any, path: str) -> Any:
+    return reduce(lambda owner, attribute: getattr(owner, attribute, None), path.split("."), pipeline)
+
+
+@contextmanager
+def _encoding(gpu: PaperGpu, vae: Any) -> Iterator[None]:
+    """A stage of its own for what the VAE encodes."""
+    encode = getattr(vae, "encode", None)
+    if encode is None:
+        yield
+        return
+
+    def staged(*arguments: Any, **keywords: Any) -> Any:
+        before = gpu.ledger.stage
+        gpu.ledger.begin("encode")
+        try:
+            return encode(*arguments, **keywords)
+        finally:
+            gpu.ledger.begin(before)
+
+    with patch.object(vae, "encode", staged):
+        yield
+
+
+class _Watched:
+    """Notes stages, and what the session keeps, as long as it is entered."""
+
+    def __init__(self, gpu: PaperGpu) -> None:
+        self._gpu = gpu
+        self.largest = self.kept = 0
+        self.temporaries = 0.0
+        start, note, enter = Stages.start, Session._note_memory, Session.enter
+
+        def begin_stage(stages: Stages, name: str) -> None:
+            if gpu.ledger.stage == "denoise":
+                self.largest = gpu.ledger.largest
+            start(stages, name)
+            gpu.ledger.begin(name or "end")
+
+        def note_memory(session: Session) -> None:
+            note(session)
+            gpu.ledger.cache_bytes = lambda: kept_bytes(session)
+            self.kept = max(self.kept, kept_bytes(session))
+
+        def enter_call(session: Session, *arguments: Any, **keywords: Any) -> Any:
+            before = gpu.ledger.high = gpu.ledger.live
+            predicted = enter(session, *arguments, **keywords)
+            if predicted is not None:
+                size = sum(one.nbytes for one in predicted)
+                self.temporaries = max(self.temporaries, (gpu.ledger.high - before) / size)
+            return predicted
+
+        self._patches: list[Any] = [
+            patch.object(Stages, "start", begin_stage),
+            patch.object(Session, "_note_memory", note_memory),
+            patch.object(Session, "enter", enter_call),
+        ]
+
+    def __enter__(self) -> _Watched:
+        for one in self._patches:
+            one.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for one in self._patches:
+            one.stop()
+        self._gpu.ledger.cache_bytes = lambda: 0
+
+
+def kept_bytes(session: Session) -> int:
+    """What the tensors a session holds really take: each storage whole, and once."""
+    held = session._steps.tensors + ([] if session.computing is None else session.computing.tensors)
+    storages = {one.untyped_storage()._cdata: one.untyped_storage() for group in held for one in group}
+    return sum(storage.nbytes() for storage in storages.values())

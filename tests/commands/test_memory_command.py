@@ -1,0 +1,40 @@
+"""`navicache memory`, and who else tells of memory."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from navicache_cli.errors import UsageError
+from tests.program import invoke
+
+
+def test_the_table():
+    told = invoke("memory", "--model", "wan", "--task", "i2v-14B", "--method", "fbcache", "--gpu-memory", 80)
+    assert "i2v-14B, 1280x720, 81 frames, fbcache: 80." in told
+    assert "does not fit in 80.0 GiB" in told
+    assert "--method navicache: 76." in told
+
+
+def test_the_document():
+    told = invoke("memory", "--model", "wan", "--task", "t2v-14B", "--gpu-memory", 80, "--json")
+    document = json.loads(told)
+    assert document["fits"] is True
+    assert document["stage"] == "denoise"
+    parts = (document["weights_gib"], document["activations_gib"], document["cache_gib"])
+    assert sum(parts) == pytest.approx(document["peak_gib"], abs=0.01)
+    assert document["stages"]["denoise"]["weights"].keys() == {"transformer", "VAE"}
+    assert document["command"].startswith("python -m scripts.measure_memory wan")
+    assert {one["options"] for one in document["instead"]} == {"--t5-cpu", "--size 832x480", "--size 480x832"}
+
+
+def test_a_model_without_figures():
+    with pytest.raises(UsageError, match="whose memory was measured, found tiny t2v"):
+        invoke("memory", "--model", "tiny")
+
+
+def test_the_plan_tells_of_memory():
+    told = invoke("generate", "--model", "wan", "--task", "t2v-14B", "--method", "pab", "--dry-run")
+    assert "memory: about 184." in told
+    assert "cache of pab 115." in told

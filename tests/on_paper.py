@@ -1,0 +1,84 @@
+"""What must hold of every family on the GPU on paper, whatever method, region and predictor."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from navicache_cli.plan.plan import build_plan
+from navicache_cli.plan.presets import preset_for
+from scripts.paper_gpu.families import FAMILIES, shallow
+from scripts.paper_gpu.generation import OnPaper, generate_on_paper
+
+SOON = {"threshold": "1000", "align_steps": "1"}  # skips as soon and as long as it may
+STEPS = 6
+# By predictor or method: bytes made for each byte of a predicted output; what float32 takes, and copies of x.
+TEMPORARIES = {"calibrated": 9.0, "taylorseer": 5.0}
+
+
+def settings_of(model: str) -> list[dict[str, str]]:
+    """Every method and predictor that a family offers, set so that steps are skipped."""
+    ours = [
+        {"predictor": one, "speedup": "1.5", "align_steps": "1"} for one in ("residual", "hold", "calibrated")
+    ]
+    others = [
+        {"method": method, **({} if method in ("pab", "taylorseer", "magcache") else SOON)}
+        for method in ("easycache", *preset_for(model).methods)
+    ]
+    return [
+        {"mode": "off"},
+        *ours,
+        *({**one, "interval": "2"} if one["method"] == "taylorseer" else one for one in others),
+    ]
+
+
+def name_of(settings: dict[str, str]) -> str:
+    """Of a case, for people."""
+    return settings.get("method") or settings.get("predictor") or "off"
+
+
+def run_on_paper(
+    model: str,
+    repo: str | Path,
+    settings: dict[str, str],
+    width: dict[str, object] | None = None,
+    **options: str,
+) -> OnPaper:
+    """A generation at the preset's own size, in full width and two blocks deep.
+
+    Args:
+        model: the family.
+        repo: its official code, or the double of that.
+        settings: of the cache.
+        width: the architecture, where the code's own is not the official one.
+        options: further ones.
+    """
+    settings = dict(settings)
+    own = [f"interval={settings.pop('interval')}"] if "interval" in settings else []
+    flags = {"model": model, "repo": str(repo), "weights": "random-small", "steps": str(STEPS), **options}
+    plan = build_plan({**flags, **settings}, own, None, {})
+    with shallow(model, width):
+        return generate_on_paper(replace(plan, offload=False), FAMILIES[model].parts)
+
+
+def assert_sound(seen: OnPaper, settings: dict[str, str], tokens: int) -> None:
+    """It ran, on one device and in types that fit; and what it kept, made and waited for is as promised.
+
+    Args:
+        seen: the generation.
+        settings: of the cache.
+        tokens: of the video, in the transformer.
+    """
+    session, name = seen.run.session, name_of(settings)
+    assert len(session.records) == STEPS
+    assert seen.waits <= STEPS + 1, "one wait a step, and one at the end"
+    assert session.peak_cache_bytes == seen.kept
+    assert session.cache_bytes == 0
+    assert seen.largest < tokens**2, "no mask, and no scores, of all tokens with all"
+    if name == "off":
+        assert seen.kept == 0
+    elif name == "pab":
+        assert session.parts.calls_saved > 0
+    else:
+        assert session.transformer_calls_saved > 0
+        assert 0 < seen.temporaries <= TEMPORARIES.get(name, 4.0)

@@ -1,0 +1,93 @@
+"""The doubles of the official repositories on the GPU on paper: full width and full size, two blocks deep."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+from scripts.paper_gpu.gpu import PaperGpu
+from tests.doubles.double import Double
+from tests.on_paper import assert_sound, name_of, run_on_paper, settings_of
+
+# Full width in the doubles' own words, and tokens: latent frames × rows × columns (× branches in one call).
+WIDTHS = {
+    "wan": ({"dim": 5120, "ffn_dim": 13824, "num_heads": 40, "num_layers": 2}, 21 * 45 * 80),
+    "hunyuan": (
+        {
+            "hidden_size": 3072, "heads_num": 24, "rope_dim_list": [16, 56, 56],
+            "mm_double_blocks_depth": 1, "mm_single_blocks_depth": 1,
+        },
+        33 * 34 * 60,
+    ),
+    # Without patches.
+    "opensora": ({"hidden_size": 1152, "num_heads": 16, "depth": 1}, 2 * 15 * 30 * 53),
+}  # fmt: skip
+DOUBLES = [Double("wan"), Double("hunyuan"), Double("opensora")]
+# A size that keeps the scores of all tokens apart from everything else.
+OPTIONS = {"wan": {"task": "t2v-14B"}, "opensora": {"size": "240p", "aspect_ratio": "16:9"}}
+LACKING = {"wan": "pab"}  # Attentions are no modules in this double.
+
+
+@pytest.fixture(autouse=True)
+def _forget_doubles():
+    """Other tests in this process may import the real packages of the same names."""
+    packages = ("wan", "hyvideo", "opensora", "videosys")
+    before = {name: module for name, module in sys.modules.items() if name.split(".")[0] in packages}
+    path = [*sys.path]
+    yield
+    sys.path[:] = path
+    for name in [name for name in sys.modules if name.split(".")[0] in packages]:
+        del sys.modules[name]
+    sys.modules.update(before)
+
+
+@pytest.mark.parametrize(
+    ("double", "settings"),
+    [
+        (double, settings)
+        for double in DOUBLES
+        for settings in settings_of(double.model)
+        # easycache works where navicache does, by the same predictor.
+        if name_of(settings) not in ("easycache", LACKING.get(double.model))
+    ],
+    ids=lambda given: name_of(given) if isinstance(given, dict) else given.path.name,
+)
+def test_a_generation_on_paper(double, settings):
+    width, tokens = WIDTHS[double.model]
+    seen = run_on_paper(double.model, double.path, settings, width, **OPTIONS.get(double.model, {}))
+    assert_sound(seen, settings, tokens)
+
+
+def test_two_devices_in_one_operation_are_an_error():
+    import torch
+
+    with PaperGpu(), pytest.raises(RuntimeError, match="same device"):
+        torch.ones(3, device="cuda") + torch.ones(3)
+
+
+def test_bytes_are_counted_until_the_last_view_is_gone():
+    import torch
+
+    with PaperGpu() as gpu:
+        tensor = torch.empty(1000, 1000, device="cuda")
+        view = tensor[:10].t()
+        assert gpu.ledger.live == 4_000_000
+        del tensor
+        assert gpu.ledger.live == 4_000_000
+        del view
+        assert gpu.ledger.live == 0
+        assert gpu.ledger.peaks["load"].total == 4_000_000
+
+
+def test_small_tensors_have_values_and_reading_waits():
+    import torch
+
+    with PaperGpu() as gpu:
+        times = torch.linspace(1000, 0, 5).to("cuda")
+        assert (times[1:] / 250).tolist() == [3.0, 2.0, 1.0, 0.0]
+        assert (times == 500).nonzero().item() == 2
+        noise = torch.randn(100_000, device="cuda")
+        assert torch.stack([times[0], noise.abs().mean()]).tolist() == [1000.0, 1.0], "unknown numbers are 1"
+        times[0] = noise[0]
+        assert gpu.waits["others"] == 4
