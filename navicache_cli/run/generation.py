@@ -68,6 +68,7 @@ def write_result(
     """
     from msgspec import UNSET
 
+    from navicache_cli.cache import Recorder
     from navicache_cli.media.video import VideoInfo, to_uint8
     from navicache_cli.report.report import Output, Recorded, Report, machine_facts
     from navicache_cli.report.speed import make_timings
@@ -77,7 +78,7 @@ def write_result(
 
     cached, uncached = runs
     recorder = cached.session.recorder
-    recorded = recorder.trajectory if recorder else None
+    recorded = recorder.trajectory if isinstance(recorder, Recorder) else None
     compared = None if uncached is None else _compare(cached, uncached)
     writing = Clock()
 
