@@ -14,6 +14,7 @@ from navicache_cli.plan.method import about_options, about_steps
 from navicache_cli.plan.option import Use
 from navicache_cli.plan.options import OPTIONS, SAMPLER, options_with
 from navicache_cli.plan.plan import Plan, plan_document
+from navicache_cli.plan.schedules import about_schedule
 
 if TYPE_CHECKING:
     from backends.protocol import Backend, Pipeline
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
 def check_with_backend(backend: Backend, plan: Plan) -> list[str]:
     """Check the plan with its backend and collect what the user should know."""
-    return [*backend.check(plan), *about_steps(plan), *about_options(plan)]
+    return [*backend.check(plan), *about_steps(plan), *about_options(plan), *about_schedule(plan)]
 
 
 def run_plan(pipeline: Pipeline, plan: Plan, watch: Watch) -> Runs:

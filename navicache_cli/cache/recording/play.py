@@ -20,7 +20,7 @@ class Play:
     where a real generation would leave it by what the predictions miss; so the first error is exact and all
     later ones are near. The error on the path after step i is the sum over all steps j up to it of
 
-        w_j (t_{j+1} − t_j) · Σ_b m_b (ŷ_{j,b} − y_{j,b})
+        w_j (t_{j+1} − t_j) / t_0 · Σ_b m_b (ŷ_{j,b} − y_{j,b})
 
     m the combination of a step's branches, such as that of guidance, and w weights (see `Recording`).
 

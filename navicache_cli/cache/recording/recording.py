@@ -54,13 +54,14 @@ class Recording:
 
     @property
     def steps_of_time(self) -> list[float]:
-        """[N] how far the sampler moves with each output, t_{i+1} − t_i, times its weight; 0 for the last.
+        """[N] how far the sampler moves with each output, times its weight; 0 for the last, always computed.
 
-        The last step is computed whatever the schedule. Where timesteps are no multiples of the noise level,
-        weights can make up for that too.
+        (t_{i+1} − t_i) / t_0: timesteps are multiples of the noise level, as they are for rectified flow, and
+        that is about 1 at the first step. Where they are not, weights can make up for it.
         """
         weights = self.error_weights or (1.0,) * self.total_steps
-        gaps = [after - t for t, after in zip(self.timesteps, self.timesteps[1:], strict=False)]
+        unit = max(map(abs, self.timesteps)) or 1.0
+        gaps = [(after - t) / unit for t, after in zip(self.timesteps, self.timesteps[1:], strict=False)]
         return [gap * weight for gap, weight in zip([*gaps, 0.0], weights, strict=True)]
 
     def _short_vectors(self) -> list[list[Tensors]]:

@@ -153,6 +153,7 @@ def _moved(line: _Line, forced: set[int], moves: int, draw: random.Random) -> It
     total, count = len(line.computed), sum(line.computed)
     if count in (len(forced), total):
         return
+    tried = set()
     for _ in range(moves):
         moved = list(line.computed)
         for _ in range(1 + (draw.random() < _TWICE_SHARE)):
@@ -161,4 +162,7 @@ def _moved(line: _Line, forced: set[int], moves: int, draw: random.Random) -> It
             to = draw.randrange(total) if far else here + draw.choice((-1, 1)) * draw.randint(1, _NEAR)
             if 0 <= to < total and not moved[to]:
                 moved[here], moved[to] = False, True
-        yield tuple(moved)
+        schedule = tuple(moved)
+        if schedule not in tried:
+            tried.add(schedule)
+            yield schedule
