@@ -59,6 +59,9 @@ class Stages:
 class Pipeline(Protocol):
     """A loaded model, ready for any number of generations.
 
+    Where one forward has both branches of the guidance, and the conditional one is the first of the batch,
+    the pipeline says so by an attribute `conditional_first`.
+
     Attributes:
         identity: which weights and code it is.
     """

@@ -15,6 +15,7 @@ from functools import cache
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
 from backends.tiny.backend import TinyPipeline, shipped_weights
 from backends.tiny.evaluate import held_out_scenes
@@ -65,7 +66,7 @@ class Measurement:
         return found.schedules[0].steps
 
     @cache  # noqa: B019
-    def uncached(self, **options: Any) -> list[np.ndarray]:
+    def uncached(self, **options: Any) -> list[Tensor]:
         """The videos that all are held against."""
         plans = self.plans(self._prompts, **options)
         return [to_frames(run(self._pipeline, plan).video) for plan in plans]
@@ -83,7 +84,7 @@ class Measurement:
         plans = [replace(one, prompt=prompt, seed=seed) for seed, prompt in enumerate(self._prompts)]
         return self._psnr([to_frames(run(self._pipeline, plan).video) for plan in plans], **options)
 
-    def _psnr(self, videos: list[np.ndarray], **options: Any) -> str:
+    def _psnr(self, videos: list[Tensor], **options: Any) -> str:
         pairs = zip(videos, self.uncached(**options), strict=True)
         found = [means_of(compare_videos(video, truth))["psnr"] for video, truth in pairs]
         return f"{np.mean(found):.1f} / {min(found):.1f}"

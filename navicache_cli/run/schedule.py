@@ -155,7 +155,8 @@ def record(pipeline: Pipeline, plan: Plan, keep_on_cpu: bool, title: str, quiet:
     from navicache_cli.cache.recording.output_recorder import OutputRecorder
     from navicache_cli.run.runner import run
 
-    recorder = OutputRecorder(plan.guidance, keep_on_cpu)
+    first = bool(getattr(pipeline, "conditional_first", False))
+    recorder = OutputRecorder(plan.guidance, keep_on_cpu, first)
     with terminal.StepProgress(title, plan.steps, quiet) as progress:
         done = run(pipeline, plan, on_step=progress, policy=Off(), recorder=recorder)
     assert recorder.recording is not None, "a generation that is over has been recorded"

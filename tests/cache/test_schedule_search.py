@@ -114,6 +114,7 @@ def test_batched_guidance_is_recorded_as_two_branches_are():
     real = walk(Session(Scheduled(text), STEPS), together)
     play = played(recording, text[:2], CALIBRATED)
     assert torch.allclose(play.outputs[0][0].norm(dim=1), real[1].flatten(1).norm(dim=1), rtol=1e-4)
+    assert combination([()], 2, 2.0, conditional_first=True).tolist() == [[2.0, -1.0]]
     assert recorded(together, guidance=1.0).mix.tolist() == [[1.0, 0.0], [0.0, 1.0]]
 
 

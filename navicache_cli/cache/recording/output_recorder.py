@@ -24,6 +24,7 @@ class OutputRecorder:
     Args:
         guidance: g; with two branches the sampler moves the latents by u + g (c − u).
         offload: keep earlier outputs in the memory of the CPU, and measure there.
+        conditional_first: where one call has both branches, c is the first half of its batch.
 
     Attributes:
         recording: what was recorded; None until the generation is over.
@@ -31,8 +32,9 @@ class OutputRecorder:
 
     every_branch = True
 
-    def __init__(self, guidance: float = 1.0, offload: bool = False) -> None:
+    def __init__(self, guidance: float = 1.0, offload: bool = False, conditional_first: bool = False) -> None:
         self._guidance = guidance
+        self._conditional_first = conditional_first
         self._offload = offload
         self.begin()
 
@@ -100,7 +102,7 @@ class OutputRecorder:
         self.recording = Recording(
             products,
             tuple(place.timestep for place in leading),
-            combination(branches, parts, self._guidance),
+            combination(branches, parts, self._guidance, self._conditional_first),
             len(branches),
             scale,
             frozenset(i for i in range(1, len(leading)) if leading[i].model != leading[i - 1].model),
@@ -124,13 +126,23 @@ def _calls_of_each_step(places: Sequence[Place]) -> list[tuple[Hashable, ...]]:
     return steps[0]
 
 
-def combination(branches: Sequence[tuple[Hashable, ...]], parts: int, guidance: float) -> torch.Tensor:
+def combination(
+    branches: Sequence[tuple[Hashable, ...]],
+    parts: int,
+    guidance: float,
+    conditional_first: bool = False,
+) -> torch.Tensor:
     """How a sampler puts a step's outputs together.
 
     Two branches are those of the guidance: the unconditional one has a name that says so, or is called
-    second. So are the two parts of a single call, where there is guidance at all; the first of these is the
-    unconditional one, as in diffusers. What else there may be, such as windows of frames, is taken for
-    latents of its own.
+    second. So are the two parts of a single call, where there is guidance at all. What else there may be,
+    such as windows of frames, is taken for latents of its own.
+
+    Args:
+        branches: the names of a step's branches.
+        parts: of each call.
+        guidance: g.
+        conditional_first: of the two parts; diffusers has it second.
 
     Returns:
         [K, len(branches) · parts] float64, see `Recording.mix`.
@@ -143,5 +155,6 @@ def combination(branches: Sequence[tuple[Hashable, ...]], parts: int, guidance: 
         one = torch.eye(parts, dtype=torch.float64)
         return torch.cat([weight * one for weight in weights], dim=1)
     if len(branches) == 1 and parts == 2 and guidance != 1:
-        return torch.tensor([[1 - guidance, guidance]], dtype=torch.float64)
+        both = [guidance, 1 - guidance] if conditional_first else [1 - guidance, guidance]
+        return torch.tensor([both], dtype=torch.float64)
     return torch.eye(len(branches) * parts, dtype=torch.float64)
