@@ -15,13 +15,16 @@ from navicache_cli.errors import UsageError
 
 # Moves tried for each budget; far more gain little.
 MOVES = 1500
+# So many first steps are computed, but no more than a quarter of all that are: what goes wrong there can turn
+# the picture into another, and no recording says when.
+_FIRST = 3
 # Most moves go no further than this, in steps: schedules get better by small shifts.
 _NEAR = 3
 _FAR_SHARE = 0.25
 # So often two computed steps are moved at once, which leads on where no single move does.
 _TWICE_SHARE = 0.3
-# An error of nothing at all, as on a recording whose outputs never change, would be minus infinity.
-_LEAST_ERROR = 1e-12
+# The logarithm of nothing, as on a recording whose outputs never change, would be minus infinity.
+_LEAST_COST = 1e-12
 
 Schedule = tuple[bool, ...]  # for each step whether it is computed
 
@@ -46,11 +49,11 @@ def find_schedule(
     moves: int = MOVES,
     seed: int = 0,
 ) -> Found:
-    """Find the schedule of `count` computed steps with the least error: the least mean of its logarithm.
+    """Find the schedule of `count` computed steps of the least mean of the logarithm of `Play.cost`.
 
     The best of the schedules that compute some first steps and evenly spaced ones after these is where it
     starts; then a computed step or two are moved, mostly a little, and what is better is kept. The first
-    step, the last, and those at which a model takes over are computed.
+    three steps (fewer on a small budget), the last, and those at which a model takes over are computed.
 
     Args:
         recordings: at least one; of the same number of steps.
@@ -63,11 +66,12 @@ def find_schedule(
         UsageError: so few, or so many, steps cannot be computed.
     """
     total = recordings[0].total_steps
-    forced = {0, total - 1}.union(*(recording.taken_over for recording in recordings))
+    first = max(1, min(_FIRST, count // 4))
+    forced = {*range(first), total - 1}.union(*(recording.taken_over for recording in recordings))
     check_count(count, "a schedule's steps", len(forced), hint=f"compute {len(forced)} steps or more")
     if count > total:
         raise UsageError(f"expected at most {total} steps to compute, found {count}", hint=f"{total} is all")
-    starts = dict.fromkeys(_even(total, count, first, forced) for first in range(1, count))
+    starts = dict.fromkeys(_even(total, count, leading, forced) for leading in range(1, count))
     line = _Line(recordings, make_predictor)
     for start in starts:
         line.try_out(start)
@@ -99,7 +103,7 @@ class _Line:
         starts = [_last_up_to(same, stands) for stands in self._stands]
         ends: list[Play] = []
         for number, start in enumerate(starts):
-            # No error falls below what it has come to, nor below where those not yet played start from.
+            # No cost falls below what it has come to, nor below where those not yet played start from.
             limit = self._cost - sum(map(_cost, [*ends, *starts[number + 1 :]]))
             play = start.copy()
             while play.index < len(schedule) and _cost(play) < limit:
@@ -133,7 +137,7 @@ def _stands(schedule: Schedule, same: int, before: list[Play]) -> list[Play]:
 
 
 def _cost(play: Play) -> float:
-    return math.log(max(play.worst, _LEAST_ERROR))
+    return math.log(max(play.cost, _LEAST_COST))
 
 
 def _even(total: int, count: int, first: int, forced: set[int]) -> Schedule:
