@@ -56,7 +56,7 @@ class Measurement:
     def recordings(self, **options: Any) -> list[Recording]:
         """As many as the largest schedule takes."""
         plans = self.plans(_prompts(RECORDED, COUNTS[-1]), **options)
-        return [record(self._pipeline, plan, False, "recording", True) for plan in plans]
+        return [record(self._pipeline, plan, False, "recording", True)[0] for plan in plans]
 
     @cache  # noqa: B019
     def schedule(self, count: int, **options: Any) -> tuple[bool, ...]:

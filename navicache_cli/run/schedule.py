@@ -82,10 +82,14 @@ def make_schedules(plan: Plan, request: Request) -> None:
         if not quiet:
             terminal.show_note(note)
     pipeline = backend.load(plan)
-    recordings = [
-        record(pipeline, one, request.keep_on_cpu, f"recording {number} of {len(plans)}", quiet)
-        for number, one in enumerate(plans, 1)
-    ]
+    recordings = []
+    for number, one in enumerate(plans, 1):
+        title = f"recording {number} of {len(plans)}"
+        recording, size = record(pipeline, one, request.keep_on_cpu, title, quiet)
+        recordings.append(recording)
+        if number == 1 and not quiet:
+            where = "" if request.keep_on_cpu else _INSTEAD
+            terminal.show_note(f"its outputs took {size / 2**30:.2g} GiB of memory{where}")
     leave_processes()
     if not launch.first:
         return
@@ -148,8 +152,10 @@ def recorded_plans(plan: Plan, prompts: Path | None) -> list[Plan]:
     return [replace(plan, prompt=text, seed=plan.seed + k) for k, text in enumerate(texts)]
 
 
-def record(pipeline: Pipeline, plan: Plan, keep_on_cpu: bool, title: str, quiet: bool) -> Recording:
-    """Run one generation and return what was recorded of it."""
+def record(
+    pipeline: Pipeline, plan: Plan, keep_on_cpu: bool, title: str, quiet: bool
+) -> tuple[Recording, int]:
+    """Run one generation; return what was recorded of it, and the bytes that this took."""
     from navicache_cli import terminal
     from navicache_cli.cache import Off
     from navicache_cli.cache.recording.output_recorder import OutputRecorder
@@ -166,10 +172,7 @@ def record(pipeline: Pipeline, plan: Plan, keep_on_cpu: bool, title: str, quiet:
             f"{recorder.recording.total_steps}",
             f"--steps {recorder.recording.total_steps}",
         )
-    if not quiet:
-        size = done.session.peak_cache_bytes / 2**30
-        terminal.show_note(f"its outputs took {size:.2g} GiB of memory{'' if keep_on_cpu else _INSTEAD}")
-    return recorder.recording
+    return recorder.recording, done.session.peak_cache_bytes
 
 
 def search(

@@ -15,6 +15,7 @@ from navicache_cli.plan.schedules import SHIPPED, about_schedule, check_made_for
 from navicache_cli.plan.setting import in_video
 from navicache_cli.report.report import ModelIdentity
 from navicache_cli.report.schedules import Schedule, Schedules, read_schedules, schedules_text
+from navicache_cli.setup.checks import schedules_checks
 
 HALF, THIRD = "##.#.#.#.#.#", "#..#..#....#"
 
@@ -171,3 +172,12 @@ def test_a_model_that_comes_with_none_says_how_to_make_one():
     with pytest.raises(UsageError, match=r"wan t2v-1\.3B comes with none") as caught:
         resolve([Layer("--{name}", {"model": "wan", "schedule": SHIPPED, "speedup": 2})])
     assert "navicache schedule --model wan --task t2v-1.3B" in caught.value.hint
+
+
+def test_doctor_names_what_comes_with_a_model():
+    (row,) = schedules_checks("tiny", "t2v")
+    assert (row.state, row.found) == (
+        "ok",
+        "1.5x, 2x, 2.5x, 3x at 50 steps: --schedule preset --speedup 2",
+    )
+    assert schedules_checks("wan", "t2v-1.3B") == schedules_checks("nothing", "") == []
