@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from itertools import combinations, pairwise
+from itertools import combinations
 
 import pytest
 import torch
@@ -106,18 +106,6 @@ def test_the_error_on_the_path_is_that_of_the_latents():
     assert played(recording, read_strip(LISTS[-1]), CALIBRATED).worst == 0
 
 
-def test_the_cost_is_the_mean_error_and_what_steps_add():
-    recording, text = recorded(outputs_of(2)), read_strip(LISTS[1])
-    play, errors = Play(recording, CALIBRATED), [torch.zeros(1)]
-    for compute in text:
-        play.step(compute)
-        errors.append(torch.as_tensor(play._error) / recording.scale)
-    norms = [float(error.norm()) for error in errors[1:]]
-    added = [float((b - a).norm()) for a, b in pairwise(errors)]
-    assert play.cost == pytest.approx(sum(norms) / STEPS + math.hypot(*added), rel=1e-4)
-    assert play.worst == pytest.approx(max(norms), rel=1e-6)
-
-
 def test_batched_guidance_is_recorded_as_two_branches_are():
     """Unconditional first, as diffusers has it; played by one predictor, as in a session."""
     apart = outputs_of(2)
@@ -201,7 +189,7 @@ def test_a_copy_of_a_play_goes_on_by_itself():
         copy.step(compute)
     for compute in text[6:]:
         play.step(compute)
-    assert play.cost == played(recording, text, CALIBRATED).cost
+    assert play.worst == played(recording, text, CALIBRATED).worst
     assert (
         copy.worst == played(recording, (*text[:6], False, False, True, True, False, True), CALIBRATED).worst
     )
@@ -214,7 +202,7 @@ def test_the_search_finds_the_best_of_all():
         return [played(one, computed, CALIBRATED) for one in recordings]
 
     every = [tuple(i in (0, 8, *chosen) for i in range(9)) for chosen in combinations(range(1, 8), 3)]
-    best = min(every, key=lambda computed: sum(math.log(play.cost) for play in plays(computed)))
+    best = min(every, key=lambda computed: sum(math.log(play.worst) for play in plays(computed)))
     found = find_schedule(recordings, 5, CALIBRATED, moves=400)
     assert strip(found.computed) == strip(best)
     assert found.errors == pytest.approx([play.worst for play in plays(best)])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Sequence
 
 import torch
@@ -25,10 +24,6 @@ class Play:
 
     m the combination of a step's branches, such as that of guidance, and w weights (see `Recording`).
 
-    What it costs the video is ranked by `cost`: the mean of its norm over the steps, plus the root of the sum
-    of squares of what the steps add to it. An error that stands for long changes more outputs, and one that
-    others cancel on this recording may not be cancelled on another.
-
     Args:
         recording: of the generation.
         make_predictor: makes the predictor of each branch; one that looks at outputs alone.
@@ -36,7 +31,6 @@ class Play:
     Attributes:
         index: the step that comes next.
         worst: the largest norm of the error on the path so far, relative to the latents.
-        cost: see above, relative to the latents; it never falls.
         outputs: of the last step, by call.
     """
 
@@ -48,10 +42,7 @@ class Play:
         self._error: torch.Tensor | float = 0.0
         self._branches = self._new_branches()
         self.index = 0
-        self.worst = self.cost = 0.0
-        self._now = self._sum = self._squares = (
-            0.0  # norms: of the error, its sum, and squares of what was added
-        )
+        self.worst = 0.0
         self.outputs: list[Tensors] = []
 
     def step(self, compute: bool) -> None:
@@ -62,8 +53,6 @@ class Play:
         self.outputs = self._computed(recorded) if compute else self._predicted()
         if not compute:
             self._add_error(recorded)
-        self._sum += self._now
-        self.cost = self._sum / self._recording.total_steps + math.sqrt(self._squares)
         self.index += 1
 
     def copy(self) -> Play:
@@ -99,11 +88,8 @@ class Play:
 
     def _add_error(self, recorded: list[Tensors]) -> None:
         missed = torch.cat([ours[0] - theirs[0] for ours, theirs in zip(self.outputs, recorded, strict=True)])
-        added = self._moves[self.index] * (self._mix @ missed)
-        self._error = self._error + added
-        self._now = float(self._error.norm()) / self._recording.scale
-        self._squares += (float(added.norm()) / self._recording.scale) ** 2
-        self.worst = max(self.worst, self._now)
+        self._error = self._error + self._moves[self.index] * (self._mix @ missed)
+        self.worst = max(self.worst, float(self._error.norm()) / self._recording.scale)
 
 
 def played(recording: Recording, computed: Sequence[bool], make_predictor: MakePredictor) -> Play:

@@ -24,7 +24,7 @@ _FAR_SHARE = 0.25
 # So often two computed steps are moved at once, which leads on where no single move does.
 _TWICE_SHARE = 0.3
 # The logarithm of nothing, as on a recording whose outputs never change, would be minus infinity.
-_LEAST_COST = 1e-12
+_LEAST_ERROR = 1e-12
 
 Schedule = tuple[bool, ...]  # for each step whether it is computed
 
@@ -49,7 +49,7 @@ def find_schedule(
     moves: int = MOVES,
     seed: int = 0,
 ) -> Found:
-    """Find the schedule of `count` computed steps of the least mean of the logarithm of `Play.cost`.
+    """Find the schedule of `count` computed steps of the least mean of the logarithm of `Play.worst`.
 
     The best of the schedules that compute some first steps and evenly spaced ones after these is where it
     starts; then a computed step or two are moved, mostly a little, and what is better is kept. The first
@@ -103,7 +103,7 @@ class _Line:
         starts = [_last_up_to(same, stands) for stands in self._stands]
         ends: list[Play] = []
         for number, start in enumerate(starts):
-            # No cost falls below what it has come to, nor below where those not yet played start from.
+            # No error falls below what it has come to, nor below where those not yet played start from.
             limit = self._cost - sum(map(_cost, [*ends, *starts[number + 1 :]]))
             play = start.copy()
             while play.index < len(schedule) and _cost(play) < limit:
@@ -137,7 +137,7 @@ def _stands(schedule: Schedule, same: int, before: list[Play]) -> list[Play]:
 
 
 def _cost(play: Play) -> float:
-    return math.log(max(play.cost, _LEAST_COST))
+    return math.log(max(play.worst, _LEAST_ERROR))
 
 
 def _even(total: int, count: int, first: int, forced: set[int]) -> Schedule:
