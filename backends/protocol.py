@@ -4,7 +4,7 @@ A package has an entry point in the group `navicache.backends`, NAME = "package.
 things: the value of `--model`; the class, a `Backend`; and where the preset is, the file NAME.yaml in the
 package that the module is in. The preset is read without importing the package; its form is described by
 `navicache_cli/report/schemas/preset.schema.json`. Files of magnitude ratios that it names, magcache-….json,
-lie beside it. `examples/plugin` is a whole one.
+and of schedules, schedule-NAME-TASK.yaml, lie beside it. `examples/plugin` is a whole one.
 """
 
 from __future__ import annotations
@@ -58,6 +58,9 @@ class Stages:
 
 class Pipeline(Protocol):
     """A loaded model, ready for any number of generations.
+
+    Where one forward has both branches of the guidance, and the conditional one is the first of the batch,
+    the pipeline says so by an attribute `conditional_first`.
 
     Attributes:
         identity: which weights and code it is.

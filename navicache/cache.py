@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 from torch import nn
 
 from navicache.log import Log, NavicacheWarning
 from navicache.report import CallReport
+from navicache.schedules import about_pipeline, check_target
 from navicache.settings import Settings, make_settings
 from navicache_cli.cache.policies.policy import check_count
 from navicache_cli.cache.session.record import StepRecord
@@ -126,6 +129,8 @@ class Cache:
 
     def _attach(self, target: Any, steps: int | None, inputs: str | None, timestep: str | None) -> None:
         if is_pipeline(target):
+            if self._settings.schedules is not None:
+                self._log.about = partial(about_pipeline, self._settings.schedules, target)
             self._site = PipelineSite(target, self._log, self)
             return
         assert steps is not None, "a model by itself, without steps"
@@ -145,6 +150,7 @@ def enable(
     predictor: str | None = None,
     estimator: str = "scalar",
     align_steps: int | None = None,
+    schedule: str | Path | None = None,
     on_step: Callable[[StepRecord], None] | None = None,
     steps: int | None = None,
     inputs: str | None = None,
@@ -166,6 +172,7 @@ def enable(
             best), "residual" (the published one, the default under a threshold) or "hold".
         estimator: "scalar", the published filter, or "dual".
         align_steps: how many first steps are computed in any case; left out, as many as suit the rest.
+        schedule: a file of `navicache schedule`; its steps for the speedup are computed, and no others.
         on_step: called with the record of each step when that is over.
         steps: of a model by itself: how many steps its sampler takes.
         inputs, timestep: of a model by itself: names of the parameters of its forward that are the latents,
@@ -199,6 +206,7 @@ def enable(
         estimator=estimator,
         align_steps=align_steps,
         on_step=on_step,
+        schedule=schedule,
     )
     pipeline = is_pipeline(target)
     if not pipeline and not isinstance(target, nn.Module):
@@ -219,6 +227,8 @@ def enable(
                 hint="navicache.enable(model, steps=50)",
             )
         check_count(steps, "steps", 1, hint="navicache.enable(model, steps=50)")
+    if settings.schedules is not None:
+        check_target(settings.schedules, target)
     cache = Cache(settings, type(target).__name__)
     cache._attach(target, steps, inputs, timestep)
     return cache

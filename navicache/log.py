@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 import warnings
 from collections import deque
+from collections.abc import Callable
 
 from navicache.report import CallReport, LoopReport, loop_report
 from navicache.settings import Settings
@@ -26,10 +27,12 @@ class Log:
 
     Attributes:
         reports: of the last `KEPT` calls, the oldest first.
+        about: says what is worth knowing of a loop that begins.
     """
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
+        self.about: Callable[[], list[str]] = list
         self.reports: deque[CallReport] = deque(maxlen=KEPT)
         self._loops: list[LoopReport] = []
         self._notes: list[str] = []
@@ -42,7 +45,7 @@ class Log:
     def begin_loop(self, steps: int) -> Session:
         """A session for a loop of that many steps."""
         session, notes = self.settings.session(steps, self._end_generation)
-        for note in notes:
+        for note in [*notes, *self.about()]:
             self._note(note)
         self._started = time.perf_counter()
         return session

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 from navicache_cli.cache.policies.budget import (
     check_budget,
@@ -26,7 +27,9 @@ from navicache_cli.cache.session.error_estimate import check_max_error
 from navicache_cli.cache.session.record import StepRecord
 from navicache_cli.cache.session.session import Session
 from navicache_cli.errors import UsageError
+from navicache_cli.report.schedules import Schedules, read_schedules
 
+SCHEDULE = "the schedule"  # in messages
 _SPEEDUP = 2.0  # where nothing is asked for
 # A threshold aligns with a fifth of the steps, as the presets do: 10 of 50.
 _ALIGNED_SHARE = 5
@@ -38,6 +41,7 @@ class Settings:
 
     Attributes:
         share: of the steps to compute, on a budget; 0 where a threshold decides.
+        schedules: have one for that share, or None.
     """
 
     method: str
@@ -48,16 +52,22 @@ class Settings:
     align_steps: int | None = None
     max_error: float | None = None
     on_step: Callable[[StepRecord], None] | None = None
+    schedules: Schedules | None = None
 
     def session(
         self, steps: int, on_end: Callable[[Session], None] | None = None
     ) -> tuple[Session, list[str]]:
-        """A session for a loop of `steps` steps, and what its user should know of it."""
+        """A session for a loop of `steps` steps, and what its user should know of it.
+
+        Raises:
+            UsageError: the schedules are of another number of steps.
+        """
         notes = []
         share, align = self.share, self.align_steps
         if align is None:
             align = most_align_steps(steps, share) if share else max(2, steps // _ALIGNED_SHARE)
-        if share and not reachable(steps, share, align):
+        schedule = self.schedules.on_budget(share, SCHEDULE) if self.schedules else ()
+        if share and not schedule and not reachable(steps, share, align):
             least = least_computed(steps, align)
             notes.append(
                 f"{steps} steps cannot be made {1 / share:.3g}x faster: "
@@ -70,6 +80,7 @@ class Settings:
             align_steps=align,
             estimator=self.estimator,
             compute=share,
+            schedule=schedule,
         )
         predictor = maker_of(PredictorSpec(self.predictor))
         session = Session(policy, steps, predictor, self.on_step, max_error=self.max_error, on_end=on_end)
@@ -80,6 +91,7 @@ class Settings:
             return "off"
         how = f"speedup={1 / self.share:.3g}" if self.share else f"threshold={self.threshold:g}"
         limit = "" if self.max_error is None else f", max_error={self.max_error:g}"
+        how += ", scheduled" if self.schedules else ""
         return f"{self.method}, {how}, predictor={self.predictor}{limit}"
 
 
@@ -94,6 +106,7 @@ def make_settings(
     estimator: str,
     align_steps: int | None,
     on_step: Callable[[StepRecord], None] | None,
+    schedule: str | Path | None,
 ) -> Settings:
     """Check the arguments of `enable`, and put defaults in the place of what was left out.
 
@@ -126,11 +139,19 @@ def make_settings(
             raise UsageError(
                 f"{told} expects a method that skips, found {method!r}", hint=f"leave {told} out"
             )
+        if schedule is not None:
+            raise UsageError(
+                f"schedule expects a method that skips, found {method!r}", hint="leave schedule out"
+            )
         return Settings(method, "residual", estimator, on_step=on_step)
     if max_error is not None:
         check_max_error(max_error)
     if align_steps is not None:
         check_count(align_steps, "align_steps", 0, hint="the presets compute the first 5 or 10 steps")
+    if schedule is not None and threshold is not None:
+        raise UsageError(
+            "schedule expects a speedup, found a threshold or a mode", hint="speedup=2, one that the file has"
+        )
     share = 0.0
     if threshold is not None:
         check_threshold(threshold)
@@ -141,6 +162,9 @@ def make_settings(
         else:
             check_budget("compute", compute)
         share = share_of(speedup or 0.0, compute or 0.0)
+    schedules = None if schedule is None else read_schedules(schedule)
+    if schedules is not None:
+        schedules.on_budget(share, SCHEDULE)
     # Of the predictors, what measures best on a budget; thresholds were published with residual reuse.
     return Settings(
         method,
@@ -151,6 +175,7 @@ def make_settings(
         align_steps,
         max_error,
         on_step,
+        schedules,
     )
 
 

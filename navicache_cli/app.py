@@ -24,6 +24,7 @@ from navicache_cli.commands.memory import memory_command
 from navicache_cli.commands.metrics import metrics_command
 from navicache_cli.commands.plot import plot_command
 from navicache_cli.commands.replay import replay_command
+from navicache_cli.commands.schedule import schedule_command
 from navicache_cli.commands.setup import setup_command
 from navicache_cli.errors import InterruptedRunError, NavicacheError, ReaderGoneError, known_error
 from navicache_cli.interruption import exit_code_of, stop_on_signals
@@ -54,6 +55,7 @@ for _name, _command in {
     "batch": batch_command,
     "compare": compare_command,
     "batch-report": batch_report_command,
+    "schedule": schedule_command,
     "calibrate": calibrate_command,
     "presets": presets_command,
     "models": models_command,

@@ -13,6 +13,7 @@ from navicache_cli.evaluation.documents import CommonMetrics, Evaluation
 from navicache_cli.report import schemas
 from navicache_cli.report.documents import json_text, schema_of
 from navicache_cli.report.report import Report
+from navicache_cli.report.schedules import Schedules
 
 DOCUMENTS = {
     "report": Report,
@@ -20,6 +21,7 @@ DOCUMENTS = {
     "batch_report": Summary,
     "common_metrics": CommonMetrics,
     "vbench": Evaluation,
+    "schedule": Schedules,
 }
 FOLDER = Path(schemas.__file__).parent
 

@@ -64,8 +64,8 @@ class _OneSession:
         session = self._session
         if self._began and session.recorder is not None:
             raise UsageError(
-                "trajectory expects a sampler that makes the video in one loop, found one with several",
-                "drop --trajectory",
+                "a recording expects a sampler that makes the video in one loop, found one with several",
+                "drop --trajectory; there are no schedules for such samplers",
             )
         if self._began:
             self._earlier.append(_sums(session))

@@ -52,6 +52,8 @@ class OpenSoraPipeline:
         identity: which code and weights it is.
     """
 
+    conditional_first = True  # in the batch of each forward
+
     def __init__(self, route: Route, device: torch.device, identity: ModelIdentity) -> None:
         self.route = route
         self.device = device

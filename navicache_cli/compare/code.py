@@ -12,8 +12,8 @@ from navicache_cli.sources import Source, digest_of, own_sources, sources_below
 
 # Of navicache_cli: what videos and figures depend on, not how options are read and results shown.
 PARTS = (
-    "cache", "media", "plan/method.py", "report/speed.py", "run/generation.py", "run/produce.py",
-    "run/runner.py", "threads.py",
+    "cache", "media", "plan/method.py", "plan/schedules.py", "report/speed.py", "run/generation.py",
+    "run/produce.py", "run/runner.py", "threads.py",
     "compare/peers", "compare/runners.py", "compare/running.py", "compare/work.py",
 )  # fmt: skip
 BUILT_IN = "backends"  # the package of the built-in families, which others may build on
@@ -26,9 +26,9 @@ def code_digest(backend: Any) -> str:
         backend: the model family's; the whole package that it is from counts, beside those that are built in.
     """
     found = [*own_sources(PARTS), *sources_below(BUILT_IN, files(BUILT_IN))]
-    # Magnitude ratios; whatever else presets say is in the plans.
+    # Magnitude ratios and schedules; whatever else presets say is in the plans.
     for one in sorted(files("presets").iterdir(), key=lambda one: one.name):
-        if one.name.endswith(".json"):
+        if one.name.endswith(".json") or one.name.startswith("schedule-"):
             found += sources_below(one.name, one)
     return digest_of([*found, *_sources_of(backend)])
 

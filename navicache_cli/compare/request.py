@@ -22,7 +22,7 @@ from navicache_cli.plan.option import Use
 from navicache_cli.plan.options import options_with
 from navicache_cli.plan.plan import MOST_VIDEOS, Plan, resolve
 from navicache_cli.plan.presets import Preset, preset_for
-from navicache_cli.reading import expand_user, read_utf8
+from navicache_cli.plan.prompts import read_prompts
 
 # What a comparison decides itself; a configuration shared with `generate` may say otherwise.
 _DECIDED_HERE = options_with(Use.COMPARED)
@@ -124,19 +124,3 @@ def _settings(request: Request, preset: Preset, steps: int) -> list[Setting]:
             check_offered(setting.arguments["peer"], preset)
             check_installed(setting.arguments["peer"])
     return found
-
-
-def read_prompts(path: Path) -> list[str]:
-    """Read a prompt from each line that is not blank; a repeated one counts once.
-
-    Raises:
-        UsageError: the file is missing, not UTF-8 text, or has no prompt.
-    """
-    try:
-        lines = read_utf8(expand_user(path)).splitlines()
-    except OSError as error:
-        raise UsageError(f"cannot read the prompts {path}: {error.strerror}", "check the path") from None
-    prompts = list(dict.fromkeys(" ".join(line.split()) for line in lines if line.strip()))
-    if not prompts:
-        raise UsageError(f"expected one prompt per line in {path}, found none", "write one prompt into it")
-    return prompts

@@ -57,6 +57,11 @@ def budget_layer(preset: Preset, layers: list[Layer]) -> Layer:
     return Layer(f"preset {preset.model}", own)
 
 
+def schedule_layer(layers: list[Layer]) -> Layer:
+    """The predictor that schedules are made with, where layers ask for one."""
+    return Layer("schedule", {"predictor": "calibrated"} if pick("schedule", "", layers) else {})
+
+
 def feasible_speedup(speedup: float, steps: int, align_steps: int) -> float:
     """A preset's budget, as far as so few steps allow it."""
     if reachable(steps, share_of(speedup, 0.0), align_steps):

@@ -154,13 +154,19 @@ def known_models() -> list[str]:
     return [model for model in load_presets() if memory_file(model).exists()]
 
 
+def _on(*options: str) -> dict[str, Any]:
+    return dict.fromkeys(options, True)
+
+
 def changes(plan: Plan) -> dict[str, Plan]:
     """Plans of less memory, by the options that would make them."""
     preset = preset_for(plan.model)
-    moves = [one for one in ("offload", "t5_cpu", "fp8") if one in preset.takes and not getattr(plan, one)]
-    found = {_flag(option): replace(plan, **{option: True}) for option in moves}
+    moves: list[str] = [
+        one for one in ("offload", "t5_cpu", "fp8") if one in preset.takes and not getattr(plan, one)
+    ]
+    found = {_flag(option): replace(plan, **_on(option)) for option in moves}
     if len(moves) > 1:
-        found[" ".join(map(_flag, moves))] = replace(plan, **dict.fromkeys(moves, True))
+        found[" ".join(map(_flag, moves))] = replace(plan, **_on(*moves))
     if plan.method not in (OFF, *PREDICTED_METHODS):
         bare = plan.uncached(method=PREDICTED_METHODS[0], predictor="residual")
         found[f"--method {bare.method}"] = bare

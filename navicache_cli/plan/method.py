@@ -21,6 +21,7 @@ from navicache_cli.errors import UsageError
 from navicache_cli.plan.core_errors import told_in_options
 from navicache_cli.plan.keys import own_settings
 from navicache_cli.plan.presets import OFF, Preset, preset_folder, preset_for, unknown
+from navicache_cli.plan.schedules import SCHEDULE_IGNORES, check_schedule, scheduled_steps
 from navicache_cli.reading import expand_user, read_json
 
 if TYPE_CHECKING:
@@ -79,6 +80,7 @@ def check_method(plan: Plan, preset: Preset) -> None:
             f"add --method {PREDICTED_METHODS[0]}, or drop predictor",
         )
     _check_budget(plan)
+    check_schedule(plan)
     _check_max_error(plan)
     if isinstance(plan.settings, PabSettings):
         _check_kinds(plan, plan.settings, preset)
@@ -146,7 +148,7 @@ def policy_for(plan: Plan) -> Policy:
     """Build the policy of a plan, in the state of a fresh generation.
 
     Raises:
-        UsageError: a setting is out of range, or the file of magnitude ratios cannot be read.
+        UsageError: a setting is out of range, or the magnitude ratios, or the schedule, cannot be used.
     """
     settings = {}
     for name, one in own_settings(plan.method).items():
@@ -160,13 +162,14 @@ def policy_for(plan: Plan) -> Policy:
         align_steps=plan.align_steps,
         estimator=plan.estimator,
         compute=plan.budget,
+        schedule=scheduled_steps(plan) if plan.schedule and plan.method != OFF else (),
         **settings,
     )
 
 
 def about_steps(plan: Plan) -> list[str]:
     """What is worth knowing of a cache on a plan of few steps."""
-    if plan.method in PREDICTED_METHODS and plan.steps <= plan.align_steps + 1:
+    if plan.method in PREDICTED_METHODS and not plan.schedule and plan.steps <= plan.align_steps + 1:
         return [
             f"{plan.steps} steps leave nothing to skip: the first {plan.align_steps} and the last are always "
             "computed; to save time, lower --steps"
@@ -184,6 +187,8 @@ def about_options(plan: Plan) -> list[str]:
     idle = dict.fromkeys(method_called(plan.method).ignores, f"method {plan.method}")
     if plan.budget:
         idle["mode"] = "speedup" if plan.speedup else "compute"  # A mode is a threshold, and so is a budget.
+    if plan.schedule and plan.method != OFF:
+        idle |= dict.fromkeys(SCHEDULE_IGNORES, "a schedule")
     return [
         f"{option.replace('_', '-')} has no effect with {beside} ({source})"
         for option, beside in idle.items()

@@ -145,6 +145,11 @@ OPTIONS: dict[str, Option] = {
         read_number, Use.CACHE | Use.PREDICTED | Use.COMPARED, 0.0, CACHE,
         "The same, as the share of steps computed, such as 0.5.", "X",
     ),
+    "schedule": Option(
+        read_text, Use.CACHE | Use.PREDICTED | Use.COMPARED, "", CACHE,
+        "With --speedup: compute the steps in this file of `navicache schedule`; preset: the model's own.",
+        "FILE",
+    ),
     "max_error": Option(
         read_number, Use.CACHE | Use.PREDICTED | Use.FAMILY, 0.0, CACHE,
         "Stop skipping at this predicted error of the final latents: 0.05 is 5%.", "X",

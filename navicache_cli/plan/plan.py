@@ -18,7 +18,7 @@ from navicache_cli.cache.policies.budget import budget_name, most_align_steps, s
 from navicache_cli.cache.policies.settings import NoSettings
 from navicache_cli.errors import UsageError
 from navicache_cli.plan.check import check
-from navicache_cli.plan.choices import budget_layer, feasible_speedup, pick, weights_layers
+from navicache_cli.plan.choices import budget_layer, feasible_speedup, pick, schedule_layer, weights_layers
 from navicache_cli.plan.keys import own_settings
 from navicache_cli.plan.layers import Layer, method_layers, option_layers, preset_layers
 from navicache_cli.plan.merge import given_in, merge, nothing
@@ -26,6 +26,7 @@ from navicache_cli.plan.method import settings_from
 from navicache_cli.plan.option import Use
 from navicache_cli.plan.options import BUILT_IN, OPTIONS, options_with
 from navicache_cli.plan.presets import OFF, Preset, preset_for, unknown, unknown_task
+from navicache_cli.plan.schedules import SHIPPED
 from navicache_cli.plan.sizes import read_option, settle_size
 from navicache_cli.values import read_integer, read_size, split_commas
 
@@ -75,6 +76,7 @@ class Plan:
     predictor: str
     speedup: float
     compute: float
+    schedule: str
     max_error: float
     settings: Any
     weights: str
@@ -127,13 +129,21 @@ class Plan:
 
     def uncached(self, **changes: Any) -> Plan:
         """The plan of the same video with every step computed and nothing recorded."""
-        same: dict[str, Any] = {"mode": OFF, "method": OFF, "settings": NoSettings(), "trajectory": False}
+        same: dict[str, Any] = {
+            "mode": OFF,
+            "method": OFF,
+            "settings": NoSettings(),
+            "schedule": "",
+            "trajectory": False,
+        }
         return replace(self, **{**same, **changes})
 
     def files(self) -> dict[str, list[str]]:
         """The paths of files that the generation reads, by the option or setting that names any."""
         values = self.values()
         found = {name: split_commas(values[name]) for name in options_with(Use.FILE) if values[name]}
+        if self.schedule not in ("", SHIPPED):
+            found["schedule"] = [self.schedule]
         own = own_settings(self.method).items()
         return {**found, **{name: [values[name]] for name, one in own if one.file and values[name]}}
 
@@ -156,7 +166,7 @@ def resolve(layers: list[Layer]) -> Plan:
         UsageError: an unknown key, a value of the wrong kind, or one the model cannot do.
     """
     preset = preset_for(pick("model", BUILT_IN["model"], layers))
-    layers = [*weights_layers(preset, layers), budget_layer(preset, layers), *layers]
+    layers = [*weights_layers(preset, layers), budget_layer(preset, layers), schedule_layer(layers), *layers]
     choice = _choose(preset, layers)
     given = given_in(merge(_preset_part(preset, choice), layers, partial(read_option, preset)))
     method = given["method"].value

@@ -166,7 +166,7 @@ class _Loaded(NamedTuple):
 @cache
 def _load() -> _Loaded:
     """Read the presets of all families; what is wrong with another package's is kept for those who ask."""
-    own = [Path(str(entry)) for entry in files("presets").iterdir() if entry.name.endswith(".yaml")]
+    own = [Path(str(entry)) for entry in files("presets").iterdir() if _is_preset(entry.name)]
     found = {path.stem: read_preset(path, path.stem) for path in own}
     folders = {path.stem: path.parent for path in own}
     faults: dict[str, BackendError] = {}
@@ -184,6 +184,11 @@ def _load() -> _Loaded:
             faults[family.name] = family.error(one_line(error, 300))
     presets = dict(sorted(found.items(), key=lambda item: (item[0] != "tiny", item[0])))
     return _Loaded(presets, faults, folders)
+
+
+def _is_preset(name: str) -> bool:
+    """Whether a file beside the presets is one; schedules lie there too."""
+    return name.endswith(".yaml") and not name.startswith("schedule-")
 
 
 def _check_form(data: Mapping[str, Any]) -> None:

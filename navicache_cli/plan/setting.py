@@ -10,6 +10,7 @@ from navicache_cli.cache.policies.factory import METHODS, method_called
 from navicache_cli.plan.keys import SETTINGS, own_settings
 from navicache_cli.plan.option import Use
 from navicache_cli.plan.options import options_with
+from navicache_cli.plan.schedules import SCHEDULE_IGNORES
 
 _NOT_IN_VIDEO = options_with(Use.OUTPUT | Use.MEASURED | Use.PLACE)
 _SUBJECT = options_with(Use.SUBJECT)
@@ -27,6 +28,8 @@ def in_video(values: Mapping[str, Any]) -> dict[str, Any]:
         ignored.update(method_called(method).ignores)
     if share_of(values.get("speedup", 0.0), values.get("compute", 0.0)):
         ignored.add("threshold")  # A budget sets it.
+    if values.get("schedule"):
+        ignored.update(SCHEDULE_IGNORES)
     return {name: value for name, value in values.items() if name not in ignored}
 
 

@@ -14,6 +14,7 @@ from navicache_cli.plan.method import about_options, about_steps
 from navicache_cli.plan.option import Use
 from navicache_cli.plan.options import OPTIONS, SAMPLER, options_with
 from navicache_cli.plan.plan import Plan, plan_document
+from navicache_cli.plan.schedules import about_schedule
 
 if TYPE_CHECKING:
     from backends.protocol import Backend, Pipeline
@@ -34,7 +35,7 @@ def check_with_backend(backend: Backend, plan: Plan) -> list[str]:
     notes = [*environment_notes(plan.model), *backend.check(plan)]
     gigabytes = gpu_gigabytes()
     memory = [] if gigabytes is None else check_memory(plan, gigabytes)
-    return [*notes, *memory, *about_steps(plan), *about_options(plan)]
+    return [*notes, *memory, *about_steps(plan), *about_options(plan), *about_schedule(plan)]
 
 
 def run_plan(pipeline: Pipeline, plan: Plan, watch: Watch) -> Runs:
@@ -75,6 +76,7 @@ def write_result(
     """
     from msgspec import UNSET
 
+    from navicache_cli.cache import Recorder
     from navicache_cli.media.video import VideoInfo, to_uint8
     from navicache_cli.report.report import Output, Recorded, Report, machine_facts
     from navicache_cli.report.speed import make_timings
@@ -84,7 +86,7 @@ def write_result(
 
     cached, uncached = runs
     recorder = cached.session.recorder
-    recorded = recorder.trajectory if recorder else None
+    recorded = recorder.trajectory if isinstance(recorder, Recorder) else None
     compared = None if uncached is None else _compare(cached, uncached)
     writing = Clock()
 

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 from navicache_cli.cache.policies.factory import PREDICTED_METHODS
 from navicache_cli.errors import OutOfMemoryError, one_line
 from navicache_cli.plan.method import policy_for
+from navicache_cli.plan.presets import OFF
+from navicache_cli.plan.schedules import check_made_for
 from navicache_cli.report.peak_memory import Peak, PeakMemory
 from navicache_cli.report.report import ModelIdentity, Totals
 from navicache_cli.report.speed import Timings, make_timings
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from backends.protocol import Pipeline
     from navicache_cli.cache import Policy, Session, StepRecord
     from navicache_cli.cache.predictors.predictor import MakePredictor
+    from navicache_cli.cache.recording.recorder import Records
     from navicache_cli.plan.plan import Plan
 
 
@@ -58,6 +61,7 @@ def run(
     on_step: Callable[[StepRecord], None] | None = None,
     policy: Policy | None = None,
     predictor: MakePredictor | None = None,
+    recorder: Records | None = None,
 ) -> Run:
     """Generate the video of a plan.
 
@@ -67,10 +71,12 @@ def run(
         on_step: called with the record of each finished step.
         policy: decides in the place of the plan's method.
         predictor: makes predictors in the place of the plan's.
+        recorder: records in the place of what the plan asks for.
 
     Raises:
         OutOfMemoryError: the GPU's memory did not suffice.
         SiteError: the cache does not fit the model.
+        UsageError: the schedule is another model's.
     """
     import torch
 
@@ -81,8 +87,11 @@ def run(
 
     if predictor is None and policy is None and plan.method in PREDICTED_METHODS:
         predictor = maker_of(PredictorSpec(plan.predictor))
+    if policy is None and plan.schedule and plan.method != OFF:
+        check_made_for(plan, pipeline.identity)
     policy = policy or policy_for(plan)
-    recorder = Recorder() if plan.trajectory else None
+    if recorder is None and plan.trajectory:
+        recorder = Recorder()
     session = Session(policy, plan.steps, predictor, on_step, agreement(), recorder, plan.max_error or None)
     session.guidance = plan.guidance
     stages, peak = Stages(before_decode=session.release), PeakMemory()
@@ -117,6 +126,7 @@ def warm_up_plan(plan: Plan) -> Plan:
         steps=min(WARM_UP_STEPS, plan.steps),
         speedup=0.0,
         compute=0.0,
+        schedule="",
         baseline=False,
         trajectory=False,
     )

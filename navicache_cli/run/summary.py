@@ -42,6 +42,9 @@ def _summary_table(report: Report) -> Table:
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
     table.add_row("steps", terminal.strip([step.computed for step in report.steps], terminal.stdout))
+    schedule = report.plan["schedule"].value if "schedule" in report.plan else ""
+    if schedule:
+        table.add_row("schedule", visible(str(schedule)))
     table.add_row(
         "skipped",
         f"{totals.skipped_steps} of {totals.steps} ({totals.skip_ratio:.0%})"

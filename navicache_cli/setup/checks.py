@@ -15,7 +15,10 @@ from typing import TYPE_CHECKING
 from backends.official.environments import STARTED_BY
 from backends.official.installation import conflicts
 from navicache_cli import __version__
-from navicache_cli.errors import BackendError, WeightsError, one_line
+from navicache_cli.errors import BackendError, UsageError, WeightsError, one_line
+from navicache_cli.plan.presets import load_presets, preset_folder
+from navicache_cli.plan.schedules import SHIPPED, shipped_name
+from navicache_cli.report.schedules import read_schedules
 
 if TYPE_CHECKING:
     from backends.official.installation import Installation, Memory, Weights
@@ -261,3 +264,18 @@ def _room(weights: Weights) -> Check:
     if free >= needed:
         return Check("disk space", OK, room)
     return Check("disk space", WARNING, room, "make room, or set XDG_CACHE_HOME to a folder on another disk")
+
+
+def schedules_checks(model: str, task: str) -> list[Check]:
+    """A row for the schedules that come with a model; none where none do."""
+    if model not in load_presets():
+        return []
+    path = preset_folder(model) / shipped_name(model, task)
+    if not path.is_file():
+        return []
+    try:
+        found = read_schedules(path)
+    except UsageError as error:
+        return [Check("schedules", WARNING, error.message, error.hint)]
+    held = ", ".join(f"{one.speedup:g}x" for one in found.schedules)
+    return [Check("schedules", OK, f"{held} at {found.steps} steps: --schedule {SHIPPED} --speedup 2")]

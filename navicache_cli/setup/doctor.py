@@ -37,6 +37,7 @@ from navicache_cli.setup.checks import (
     package_check,
     python_check,
     repository_checks,
+    schedules_checks,
     torch_check,
     weights_checks,
 )
@@ -140,7 +141,7 @@ def model_checks(model: str, task: str) -> list[Check]:
     rows = _machine_checks(_gpu_needed(model, weights))
     no_torch = bool(rows[1].exit_code)
     if model == TINY:
-        return rows if no_torch else rows + _tiny_checks(weights)
+        return rows if no_torch else [*rows, *_tiny_checks(weights), *schedules_checks(model, task)]
     installation = _installation(model)
     if installation is not None and not no_torch and _gpu_needed(model, weights):
         preset = load_presets().get(model)
@@ -148,7 +149,7 @@ def model_checks(model: str, task: str) -> list[Check]:
         offload = preset is not None and "offload" in preset.takes and not preset.defaults.get("offload")
         rows.insert(3, memory_check(installation.memory.get(task), offload, _plan(model, task)))
     rows += [Check("environment", OK, note) for note in environment_notes(model)[:1]]
-    return rows + _family_checks(model, task, weights, no_torch)
+    return [*rows, *_family_checks(model, task, weights, no_torch), *schedules_checks(model, task)]
 
 
 def _plan(model: str, task: str) -> Plan | None:

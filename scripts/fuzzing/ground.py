@@ -20,6 +20,7 @@ COMMANDS = (
      "4", "--align-steps",
      "1", "--no-lpips", "--output-dir", "compare"),
     ("calibrate", "--steps", "4", "-o", "ratios.json"),
+    ("schedule", "--steps", "4", "--prompts", "one.txt", "--speedup", "2", "-o", "schedule.yaml"),
     ("export-tiny", "pipeline"),
     ("eval", "common", "a", "b", "--no-lpips", "--output-dir", "common"),
 )  # fmt: skip

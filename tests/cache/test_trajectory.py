@@ -18,6 +18,7 @@ from test_forward_site import VARIANTS, attached_run, noise, session_of
 from toys import Stack, Tiny, sample, timesteps
 
 from navicache_cli.cache import EasyCache, ForwardSite, Recorder, StackSite, Trajectory, attach, replay
+from navicache_cli.cache.recording.recorder import Place
 from navicache_cli.errors import OutputError, SiteError, UsageError
 
 
@@ -172,7 +173,7 @@ def test_a_failed_generation_leaves_no_recording():
 
 def test_latents_are_freed_with_the_generation():
     recorder = Recorder()
-    recorder.enter((noise(),))
+    recorder.enter((noise(),), Place(0, 1.0, (), "", leads=True))
     recorder.leave((noise(1),))
     kept = weakref.ref(recorder._inputs[0][0])
     recorder.finish()

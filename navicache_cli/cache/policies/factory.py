@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +15,7 @@ from navicache_cli.cache.policies.navicache import NaviCache
 from navicache_cli.cache.policies.off import Off
 from navicache_cli.cache.policies.pab import PabSettings, PyramidAttentionBroadcast
 from navicache_cli.cache.policies.policy import Policy
+from navicache_cli.cache.policies.scheduled import Scheduled
 from navicache_cli.cache.policies.settings import NoSettings, settings_of
 from navicache_cli.cache.policies.taylorseer import TaylorSeer, TaylorSeerSettings
 from navicache_cli.cache.policies.teacache import TeaCache, TeaCacheSettings
@@ -43,7 +44,9 @@ class Method:
 
 
 _METHODS = {
-    "off": Method(Off, ignores=("threshold", "align_steps", "estimator", "predictor", "max_error")),
+    "off": Method(
+        Off, ignores=("threshold", "align_steps", "estimator", "predictor", "schedule", "max_error")
+    ),
     "navicache": Method(NaviCache, ignores=(), predicted=True),
     "easycache": Method(EasyCache, predicted=True),
     "teacache": Method(TeaCache, TeaCacheSettings),
@@ -84,6 +87,7 @@ def make_policy(
     align_steps: int,
     estimator: str = "scalar",
     compute: float = 0.0,
+    schedule: Sequence[bool] = (),
     **settings: Any,
 ) -> Policy:
     """Build the policy called `name`, in the state of a fresh generation.
@@ -94,6 +98,8 @@ def make_policy(
         align_steps: A, how many first steps are always computed.
         estimator: one of `ESTIMATORS`.
         compute: share of the steps to compute, in the place of `threshold`, or 0. For `PREDICTED_METHODS`.
+        schedule: for each step whether it is computed, in the place of the method's own decisions. For
+            `PREDICTED_METHODS`.
         settings: those of the method, see `METHOD_SETTINGS` and its class.
 
     Raises:
@@ -107,6 +113,8 @@ def make_policy(
                 f"expected settings of {name} ({', '.join(taken) or 'it has none'}), found {setting!r}",
                 hint=f"leave {setting} out",
             )
+    if schedule and method.predicted:
+        return Scheduled(schedule)
     options: dict[str, Any] = {"threshold": threshold, "align_steps": align_steps, "estimator": estimator}
     arguments = {option: value for option, value in options.items() if option not in method.ignores}
     if "estimator" in arguments:

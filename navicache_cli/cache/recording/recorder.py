@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
+from dataclasses import dataclass
+from typing import Protocol
+
 import torch
 
 from navicache_cli.cache.recording.trajectory import Trajectory
@@ -17,6 +21,54 @@ from navicache_cli.cache.tensors import (
 from navicache_cli.errors import SiteError
 
 
+@dataclass(frozen=True)
+class Place:
+    """Where in a generation a call is.
+
+    Attributes:
+        step: i.
+        timestep: t_i.
+        names: of its branch, the outermost first; empty where its place in the order of calls names it.
+        model: which of several is called.
+        leads: whether it is the first of its step.
+    """
+
+    step: int
+    timestep: float
+    names: tuple[Hashable, ...]
+    model: str
+    leads: bool
+
+
+class Records(Protocol):
+    """What a session tells of a generation whose steps are all computed.
+
+    Attributes:
+        every_branch: it is told of all calls; otherwise of the first of each step.
+    """
+
+    every_branch: bool
+
+    @property
+    def cache_bytes(self) -> int:
+        """Bytes of all tensors kept now."""
+
+    def begin(self) -> None:
+        """A new generation starts: forget everything."""
+
+    def clear(self) -> None:
+        """Drop all tensors, and what was measured of a generation that is not over."""
+
+    def enter(self, inputs: Tensors, place: Place) -> None:
+        """The forward is about to run on x_i, which it may write into."""
+
+    def leave(self, outputs: Tensors) -> None:
+        """The forward has returned y_i."""
+
+    def finish(self) -> None:
+        """The generation is over: read the numbers, waiting for the device, and drop the tensors."""
+
+
 class Recorder:
     """Keeps x and y of the first branch of every step until the generation is over.
 
@@ -27,6 +79,8 @@ class Recorder:
     Attributes:
         trajectory: what was recorded; None until the generation is over.
     """
+
+    every_branch = False
 
     def __init__(self) -> None:
         self.begin()
@@ -49,7 +103,7 @@ class Recorder:
         """Bytes of all tensors kept now."""
         return size_in_bytes([*self._inputs, *self._outputs])
 
-    def enter(self, inputs: Tensors) -> None:
+    def enter(self, inputs: Tensors, place: Place) -> None:
         """The forward is about to run on x_i, which it may write into.
 
         Raises:

@@ -6,7 +6,7 @@ import torch
 
 from navicache_cli.cache.policies.policy import Measure
 from navicache_cli.cache.predictors.predictor import Keep, Kept
-from navicache_cli.cache.recording.recorder import Recorder
+from navicache_cli.cache.recording.recorder import Place, Records
 from navicache_cli.cache.session.device_read import DeviceRead
 from navicache_cli.cache.session.steps import Steps
 from navicache_cli.cache.session.timing import CallTimer
@@ -27,15 +27,16 @@ class ComputedCall:
     Args:
         steps: stands at the step and the branch of the call.
         timer: of the call.
-        recorder: measures the leading call of every step, if there is one.
+        recorder: is told of the call, or of leading calls alone, if there is one.
 
     Attributes:
         timer: as given.
     """
 
-    def __init__(self, steps: Steps, timer: CallTimer, recorder: Recorder | None = None) -> None:
+    def __init__(self, steps: Steps, timer: CallTimer, recorder: Records | None = None) -> None:
         self.timer = timer
-        self._recorder = recorder if steps.leads else None
+        told = recorder is not None and (steps.leads or recorder.every_branch)
+        self._recorder = recorder if told else None
         self._steps = steps
         self._branch = steps.branch
         self._measure = steps.policy.measures if steps.leads else Measure.NOTHING
@@ -47,7 +48,11 @@ class ComputedCall:
     def start(self, inputs: Tensors) -> None:
         """The original is about to run on `inputs`, x_i."""
         if self._recorder is not None:
-            self._recorder.enter(inputs)
+            record = self._steps.record
+            place = Place(
+                record.index, record.timestep, self._steps.told.names, record.model, self._steps.leads
+            )
+            self._recorder.enter(inputs, place)
         if not self._steps.policy.caches:
             return
         self._shapes = [a.shape for a in inputs]

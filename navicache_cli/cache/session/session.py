@@ -10,7 +10,7 @@ import torch
 from navicache_cli.cache.policies.policy import Policy, check_count
 from navicache_cli.cache.predictors.factory import maker_of
 from navicache_cli.cache.predictors.predictor import MakePredictor
-from navicache_cli.cache.recording.recorder import Recorder
+from navicache_cli.cache.recording.recorder import Records
 from navicache_cli.cache.session.computed_call import ComputedCall
 from navicache_cli.cache.session.device_read import DeviceRead
 from navicache_cli.cache.session.error_estimate import estimate_for
@@ -41,7 +41,7 @@ class Session:
         on_step: called with each step's record when that step is over.
         agree: where several processes run one generation together, makes a vector of measured numbers, in
             place, what it is on the first of them, so that all decide alike; None for one process.
-        recorder: measures every step against all others; for a policy that computes every step.
+        recorder: is told of every computed call; for a policy that computes every step.
         max_error: the predicted relative error of the final latents beyond which nothing is skipped, or None.
         on_end: called when a generation makes room for the next one, its records still there.
 
@@ -67,7 +67,7 @@ class Session:
         predictor: MakePredictor | None = None,
         on_step: Callable[[StepRecord], None] | None = None,
         agree: Agree | None = None,
-        recorder: Recorder | None = None,
+        recorder: Records | None = None,
         max_error: float | None = None,
         on_end: Callable[[Session], None] | None = None,
     ) -> None:
