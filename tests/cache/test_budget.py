@@ -59,7 +59,8 @@ def test_no_run_of_skips_is_much_longer_than_the_others(steps, speedup):
 def test_the_last_steps_are_computed_and_the_first_runs_short():
     chosen = computed(on_budget(0.4), [0.02] * 50)
     assert chosen[-2:] == [48, 49]
-    assert [b - a for a, b in pairwise(chosen[4:])][:2] == [2, 2]
+    gaps = [b - a for a, b in pairwise(chosen)]
+    assert max(gaps[:6]) <= 2 < max(gaps)
 
 
 @pytest.mark.parametrize(
@@ -73,7 +74,7 @@ def test_it_computes_where_much_changes():
     def within(changes):
         return sum(20 <= index < 32 for index in computed(on_budget(0.5), changes))
 
-    assert within([1.0] * 20 + [4.0] * 12 + [1.0] * 18) > within([1.0] * 50)
+    assert within([1.0] * 20 + [6.0] * 12 + [1.0] * 18) > within([1.0] * 50)
 
 
 def test_it_spreads_errors_less_towards_busy_steps_than_a_fixed_threshold():

@@ -64,13 +64,20 @@ def recorded(outputs, guidance=2.0, names=None, offload=False):
     return recorder.recording
 
 
+def following(text):
+    """A session that follows a schedule and knows the guidance of the recording."""
+    session = Session(Scheduled(read_strip(text)), STEPS)
+    session.guidance = 2.0
+    return session
+
+
 @pytest.mark.parametrize("branches", [1, 2])
 @pytest.mark.parametrize("text", LISTS)
 def test_a_play_predicts_what_a_session_does(branches, text):
     """By all inner products with the recorded outputs, and its own length."""
     outputs = outputs_of(branches)
     recording = recorded(outputs)
-    real = walk(Session(Scheduled(read_strip(text)), STEPS), outputs)
+    real = walk(following(text), outputs)
     flat = torch.stack([y.flatten() for step in outputs for y in step])
     short = torch.cat([call[0] for step in recording.outputs for call in step])
     assert torch.allclose(short @ short.T, flat @ flat.T, rtol=1e-4, atol=1e-3)
@@ -97,7 +104,7 @@ def test_the_error_on_the_path_is_that_of_the_latents():
         return found
 
     for text in LISTS[:-1]:
-        real = path(walk(Session(Scheduled(read_strip(text)), STEPS), outputs))
+        real = path(walk(following(text), outputs))
         true = path([y for step in outputs for y in step])
         furthest = max(float((a - b).norm()) for a, b in zip(real, true, strict=True))
         found = played(recording, read_strip(text), CALIBRATED)
