@@ -235,7 +235,7 @@ def test_memory_stays_bounded_under_ever_new_names():
 
 @pytest.mark.parametrize(("shapes", "computed"), [(2, 20), (4, 20), (6, 21)])
 def test_a_budget_holds_when_the_batch_changes(shapes, computed):
-    """What was spent before the change counts. Each costs two steps; the last of six leaves no room for them."""
+    """What was spent before the change counts. Each costs two steps; the sixth leaves no room for them."""
     session, model = session_of(40), Tiny()
     x, times = noise(shape=(8, 6)), timesteps(40)
     for i, t in enumerate(times):

@@ -36,7 +36,6 @@ class GuidedPair:
         self._name: Hashable = ()
         self._moves: Tensors = ()
         self._missed: Tensors = ()
-        self._outputs: Tensors = ()
         self._seen = 0
 
     @property
@@ -74,15 +73,14 @@ class GuidedPair:
             missed = tuple(miss - move for miss, move in zip(missed, moves, strict=True))
         if branch is self._lead:
             if self.scale is not None:
-                self._missed, self._outputs = missed, call.outputs
+                self._missed = missed
             return {"miss": mean_abs(missed)}
-        if not (self._missed and self._follows(branch, name)):
+        first, self._missed = self._missed, ()
+        if not first or self._lead is None or not self._follows(branch, name):
             return {}
-        first, outputs = self._missed, self._outputs
-        self._missed = self._outputs = ()
-        guided = self._guided(name, first, missed)
+        guided = self._guided(first, missed)
         changed = tuple(a + b for a, b in zip(guided, moves, strict=True)) if moves else guided
-        norm = mean_abs(self._guided(name, outputs, call.outputs))
+        norm = mean_abs(self._guided(self._lead.history[0].outputs, call.outputs))
         return {"miss": mean_abs(guided), "change": mean_abs(changed), "norm": norm}
 
     def _follows(self, branch: Branch, name: Hashable) -> bool:
@@ -97,7 +95,7 @@ class GuidedPair:
             and first.step >= second.step
         )
 
-    def _guided(self, name: Hashable, first: Tensors, second: Tensors) -> Tensors:
+    def _guided(self, first: Tensors, second: Tensors) -> Tensors:
         """u + g (c − u), float32; the first branch has the prompt unless its name says otherwise."""
         assert self.scale is not None
         if _last(self._name) in _WITHOUT_PROMPT:
