@@ -8,7 +8,10 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [
+    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md", "examples/README.md")),
+    *sorted((ROOT / "docs").glob("*.md")),
+]
 LINK = re.compile(r"\]\((?!https?:|#)([^)#\s]+)")
 # From the root; `*` stands for many. What has no folder of ours in front is a path of somebody's results.
 PATH = re.compile(
@@ -46,7 +49,7 @@ def tree_of(text: str) -> list[str]:
     return paths
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_links_and_paths_of_the_documentation_lead_somewhere(page):
     text = page.read_text("utf-8")
     assert missing_links(page, text) == []

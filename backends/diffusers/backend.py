@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from navicache_cli.plan.layers import Layer
     from navicache_cli.plan.plan import Plan
 
-PACKAGES = (Package("diffusers>=0.42"), Package("transformers>=5"), Package("accelerate>=1"))
+PACKAGES = (Package("diffusers>=0.41"), Package("transformers>=5"), Package("accelerate>=1"))
 INSTALL = 'pip install "navicache[diffusers]"'
 
 
