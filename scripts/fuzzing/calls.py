@@ -72,6 +72,8 @@ BASES: dict[str, tuple[tuple[str, ...], ...]] = {
         ("schedule", "--steps", "4", "--prompts", "one.txt", "--speedup", "1.5,2", "-q", "-o",
          "schedule.yaml", "--overwrite"),
     ),
+    "memory": (("memory", "--model", "wan"), ("memory", "--model", "wan", "--task", "t2v-14B", "--json"),
+    ("memory", "--model", "wan", "--gpu-memory", "24", "--method", "pab")),
     "export-tiny": (("export-tiny", "new"), ("export-tiny", "new/er", "--weights", "a")),
     "presets": (("presets",), ("presets", "--json"), ("presets", "--model", "tiny")),
     "models": (("models",), ("models", "--json")),
