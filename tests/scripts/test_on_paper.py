@@ -26,8 +26,8 @@ WIDTHS = {
 DOUBLES = [Double("wan"), Double("hunyuan"), Double("opensora")]
 # A size that keeps the scores of all tokens apart from everything else.
 OPTIONS = {"wan": {"task": "t2v-14B"}, "opensora": {"size": "240p", "aspect_ratio": "16:9"}}
-# What a double has no parts for: modules of attention, tables of modulation. On the official code they run, see
-# tests/repos/test_on_paper.py; so does the first-block cache, which the one block here leaves nothing to skip.
+# What a double has no parts for: modules of attention, tables of modulation, a block after the first. On the
+# official code these methods run: tests/repos/test_on_paper.py.
 LACKING = {"wan": {"pab"}, "hunyuan": {"teacache"}, "opensora": {"teacache", "fbcache"}}
 
 
