@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 from typing import Annotated, Any
 
+from navicache_cli.commands.environment import enter_environment_of
 from navicache_cli.commands.flags import OUTPUT, opt, takes_options
 from navicache_cli.plan.option import Use
 
@@ -48,5 +49,6 @@ def schedule_command(
             f"output expects a file ending in .yaml, found {str(output)[-60:]!r}", "-o schedule.yaml"
         )
     config, assignments = options.pop("config"), options.pop("assignments") or []
+    enter_environment_of(options, assignments, config)
     plan = build_plan({**options, "mode": "off"}, assignments, config, dict(os.environ))
     make_schedules(plan, Request(speedup, prompts, keep_on_cpu, output, overwrite, quiet))

@@ -19,6 +19,9 @@ from navicache_cli.cache.policies.factory import PREDICTED_METHODS
 from navicache_cli.cache.policies.pab import PabSettings
 from navicache_cli.cache.policies.taylorseer import TaylorSeerSettings
 from navicache_cli.errors import OutOfMemoryError
+from navicache_cli.plan.choices import pick
+from navicache_cli.plan.layers import option_layers
+from navicache_cli.plan.options import BUILT_IN
 from navicache_cli.plan.plan import Plan, build_plan
 from navicache_cli.plan.presets import OFF, load_presets, preset_folder, preset_for
 
@@ -105,9 +108,10 @@ def plan_without_pictures(
     flags: Mapping[str, Any], assignments: list[str], config: Path | None, environment: dict[str, str]
 ) -> Plan:
     """See `build_plan`; no picture is asked for, as memory does not depend on what it shows."""
-    preset = preset_for(flags.get("model") or environment.get("NAVICACHE_MODEL") or "tiny")
-    name = flags.get("task") or environment.get("NAVICACHE_TASK") or str(preset.defaults["task"])
-    needed = dict.fromkeys(preset.tasks.get(name, {}).get("inputs", []), "picture.png")
+    layers = option_layers(dict(flags), assignments, config, environment)
+    preset = preset_for(pick("model", BUILT_IN["model"], layers))
+    task = pick("task", preset.defaults["task"], layers)
+    needed = dict.fromkeys(preset.tasks.get(task, {}).get("inputs", []), "picture.png")
     return build_plan({**flags, **needed}, assignments, config, environment)
 
 
@@ -168,13 +172,18 @@ def changes(plan: Plan) -> dict[str, Plan]:
     if len(moves) > 1:
         found[" ".join(map(_flag, moves))] = replace(plan, **_on(*moves))
     if plan.method not in (OFF, *PREDICTED_METHODS):
-        bare = plan.uncached(method=PREDICTED_METHODS[0], predictor="residual")
+        bare = _with_least_cache(plan)
         found[f"--method {bare.method}"] = bare
     for size in preset.tasks[plan.task]["sizes"]:
         pixels = preset.named_sizes.get(size, [size])[0]
         if _area(pixels) < _area(plan.size):
             found[f"--size {size}"] = replace(plan, size=pixels)
     return found
+
+
+def _with_least_cache(plan: Plan) -> Plan:
+    """The same by the method that keeps least."""
+    return plan.uncached(method=PREDICTED_METHODS[0], predictor="residual")
 
 
 def _flag(option: str) -> str:
@@ -194,8 +203,8 @@ def about_memory(plan: Plan) -> str:
 
 def less_cache(plan: Plan) -> str:
     """What to type where the method keeps much that another does not; "" where it keeps little."""
-    found, bare = estimate(plan), plan.uncached(method=PREDICTED_METHODS[0], predictor="residual")
-    other = estimate(bare)
+    bare = _with_least_cache(plan)
+    found, other = estimate(plan), estimate(bare)
     if found is None or other is None or found.cache - other.cache < _MUCH:
         return ""
     kept = f"{other.cache:.2f} GiB where {plan.method} keeps {found.cache:.1f}"

@@ -186,15 +186,17 @@ def _family_checks(model: str, task: str, weights: str, no_torch: bool) -> list[
     """Code, packages and weights of a family other than tiny; the code is imported if it can be."""
     from backends.registry import backend_names
 
-    if _installation(model) is None:
-        return [_self_check(model), *_weights_rows(model, weights)]
     rows = []
     if model not in backend_names():
         rows.append(
             missing(
-                "backend", f"this version of navicache cannot run {model}", "pip install --upgrade navicache"
+                "backend",
+                f"expected navicache's installation to list {model}, found it without",
+                "install navicache again: pip install --upgrade navicache, or pip install -e . in a checkout",
             )
         )
+    if _installation(model) is None:
+        return rows or [_self_check(model), *_weights_rows(model, weights)]
     family, installation, checkout, problem = _find_code(model)
     rows += repository_checks(family, installation, checkout, problem)
     rows.append(package_check(family, installation))

@@ -46,10 +46,11 @@ def show_memory(
     plan = plan_without_pictures(flags, assignments, config, environment)
     found = estimate(plan)
     if found is None:
+        asked = f"{plan.model} {plan.task}{' with --offload' if plan.offload else ''}"
+        models = f"--model {', '.join(known_models())}"
         raise UsageError(
-            f"expected a model whose memory was measured, found {plan.model} {plan.task}"
-            + (" with --offload" if plan.offload else ""),
-            f"--model {', '.join(known_models())}" + (", or drop --offload" if plan.offload else ""),
+            f"expected a model whose memory was measured, found {asked}",
+            f"{models}, or drop --offload" if plan.offload else models,
         )
     gpu = gpu if gpu is not None else gpu_gigabytes()
     others = {name: one.peak for name, other in changes(plan).items() if (one := estimate(other))}

@@ -32,14 +32,6 @@ def wan22(tmp_path):
     return DOUBLE.program(tmp_path)
 
 
-@pytest.fixture
-def picture(tmp_path):
-    from PIL import Image
-
-    Image.linear_gradient("L").resize((90, 60)).convert("RGB").save(tmp_path / "picture.png")
-    return str(tmp_path / "picture.png")
-
-
 def test_generate(wan22, tmp_path):
     done = wan22(*QUICK, *SMALL, "--frames", "5", "--json", "--baseline", "-o", "v.mp4")
     report = assert_generated(done, tmp_path / "work/v.mp4", (5, 480, 832, 3), fps=16, tested="42bf4cf")

@@ -30,8 +30,11 @@ class Listed(Unmeasured):
         self.told.append((miss, change, norm))
 
 
-def outputs_of(branches, guidance):
-    """Run the listed steps on outputs that are given; return the session and what each call returned."""
+def outputs_of(branches, guidance, names=None):
+    """Run the listed steps on outputs that are given; return the session and what each call returned.
+
+    As sites do, names are told where a call starts, not where it is over.
+    """
     session = Session(Listed(), STEPS, Calibrated)
     session.guidance = guidance
     torch.manual_seed(0)
@@ -47,7 +50,8 @@ def outputs_of(branches, guidance):
         session.step(i, float(t))
         for b in range(branches):
             x = torch.zeros(1, 24)
-            found = session.enter(None, (x,))
+            with session.branch(*(names[b : b + 1] if names else ())):
+                found = session.enter(None, (x,))
             if found is None:
                 given[i, b] = at(i, b)
                 session.leave((given[i, b],))
@@ -87,6 +91,17 @@ def test_what_the_guided_combination_misses_is_measured():
     alone, pair = session.policy.told[:2]
     assert alone[0] == pytest.approx((at(1, 0) - at(0, 0)).abs().mean().item(), rel=1e-5)
     assert pair == pytest.approx((change, change, norm), rel=1e-5)
+
+
+def test_a_name_says_which_branch_has_no_prompt():
+    ordered, reversed_ = (outputs_of(2, SCALE, names) for names in (("cond", "uncond"), ("uncond", "cond")))
+    for session, _, _ in (ordered, reversed_):
+        session.finish()
+    (_, pair), (_, swapped) = (session.policy.told[:2] for session, _, _ in (ordered, reversed_))
+    at = ordered[2]
+    guided = lambda i: at(i, 0) + SCALE * (at(i, 1) - at(i, 0))  # noqa: E731
+    assert swapped[1] == pytest.approx((guided(1) - guided(0)).abs().mean().item(), rel=1e-5)
+    assert pair[1] != pytest.approx(swapped[1], rel=1e-2)
 
 
 def test_nothing_of_a_pair_is_held_after_its_step():

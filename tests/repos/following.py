@@ -9,10 +9,27 @@ import pytest
 import torch
 
 from backends.official.repositories import read_commit
+from backends.wan import random_parts
 from navicache_cli.run.runner import run
 from tests.cache import oracle
 from tests.outside import watched
 from tests.program import generate, report_of
+
+# The bare pipeline and the checkout's other classes run outside our filter.
+OUTSIDE_OUR_FILTER = [
+    pytest.mark.filterwarnings("ignore:.*autocast.*:FutureWarning"),
+    pytest.mark.filterwarnings("ignore:.*CUDA is not available.*:UserWarning"),
+]
+
+
+def small_weights_beside(folder, config, monkeypatch):
+    """Make a folder with a saved small transformer one that Wan's loader takes: empty files, small sizes."""
+    for key, value in random_parts.SMALL_CONFIG.items():
+        monkeypatch.setitem(config, key, value)
+    for name in (config.t5_checkpoint, config.vae_checkpoint):
+        torch.save({}, folder / name)
+    (folder / config.t5_tokenizer).mkdir(parents=True)
+    (folder / config.t5_tokenizer / "tokenizer.json").write_text("{}")
 
 
 class Observer:

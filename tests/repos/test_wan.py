@@ -12,6 +12,7 @@ from backends.wan.tasks import TASKS
 from navicache_cli.cache.sites.binding import bound_to
 from navicache_cli.run.runner import run
 from tests.repos.following import (
+    OUTSIDE_OUR_FILTER,
     Observer,
     assert_every_step_ran,
     assert_like_off_but_for_its_skips,
@@ -19,11 +20,7 @@ from tests.repos.following import (
     decisions_of_the_oracle,
 )
 
-pytestmark = [
-    # The bare pipeline and the checkout's other classes run outside our filter.
-    pytest.mark.filterwarnings("ignore:.*autocast.*:FutureWarning"),
-    pytest.mark.filterwarnings("ignore:.*CUDA is not available.*:UserWarning"),
-]
+pytestmark = OUTSIDE_OUR_FILTER
 LAYERS = 3  # of the small random transformer
 MODES = ("fast", "mid", "slow")
 

@@ -15,19 +15,17 @@ from backends.wan.tasks import EXPERTS
 from navicache_cli.cache.sites.binding import bound_to
 from navicache_cli.run.runner import run
 from tests.repos.following import (
+    OUTSIDE_OUR_FILTER,
     Observer,
     assert_every_step_ran,
     assert_like_off_but_for_its_skips,
     assert_official_program,
     assert_residual_reused,
     decisions_of_the_oracle,
+    small_weights_beside,
 )
 
-pytestmark = [
-    # The bare pipeline and the checkout's other classes run outside our filter.
-    pytest.mark.filterwarnings("ignore:.*autocast.*:FutureWarning"),
-    pytest.mark.filterwarnings("ignore:.*CUDA is not available.*:UserWarning"),
-]
+pytestmark = OUTSIDE_OUR_FILTER
 LAYERS = 3  # of the small random transformer
 HIGH, LOW = (name for name, *_ in EXPERTS)
 
@@ -276,12 +274,7 @@ def test_saved_weights_come_back_through_the_official_loader(load, plan_of, tmp_
     folders = {name: config[key] for name, _, key in EXPERTS if key in config}
     for name, model in pipeline.models.items():
         model.save_pretrained(tmp_path / folders.get(name, ""))
-    for key, value in random_parts.SMALL_CONFIG.items():
-        monkeypatch.setitem(config, key, value)
-    for name in (config.t5_checkpoint, config.vae_checkpoint):
-        torch.save({}, tmp_path / name)
-    (tmp_path / config.t5_tokenizer).mkdir(parents=True)
-    (tmp_path / config.t5_tokenizer / "tokenizer.json").write_text("{}")
+    small_weights_beside(tmp_path, config, monkeypatch)
     vae = "Wan2_1_VAE" if task == "t2v-A14B" else "Wan2_2_VAE"
     monkeypatch.setattr(module, "T5EncoderModel", random_parts.RandomTextEncoder)
     monkeypatch.setattr(module, vae, lambda **_: pipeline.official.vae)

@@ -14,13 +14,9 @@ from navicache_cli.cache import ForwardSite, Session, attach, make_policy
 from navicache_cli.errors import SiteError
 from navicache_cli.plan.plan import build_plan
 from navicache_cli.run.runner import run
-from tests.repos.following import assert_official_program
+from tests.repos.following import OUTSIDE_OUR_FILTER, assert_official_program, small_weights_beside
 
-pytestmark = [
-    # The bare pipeline and the checkout's other classes run outside our filter.
-    pytest.mark.filterwarnings("ignore:.*autocast.*:FutureWarning"),
-    pytest.mark.filterwarnings("ignore:.*CUDA is not available.*:UserWarning"),
-]
+pytestmark = OUTSIDE_OUR_FILTER
 
 
 def test_attention_is_bound_at_every_call_site(load):
@@ -97,20 +93,15 @@ def test_a_renamed_parameter_is_found_when_attaching(load):
 
 def test_saved_weights_come_back_through_the_official_loader(load, plan_of, tmp_path, monkeypatch):
     """`from_pretrained`, the folder checks and the official constructor, on what `save_pretrained` wrote."""
-    import wan
-
     from backends.wan import loading, random_parts
 
     pipeline = load()
+    import wan
+
     expected = run(pipeline, plan_of(steps="4")).video
     pipeline.official.model.save_pretrained(tmp_path)
     config = wan.configs.WAN_CONFIGS["t2v-1.3B"]
-    for key, value in random_parts.SMALL_CONFIG.items():
-        monkeypatch.setitem(config, key, value)
-    for name in (config.t5_checkpoint, config.vae_checkpoint):
-        torch.save({}, tmp_path / name)
-    (tmp_path / config.t5_tokenizer).mkdir(parents=True)
-    (tmp_path / config.t5_tokenizer / "tokenizer.json").write_text("{}")
+    small_weights_beside(tmp_path, config, monkeypatch)
     monkeypatch.setattr(sys.modules["wan.text2video"], "T5EncoderModel", random_parts.RandomTextEncoder)
     monkeypatch.setattr(sys.modules["wan.text2video"], "WanVAE", random_parts.RandomVAE)
     plan = plan_of(steps="4", weights=str(tmp_path))

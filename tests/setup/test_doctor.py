@@ -7,7 +7,9 @@ import shutil
 
 import pytest
 
+from backends import registry
 from backends.official.installation import DOWNLOADED, installations
+from navicache_cli.setup import doctor
 from tests.machine import Machine, commit_files, git, importable_files, write_weights, write_whole
 from tests.program import ROOT, assert_refused
 
@@ -369,3 +371,18 @@ def test_wrong_names(machine, arguments, told):
     done = machine.run("doctor", *arguments)
     assert done.returncode == 2
     assert told in done.stderr
+
+
+@pytest.mark.parametrize("family", ["diffusers", "wan2.2"])
+def test_an_installation_older_than_its_sources_is_said(monkeypatch, family):
+    """As after an update of a checkout that was not installed again: a preset without its entry point."""
+    families = registry.families
+    monkeypatch.setattr(registry, "families", lambda: [one for one in families() if one.name != family])
+    row = next(row for row in doctor.model_checks(family, "") if row.name == "backend")
+    assert (row.state, row.found) == (
+        "missing",
+        f"expected navicache's installation to list {family}, found it without",
+    )
+    assert "pip install -e ." in row.hint
+    summary = next(row for row in doctor.summary_checks() if row.name.split()[0] == family)
+    assert "backend" in summary.found

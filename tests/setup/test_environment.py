@@ -96,6 +96,7 @@ def test_other_models_do_not_enter_it(machine, setup):
     assert machine.run("generate", "--dry-run", "--model", "wan").returncode == 77
     assert machine.run("generate", "--dry-run", "--set", "model=wan").returncode == 77
     assert machine.run("compare", "--model", "wan").returncode == 77
+    assert machine.run("schedule", "--model", "wan").returncode == 77
     assert setup().returncode == 77, "without --venv too, once there is one"
     wan = next(line for line in machine.run("doctor").stdout.splitlines() if line.startswith("wan"))
     assert "missing: environment" in wan

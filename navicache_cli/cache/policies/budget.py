@@ -125,7 +125,8 @@ class Budget:
         self._computed = -1  # c
         self._before = -1  # the computed step before it
         self._run = 0.0  # Σ e of the run of skips
-        self._times: dict[int, float] = {}
+        self._first_time: float | None = None
+        self._told = 0, 0.0  # the step told last, and its time
         self._misses = Rate()
         self._changes = Rate()
         self._changed = 0.0  # E at the step measured last
@@ -222,7 +223,7 @@ class Budget:
 
     def _shift(self) -> float:
         """s, by the timesteps of the first step and of the last one told."""
-        first, (index, last) = self._times.get(0), next(reversed(self._times.items()), (0, 0.0))
+        first, (index, last) = self._first_time, self._told
         rest = 1 - index / self._total
         if not first or not 0 < last / first < 1 or rest <= 0:
             return 1.0
@@ -230,8 +231,11 @@ class Budget:
         return min(max(ratio * (1 - rest) / (rest * (1 - ratio)), _SHIFTS[0]), _SHIFTS[1])
 
     def _note(self, index: int, time: float | None) -> None:
-        if time is not None and (index == 0 or 0 in self._times):
-            self._times = {0: self._times.get(0, time), index: time}
+        if time is None:
+            return
+        if index == 0:
+            self._first_time = time
+        self._told = index, time
 
     def _compute(self, index: int) -> None:
         self._spent += 1

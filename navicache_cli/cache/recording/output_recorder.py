@@ -8,11 +8,10 @@ import torch
 
 from navicache_cli.cache.recording.recorder import Place
 from navicache_cli.cache.recording.recording import Recording
+from navicache_cli.cache.session.pair import is_unconditional
 from navicache_cli.cache.tensors import Tensors, sum_all
 from navicache_cli.errors import SiteError
 
-# What the names of a branch that follows no prompt, or the negative one, hold.
-_UNCONDITIONAL = ("uncond", "neg")
 _HINT = "make the schedule without this option of the pipeline, or of another pipeline"
 
 
@@ -148,9 +147,8 @@ def combination(
         [K, len(branches) · parts] float64, see `Recording.mix`.
     """
     if len(branches) == 2:
-        name = " ".join(map(str, branches[0])).lower()
         weights = [guidance, 1 - guidance]
-        if any(word in name for word in _UNCONDITIONAL):
+        if is_unconditional(branches[0]):
             weights.reverse()
         one = torch.eye(parts, dtype=torch.float64)
         return torch.cat([weight * one for weight in weights], dim=1)

@@ -89,8 +89,8 @@ class Play:
         now, gap = times[self.index], times[self.index] - times[self.index - 1]
         self._pair.start()
         predicted = []
-        for number, branch in enumerate(self._branches):
-            moves = self._pair.moves(self.index, branch, number)
+        for branch in self._branches:
+            moves = self._pair.moves(self.index, branch, ())
             call = Skipped(self.index, (), now, gap, moves)
             predicted.append(branch.predictor.predict(call, branch.history))
         return predicted

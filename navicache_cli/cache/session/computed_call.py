@@ -49,9 +49,7 @@ class ComputedCall:
         """The original is about to run on `inputs`, x_i."""
         if self._recorder is not None:
             record = self._steps.record
-            place = Place(
-                record.index, record.timestep, self._steps.told.names, record.model, self._steps.leads
-            )
+            place = Place(record.index, record.timestep, self._steps.names, record.model, self._steps.leads)
             self._recorder.enter(inputs, place)
         if not self._steps.policy.caches:
             return
@@ -134,7 +132,7 @@ class ComputedCall:
         steps = self._steps
         if steps.policy.measures is not Measure.MISSES or not self._branch.predictor.observes:
             return {}
-        return steps.pair.measure(call, self._branch, steps.name)
+        return steps.pair.measure(call, self._branch, steps.names)
 
     def _measure_inputs(self, inputs: Tensors) -> None:
         """Measure x_i, and free what the branch kept and no longer needs."""

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 
 import torch
 
 from navicache_cli.cache.predictors.predictor import Kept
 from navicache_cli.cache.session.memory import Branch
-from navicache_cli.cache.tensors import Tensors, mean_abs, same_layout
+from navicache_cli.cache.tensors import Tensors, float32_copy, mean_abs, same_layout
 
-# Last words of names by which pipelines call the branch without the prompt.
-_WITHOUT_PROMPT = ("uncond", "pred_uncond", "negative", "neg")
+# What the names of a branch hold that follows no prompt, or the negative one.
+_UNCONDITIONAL = ("uncond", "neg")
+Names = tuple[Hashable, ...]  # told of a branch, the outermost first; empty where the order of calls names it
+
+
+def is_unconditional(names: Names) -> bool:
+    """Whether the names of a branch say that it follows no prompt, or the negative one."""
+    text = " ".join(map(str, names)).lower()
+    return any(word in text for word in _UNCONDITIONAL)
 
 
 class GuidedPair:
@@ -33,7 +40,7 @@ class GuidedPair:
     def start(self) -> None:
         """A step starts, or nothing is to be held."""
         self._lead: Branch | None = None
-        self._name: Hashable = ()
+        self._names: Names = ()
         self._moves: Tensors = ()
         self._missed: Tensors = ()
         self._seen = 0
@@ -42,55 +49,51 @@ class GuidedPair:
     def tensors(self) -> list[Tensors]:
         return [self._moves, self._missed]
 
-    def moves(self, step: int, branch: Branch, name: Hashable) -> Tensors:
+    def moves(self, step: int, branch: Branch, names: Names) -> Tensors:
         """How far the output of a branch is expected from y_c: as far as the first one's, if it follows that.
 
         Called once for each call of a step, in their order.
         """
         self._seen += 1
-        if self._follows(branch, name):
+        if self._follows(branch, names):
             return self._moves
         moves = branch.predictor.moves(step, branch.history)
         if self._seen == 1:
-            self._lead, self._name = branch, name
+            self._lead, self._names = branch, names
             self._moves = moves if self.scale is not None else ()
         return moves
 
     @torch.no_grad()
-    def measure(self, call: Kept, branch: Branch, name: Hashable) -> dict[str, torch.Tensor]:
+    def measure(self, call: Kept, branch: Branch, names: Names) -> dict[str, torch.Tensor]:
         """What the prediction of a computed call would have missed, on the device: see `Policy.missed`.
 
         The first branch's alone, of which change and norm are measured anyway; then the pair's. Empty where
         nothing was kept to predict from, or the branch is neither.
         """
-        if not branch.history or not same_layout(call.outputs, branch.history[0].outputs):
-            self._seen += 1
+        moves = self.moves(call.step, branch, names)
+        if not branch.is_like(call.outputs):
             return {}
-        last = branch.history[0].outputs
-        moves = self.moves(call.step, branch, name)
-        missed = tuple(y.float() - y_c.float() for y, y_c in zip(call.outputs, last, strict=True))
-        if moves:
-            missed = tuple(miss - move for miss, move in zip(missed, moves, strict=True))
+        missed = _missed(call.outputs, branch.history[0].outputs, moves)
         if branch is self._lead:
             if self.scale is not None:
                 self._missed = missed
             return {"miss": mean_abs(missed)}
         first, self._missed = self._missed, ()
-        if not first or self._lead is None or not self._follows(branch, name):
+        if not first or self._lead is None or not self._follows(branch, names):
             return {}
         guided = self._guided(first, missed)
-        changed = tuple(a + b for a, b in zip(guided, moves, strict=True)) if moves else guided
         norm = mean_abs(self._guided(self._lead.history[0].outputs, call.outputs))
+        changed = tuple(a + b for a, b in zip(guided, moves, strict=True)) if moves else guided
         return {"miss": mean_abs(guided), "change": mean_abs(changed), "norm": norm}
 
-    def _follows(self, branch: Branch, name: Hashable) -> bool:
+    def _follows(self, branch: Branch, names: Names) -> bool:
         """Whether a branch is the second of a pair: called next, alike, and computed when the first was."""
         lead = self._lead
         if self.scale is None or lead is None or self._seen != 2 or not (lead.history and branch.history):
             return False
         first, second = lead.history[0], branch.history[0]
         return (
-            _outer(name) == _outer(self._name)
+            names[:-1] == self._names[:-1]
             and same_layout(first.outputs, second.outputs)
             and first.step >= second.step
         )
@@ -98,20 +101,14 @@ class GuidedPair:
     def _guided(self, first: Tensors, second: Tensors) -> Tensors:
         """u + g (c − u), float32; the first branch has the prompt unless its name says otherwise."""
         assert self.scale is not None
-        if _last(self._name) in _WITHOUT_PROMPT:
+        if is_unconditional(self._names):
             first, second = second, first
         return tuple(torch.lerp(u.float(), c.float(), self.scale) for c, u in zip(first, second, strict=True))
 
 
-def _parts(name: Hashable) -> tuple[Hashable, ...]:
-    """The names told of a branch; empty where its place in the order of calls names it. See `Steps`."""
-    told = name[1] if isinstance(name, tuple) and len(name) == 2 else ()
-    return told if isinstance(told, tuple) else ()
-
-
-def _outer(name: Hashable) -> tuple[Hashable, ...]:
-    return _parts(name)[:-1]
-
-
-def _last(name: Hashable) -> Hashable:
-    return (_parts(name) or ("",))[-1]
+def _missed(outputs: Tensors, held: Tensors, moves: Sequence[torch.Tensor]) -> Tensors:
+    """y_i − y_c − moves, float32."""
+    missed = tuple(float32_copy(y).sub_(y_c) for y, y_c in zip(outputs, held, strict=True))
+    for miss, move in zip(missed, moves, strict=False):
+        miss.sub_(move)
+    return missed

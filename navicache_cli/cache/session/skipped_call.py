@@ -17,7 +17,7 @@ def predicted_outputs(steps: Steps, inputs: Tensors) -> Tensors | None:
     record, branch, signal = steps.record, steps.branch, steps.signal
     if record.computed or not steps.branches.can_predict(branch, inputs):
         return None
-    moves = steps.pair.moves(record.index, branch, steps.name)
+    moves = steps.pair.moves(record.index, branch, steps.names)
     skipped = Skipped(record.index, inputs, record.timestep, steps.gap, moves)
     outputs = branch.predictor.predict(skipped, branch.history)
     if steps.leads and signal.follows_inputs:

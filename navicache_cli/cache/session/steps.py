@@ -62,6 +62,7 @@ class Steps:
         told: step and branch as the caller tells them; what is told is not inferred.
         index: number of the current step, -1 before the first.
         branch, name: the branch that the current call belongs to, and what it is called.
+        names: what that branch was told to be called, the outermost first; empty where nobody said so.
         lead: the branch that the step's first call belongs to.
         leads: whether the current call is its step's first, which is measured and by which it is decided.
         took_over: the current step's model is another than that of the step before.
@@ -119,6 +120,7 @@ class Steps:
         self.leads = True
         self.took_over = False
         self.name: Hashable = 0
+        self.names: tuple[Hashable, ...] = ()
         self.branch = self.lead = self.branches.make()
         self._called: list[Hashable] = []  # names of the branches that this step has called
         self._leading: Hashable = ()  # names told of the branch that led the last step, whichever model ran
@@ -189,7 +191,7 @@ class Steps:
         self.leads = call.arrival is not Arrival.SAME_STEP
         if self.leads:
             self._called = []
-        self.name = self._next_name(model)
+        self.name, self.names = self._next_name(model), self.told.names
         if not self.leads:
             self.branch = self.branches[self.name]
             return
@@ -205,9 +207,9 @@ class Steps:
             self._error_estimate.lose()
             self.branches.clear()
             lead, call.signal = self.branches[self.name], None
-        if self.told.names != self._leading:
+        if self.names != self._leading:
             call.signal = None  # The last step was led by a branch whose input may be quite another.
-        self._leading = self.told.names
+        self._leading = self.names
         self.branch = self.lead = lead
         self._start(call, compute or not self.branches.can_predict(lead, inputs))
         self.record.model = model

@@ -29,6 +29,13 @@ def configured(pipeline, model, use_sp, dit_fsdp, convert_model_dtype):
     return model.to(pipeline.param_dtype) if convert_model_dtype else model
 
 
+def load_experts(pipeline, model_class, folder, use_sp, dit_fsdp, convert_model_dtype):
+    for name in ("low_noise", "high_noise"):
+        model = model_class.from_pretrained(folder, subfolder=pipeline.config[f"{name}_checkpoint"])
+        model = configured(pipeline, model, use_sp, dit_fsdp, convert_model_dtype)
+        setattr(pipeline, f"{name}_model", model)
+
+
 def timesteps(solver, steps, shift):
     if solver not in ("unipc", "dpm++"):
         raise NotImplementedError("Unsupported solver.")

@@ -4,7 +4,7 @@ from tqdm import tqdm
 from .modules.model import WanModel
 from .modules.t5 import T5EncoderModel
 from .modules.vae2_1 import Wan2_1_VAE
-from .sampling import configured, denoise, encode, noise_like, start
+from .sampling import denoise, encode, load_experts, noise_like, start
 
 
 class WanT2V:
@@ -14,9 +14,7 @@ class WanT2V:
     ):  # fmt: skip
         device = torch.device(f"cuda:{device_id}")
         start(self, config, checkpoint_dir, device, rank, t5_cpu, T5EncoderModel, Wan2_1_VAE)
-        for name in ("low_noise", "high_noise"):
-            model = WanModel.from_pretrained(checkpoint_dir, subfolder=config[f"{name}_checkpoint"])
-            setattr(self, f"{name}_model", configured(self, model, use_sp, dit_fsdp, convert_model_dtype))
+        load_experts(self, WanModel, checkpoint_dir, use_sp, dit_fsdp, convert_model_dtype)
 
     def generate(
         self, input_prompt, size=(1280, 720), frame_num=81, shift=5.0, sample_solver="unipc",
