@@ -65,10 +65,12 @@ class Predictor(Protocol):
     Attributes:
         name: by which users choose it.
         keeps: what it needs of a computed call.
+        follows: whether, for the second branch of guidance, the first one's `moves` are to be its own.
     """
 
     name: str
     keeps: Keep
+    follows: bool
 
     @property
     def depth(self) -> int:
@@ -111,6 +113,7 @@ class Unlearning:
 
     depth = 1
     observes = False
+    follows = False
     fit: Fit | None = None
     tensors: Sequence[Tensors] = ()
 

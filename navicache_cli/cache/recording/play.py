@@ -23,7 +23,7 @@ class Play:
 
         w_j (t_{j+1} − t_j) / t_0 · Σ_b m_b (ŷ_{j,b} − y_{j,b})
 
-    m the combination of a step's branches, such as that of guidance, and w weights (see `Recording`).
+    m the combination of a step's branches, such as that of guidance, and w how errors grow (see `Recording`).
 
     Args:
         recording: of the generation.

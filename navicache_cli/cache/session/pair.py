@@ -89,7 +89,9 @@ class GuidedPair:
     def _follows(self, branch: Branch, names: Names) -> bool:
         """Whether a branch is the second of a pair: called next, alike, and computed when the first was."""
         lead = self._lead
-        if self.scale is None or lead is None or self._seen != 2 or not (lead.history and branch.history):
+        if self.scale is None or lead is None or self._seen != 2 or not branch.predictor.follows:
+            return False
+        if not (lead.history and branch.history):
             return False
         first, second = lead.history[0], branch.history[0]
         return (
