@@ -21,8 +21,8 @@ from navicache_cli.cache.policies.factory import (
     PREDICTORS,
     make_policy,
 )
-from navicache_cli.cache.policies.policy import check_count, check_threshold
-from navicache_cli.cache.predictors.factory import maker_for
+from navicache_cli.cache.policies.policy import PredictorSpec, check_count, check_threshold
+from navicache_cli.cache.predictors.factory import maker_of
 from navicache_cli.cache.session.error_estimate import check_max_error
 from navicache_cli.cache.session.record import StepRecord
 from navicache_cli.cache.session.session import Session
@@ -66,7 +66,7 @@ class Settings:
         share, align = self.share, self.align_steps
         if align is None:
             align = most_align_steps(steps, share) if share else max(2, steps // _ALIGNED_SHARE)
-        schedule = self.schedules.on_budget(share, SCHEDULE) if self.schedules else None
+        schedule = self.schedules.on_budget(share, SCHEDULE) if self.schedules else ()
         if share and not schedule and not reachable(steps, share, align):
             least = least_computed(steps, align)
             notes.append(
@@ -80,9 +80,9 @@ class Settings:
             align_steps=align,
             estimator=self.estimator,
             compute=share,
-            schedule=schedule.policy() if schedule else None,
+            schedule=schedule,
         )
-        predictor = maker_for(policy, self.predictor)
+        predictor = maker_of(PredictorSpec(self.predictor))
         session = Session(policy, steps, predictor, self.on_step, max_error=self.max_error, on_end=on_end)
         return session, notes
 

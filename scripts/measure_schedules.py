@@ -20,12 +20,12 @@ from torch import Tensor
 from backends.tiny.backend import TinyPipeline, shipped_weights
 from backends.tiny.evaluate import held_out_scenes
 from backends.tiny.world import describe
+from navicache_cli.cache.policies.scheduled import Scheduled
 from navicache_cli.cache.recording.recording import Recording
 from navicache_cli.media.fidelity import compare_videos, means_of
 from navicache_cli.media.video import to_frames
 from navicache_cli.plan.layers import Layer
 from navicache_cli.plan.plan import Plan, resolve
-from navicache_cli.report.schedules import Schedule
 from navicache_cli.run.runner import run
 from navicache_cli.run.schedule import record, search
 from navicache_cli.threads import use_at_most
@@ -59,11 +59,11 @@ class Measurement:
         return [record(self._pipeline, plan, False, "recording", True)[0] for plan in plans]
 
     @cache  # noqa: B019
-    def schedule(self, count: int, **options: Any) -> Schedule:
+    def schedule(self, count: int, **options: Any) -> tuple[bool, ...]:
         """Made from the first `count` recordings."""
         plan = self.plans([""], **options)[0]
         found = search(plan, self._pipeline.identity, self.recordings(**options)[:count], [self._speedup])
-        return found.schedules[0]
+        return found.schedules[0].steps
 
     @cache  # noqa: B019
     def uncached(self, **options: Any) -> list[Tensor]:
@@ -71,10 +71,10 @@ class Measurement:
         plans = self.plans(self._prompts, **options)
         return [to_frames(run(self._pipeline, plan).video) for plan in plans]
 
-    def scheduled(self, schedule: Schedule, **options: Any) -> str:
+    def scheduled(self, computed: tuple[bool, ...], **options: Any) -> str:
         """Mean and worst PSNR of a schedule."""
         plans = self.plans(self._prompts, **options)
-        made = [run(self._pipeline, plan, policy=schedule.policy()) for plan in plans]
+        made = [run(self._pipeline, plan, policy=Scheduled(computed)) for plan in plans]
         return self._psnr([to_frames(one.video) for one in made], **options)
 
     def online(self, **options: Any) -> str:

@@ -21,7 +21,7 @@ from navicache_cli.errors import UsageError
 from navicache_cli.plan.core_errors import told_in_options
 from navicache_cli.plan.keys import own_settings
 from navicache_cli.plan.presets import OFF, Preset, preset_folder, preset_for, unknown
-from navicache_cli.plan.schedules import SCHEDULE_IGNORES, check_schedule, scheduled
+from navicache_cli.plan.schedules import SCHEDULE_IGNORES, check_schedule, scheduled_steps
 from navicache_cli.reading import expand_user, read_json
 
 if TYPE_CHECKING:
@@ -162,7 +162,7 @@ def policy_for(plan: Plan) -> Policy:
         align_steps=plan.align_steps,
         estimator=plan.estimator,
         compute=plan.budget,
-        schedule=scheduled(plan) if plan.schedule and plan.method != OFF else None,
+        schedule=scheduled_steps(plan) if plan.schedule and plan.method != OFF else (),
         **settings,
     )
 

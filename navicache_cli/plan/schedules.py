@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from navicache_cli.cache.policies.factory import PREDICTED_METHODS
-from navicache_cli.cache.policies.scheduled import Scheduled
 from navicache_cli.errors import UsageError
 from navicache_cli.plan.presets import OFF, preset_folder
 
@@ -45,8 +44,8 @@ def shipped_name(model: str, task: str) -> str:
     return f"schedule-{model}-{task}.yaml"
 
 
-def scheduled(plan: Plan) -> Scheduled:
-    """The policy that follows the plan's schedule.
+def scheduled_steps(plan: Plan) -> tuple[bool, ...]:
+    """For each step whether the plan's schedule computes it.
 
     Raises:
         UsageError: the file cannot be read, is of another model or number of steps, or lacks the budget.
@@ -61,7 +60,7 @@ def scheduled(plan: Plan) -> Scheduled:
                 f"({source})",
                 f"make one: navicache schedule --model {plan.model} --task {plan.task} --steps {plan.steps}",
             )
-    return schedules.on_budget(plan.budget, plan.schedule).policy()
+    return schedules.on_budget(plan.budget, plan.schedule)
 
 
 def about_schedule(plan: Plan) -> list[str]:

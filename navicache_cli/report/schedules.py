@@ -10,7 +10,7 @@ from typing import Annotated, Any, ClassVar
 from msgspec import Meta
 
 from navicache_cli.cache.policies.budget import planned_steps
-from navicache_cli.cache.policies.scheduled import COMPUTED, Scheduled, read_strip
+from navicache_cli.cache.policies.scheduled import COMPUTED, read_strip
 from navicache_cli.errors import OutputError, UsageError
 from navicache_cli.reading import expand_user, read_utf8
 from navicache_cli.report.documents import Amount, Document, Part, Positive, as_document, plain
@@ -31,18 +31,13 @@ class Schedule(Part, frozen=True):
     ]
     error: Annotated[
         Amount,
-        Meta(
-            description="largest error on a recorded path, as grown at the end, relative to the latents; of several the mean"
-        ),
+        Meta(description="largest error on a recorded path, grown to the end, relative to the latents: mean"),
     ]
 
-    follows: Annotated[
-        bool, Meta(description="whether the second branch of guidance is predicted as the first")
-    ] = True
-
-    def policy(self) -> Scheduled:
-        """What decides as it says."""
-        return Scheduled(read_strip(self.computed), self.follows)
+    @property
+    def steps(self) -> tuple[bool, ...]:
+        """For each step whether it is computed."""
+        return read_strip(self.computed)
 
 
 class Schedules(Document, frozen=True, kw_only=True):
@@ -67,7 +62,7 @@ class Schedules(Document, frozen=True, kw_only=True):
     schedules: Annotated[list[Schedule], Meta(min_length=1, max_length=1000)]
     version: int = SCHEDULES_VERSION
 
-    def on_budget(self, share: float, source: str) -> Schedule:
+    def on_budget(self, share: float, source: str) -> tuple[bool, ...]:
         """The schedule that computes this share of the steps.
 
         Args:
@@ -80,7 +75,7 @@ class Schedules(Document, frozen=True, kw_only=True):
         wanted = planned_steps(self.steps, share) if share else 0
         for schedule in self.schedules:
             if schedule.computed.count(COMPUTED) == wanted:
-                return schedule
+                return schedule.steps
         held = ", ".join(f"{one.speedup:g}" for one in self.schedules)
         found = f"{1 / share:.3g}, {wanted} of {self.steps} steps" if share else "none"
         raise UsageError(

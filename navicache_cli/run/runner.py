@@ -81,16 +81,15 @@ def run(
     import torch
 
     from backends.protocol import Stages
-    from navicache_cli.cache import Recorder, Session, attach
-    from navicache_cli.cache.predictors.factory import maker_for
+    from navicache_cli.cache import PredictorSpec, Recorder, Session, attach
+    from navicache_cli.cache.predictors.factory import maker_of
     from navicache_cli.launch import agreement
 
-    chosen = policy is None and plan.method in PREDICTED_METHODS
+    if predictor is None and policy is None and plan.method in PREDICTED_METHODS:
+        predictor = maker_of(PredictorSpec(plan.predictor))
     if policy is None and plan.schedule and plan.method != OFF:
         check_made_for(plan, pipeline.identity)
     policy = policy or policy_for(plan)
-    if predictor is None and chosen:
-        predictor = maker_for(policy, plan.predictor)
     if recorder is None and plan.trajectory:
         recorder = Recorder()
     session = Session(policy, plan.steps, predictor, on_step, agreement(), recorder, plan.max_error or None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -182,15 +183,18 @@ def search(
     Raises:
         UsageError: a budget is too small for the steps that have to be computed.
     """
-    from navicache_cli.cache.policies.scheduled import APART, FOLLOWING, strip
+    from navicache_cli.cache.policies.policy import PredictorSpec
+    from navicache_cli.cache.policies.scheduled import strip
+    from navicache_cli.cache.predictors.factory import maker_of
     from navicache_cli.cache.recording.search import find_schedule
     from navicache_cli.report.schedules import Schedule, Schedules
 
+    make = maker_of(PredictorSpec(PREDICTOR))
     schedules = []
     for speedup in speedups:
-        found = find_schedule(recordings, planned_steps(plan.steps, 1 / speedup), (FOLLOWING, APART))
-        follows = found.predictor == FOLLOWING
-        schedules.append(Schedule(speedup, strip(found.computed), float(f"{found.error:.3g}"), follows))
+        found = find_schedule(recordings, planned_steps(plan.steps, 1 / speedup), make)
+        error = math.exp(sum(math.log(max(one, 1e-12)) for one in found.errors) / len(found.errors))
+        schedules.append(Schedule(speedup, strip(found.computed), float(f"{error:.3g}")))
     return Schedules(
         source=f"navicache {__version__} schedule",
         model=plan.model,

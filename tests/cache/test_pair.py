@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 import torch
 from test_forward_site import timesteps
@@ -68,8 +70,8 @@ def test_the_second_branch_moves_as_the_first_does():
     assert torch.allclose(first, second, atol=1e-6)
 
 
-@pytest.mark.parametrize("guidance", [None, 1.0])
-def test_without_guidance_each_branch_moves_by_itself(guidance):
+@pytest.mark.parametrize("guidance", [None, 1.0, 4.0])
+def test_without_strong_guidance_each_branch_moves_by_itself(guidance):
     _, returned, at = outputs_of(2, guidance)
     first, second = (returned[3, b] - at(2, b) for b in range(2))
     assert not torch.allclose(first, second, atol=1e-3)
@@ -91,6 +93,16 @@ def test_what_the_guided_combination_misses_is_measured():
     alone, pair = session.policy.told[:2]
     assert alone[0] == pytest.approx((at(1, 0) - at(0, 0)).abs().mean().item(), rel=1e-5)
     assert pair == pytest.approx((change, change, norm), rel=1e-5)
+
+
+@pytest.mark.parametrize("scale", [3.0, SCALE])
+def test_the_change_of_the_guided_combination_is_what_it_is_whoever_is_followed(scale):
+    session, _, at = outputs_of(2, scale)
+    session.finish()
+    guided = lambda i: at(i, 1) + scale * (at(i, 0) - at(i, 1))  # noqa: E731
+    changes = [change for _, change, _ in session.policy.told[1::2]]
+    expected = [(guided(now) - guided(before)).abs().mean().item() for before, now in pairwise(COMPUTED)]
+    assert changes == pytest.approx(expected[:-1], rel=1e-4)  # after the last step nothing is decided
 
 
 def test_a_name_says_which_branch_has_no_prompt():

@@ -12,7 +12,8 @@ from test_forward_site import attached_run
 from toys import timesteps
 
 from navicache_cli.cache import Off, Session
-from navicache_cli.cache.policies.scheduled import APART, FOLLOWING, Scheduled, read_strip, strip
+from navicache_cli.cache.policies.policy import PredictorSpec
+from navicache_cli.cache.policies.scheduled import Scheduled, read_strip, strip
 from navicache_cli.cache.predictors.factory import maker_of
 from navicache_cli.cache.recording.output_recorder import OutputRecorder, combination
 from navicache_cli.cache.recording.play import Play, played
@@ -20,7 +21,7 @@ from navicache_cli.cache.recording.recording import Recording, growth
 from navicache_cli.cache.recording.search import find_schedule
 from navicache_cli.errors import SiteError, UsageError
 
-CALIBRATED = maker_of(FOLLOWING)
+CALIBRATED = maker_of(PredictorSpec("calibrated"))
 STEPS, SHAPE = 12, (3, 4, 5)
 LISTS = ["#.#.#.#.#.##", "##..##...#.#", "#..........#", "####.#..#.##", "############"]
 
@@ -181,7 +182,7 @@ def test_a_model_that_takes_over_is_predicted_from_its_own_outputs():
     session.finish()
     recording = recorder.recording
     assert recording.taken_over == {5}
-    assert find_schedule([recording], 4, [FOLLOWING], moves=200).computed[5]
+    assert find_schedule([recording], 4, CALIBRATED, moves=200).computed[5]
     play = played(recording, read_strip("##..####.")[:7], CALIBRATED)
     play.step(False)
     # Held: two outputs of the second model are one change, from which nothing has been learned yet.
@@ -210,47 +211,10 @@ def test_the_search_finds_the_best_of_all():
 
     every = [tuple(i in (0, 8, *chosen) for i in range(9)) for chosen in combinations(range(1, 8), 3)]
     best = min(every, key=lambda computed: sum(math.log(play.worst) for play in plays(computed)))
-    found = find_schedule(recordings, 5, [FOLLOWING], moves=400)
+    found = find_schedule(recordings, 5, CALIBRATED, moves=400)
     assert strip(found.computed) == strip(best)
     assert found.errors == pytest.approx([play.worst for play in plays(best)])
-    assert found == find_schedule(recordings, 5, [FOLLOWING], moves=400)
-
-
-def on_lines(apart):
-    """Outputs of two branches: both on a line, opposite ways, or the second as the first with noise."""
-    first, second, *noises = torch.randn(2 + STEPS, *SHAPE, generator=torch.Generator().manual_seed(5))
-    return [
-        [first * t, second - first * t if apart else second + first * t + 0.3 * noise]
-        for t, noise in zip(timesteps(STEPS), noises, strict=True)
-    ]
-
-
-@pytest.mark.parametrize("apart", [True, False])
-def test_the_search_tells_whether_the_second_branch_follows(apart):
-    """Alone where the two branches move on lines of their own; as the first where only that one's lasts."""
-    recording = recorded(on_lines(apart), guidance=6.0)
-    errors = {}
-    for predictor in (FOLLOWING, APART):
-        errors[apart_of(predictor)] = find_schedule([recording], 6, [predictor], moves=100).error
-    found = find_schedule([recording], 6, [FOLLOWING, APART], moves=100)
-    assert apart_of(found.predictor) == apart
-    assert found.error == errors[apart] < errors[not apart]
-
-
-def apart_of(predictor):
-    return predictor == APART
-
-
-def test_a_schedule_says_whether_the_second_branch_follows():
-    outputs, text = on_lines(apart=True), LISTS[1]
-
-    def seen(follows, guidance):
-        session = Session(Scheduled(read_strip(text), follows), STEPS)
-        session.guidance = guidance
-        return torch.stack(walk(session, outputs))
-
-    assert torch.equal(seen(False, 2.0), seen(True, None))
-    assert not torch.equal(seen(False, 2.0), seen(True, 2.0))
+    assert found == find_schedule(recordings, 5, CALIBRATED, moves=400)
 
 
 def test_early_errors_grow_most():
@@ -269,7 +233,7 @@ def test_weights_say_where_errors_count():
         weighted = Recording(
             recording.products, recording.timesteps, recording.mix, 1, recording.scale, error_weights=weights
         )
-        return [i for i, c in enumerate(find_schedule([weighted], 6, [FOLLOWING], moves=300).computed) if c]
+        return [i for i, c in enumerate(find_schedule([weighted], 6, CALIBRATED, moves=300).computed) if c]
 
     early, late = (1.0,) * 6 + (1e-6,) * 6, (1e-6,) * 6 + (1.0,) * 6
     assert sum(computed(early)) < sum(computed(late))
@@ -277,12 +241,12 @@ def test_weights_say_where_errors_count():
 
 def test_counts_that_no_schedule_has_are_refused():
     recording = recorded(outputs_of(1))
-    assert strip(find_schedule([recording], STEPS, [FOLLOWING]).computed) == "#" * STEPS
-    assert strip(find_schedule([recording], 2, [FOLLOWING]).computed) == "#..........#"
+    assert strip(find_schedule([recording], STEPS, CALIBRATED).computed) == "#" * STEPS
+    assert strip(find_schedule([recording], 2, CALIBRATED).computed) == "#..........#"
     with pytest.raises(UsageError, match="at most 12 steps"):
-        find_schedule([recording], STEPS + 1, [FOLLOWING])
+        find_schedule([recording], STEPS + 1, CALIBRATED)
     with pytest.raises(UsageError, match="at least 2"):
-        find_schedule([recording], 1, [FOLLOWING])
+        find_schedule([recording], 1, CALIBRATED)
 
 
 def test_the_error_of_a_schedule_is_predicted_too():

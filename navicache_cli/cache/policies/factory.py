@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -87,7 +87,7 @@ def make_policy(
     align_steps: int,
     estimator: str = "scalar",
     compute: float = 0.0,
-    schedule: Scheduled | None = None,
+    schedule: Sequence[bool] = (),
     **settings: Any,
 ) -> Policy:
     """Build the policy called `name`, in the state of a fresh generation.
@@ -98,7 +98,8 @@ def make_policy(
         align_steps: A, how many first steps are always computed.
         estimator: one of `ESTIMATORS`.
         compute: share of the steps to compute, in the place of `threshold`, or 0. For `PREDICTED_METHODS`.
-        schedule: decides in the place of the method. For `PREDICTED_METHODS`.
+        schedule: for each step whether it is computed, in the place of the method's own decisions. For
+            `PREDICTED_METHODS`.
         settings: those of the method, see `METHOD_SETTINGS` and its class.
 
     Raises:
@@ -112,8 +113,8 @@ def make_policy(
                 f"expected settings of {name} ({', '.join(taken) or 'it has none'}), found {setting!r}",
                 hint=f"leave {setting} out",
             )
-    if schedule is not None and method.predicted:
-        return schedule
+    if schedule and method.predicted:
+        return Scheduled(schedule)
     options: dict[str, Any] = {"threshold": threshold, "align_steps": align_steps, "estimator": estimator}
     arguments = {option: value for option, value in options.items() if option not in method.ignores}
     if "estimator" in arguments:

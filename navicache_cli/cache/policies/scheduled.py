@@ -11,9 +11,6 @@ from navicache_cli.cache.policies.policy import Decision, Measure, PredictorSpec
 from navicache_cli.errors import UsageError
 
 COMPUTED, SKIPPED = "#", "."
-# The predictors that schedules are searched with.
-FOLLOWING = PredictorSpec("calibrated")
-APART = PredictorSpec("calibrated", {"follows": False})
 
 
 class Scheduled(Unmeasured):
@@ -24,7 +21,6 @@ class Scheduled(Unmeasured):
 
     Args:
         computed: for each step whether it is computed; the first and the last are.
-        follows: whether the second branch of guidance is predicted as the first; see `Calibrated`.
 
     Raises:
         UsageError: the first or the last is not.
@@ -35,10 +31,10 @@ class Scheduled(Unmeasured):
     region = EasyCache.region
     signal = EasyCache.signal
     measures = Measure.CHANGES
+    predictor = PredictorSpec("calibrated")
 
-    def __init__(self, computed: Sequence[bool], follows: bool = True) -> None:
+    def __init__(self, computed: Sequence[bool]) -> None:
         self.computed = tuple(computed)
-        self.predictor = FOLLOWING if follows else APART
         if not self.computed or not (self.computed[0] and self.computed[-1]):
             raise UsageError(
                 f"expected a schedule that computes the first and the last step, found {strip(computed)!r}",

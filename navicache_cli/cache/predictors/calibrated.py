@@ -18,18 +18,15 @@ class Calibrated:
     c is the last computed step, p the one computed before it, w = (i − c) / (c − p). Each branch learns for
     itself (`trend.TrendFilter`) from what it would have predicted at the steps it computed.
 
-    The second branch of guidance moves as the first one does, from its own y_c: what guidance multiplies, the
-    difference of the two, is then held. Its own straight line goes astray first, and guidance with it. Where
-    guidance is weak the line may be better: a schedule knows, and says so with `follows`.
+    A branch that follows another moves as that one does, from its own y_c: what guidance multiplies, the
+    difference of the two, is then held. Its own straight line goes astray first, and guidance with it. See
+    `GuidedPair` for where it does.
 
     The correction is a part of what earlier predictions are known to have missed (`ErrorFeedback`); there is
     none where interpolating between computed outputs has done badly.
 
     Kept are x_c, y_c, y_p, the error to correct, and during a run of skips the sum of its predictions: three
     to five tensors of x's size per branch.
-
-    Args:
-        follows: whether the second branch moves as the first.
     """
 
     name = "calibrated"
@@ -37,8 +34,7 @@ class Calibrated:
     depth = 2
     observes = True
 
-    def __init__(self, follows: bool = True) -> None:
-        self.follows = follows
+    def __init__(self) -> None:
         self._trend = TrendFilter()
         self._feedback = ErrorFeedback()
         self._place = (0.0, 0.0)  # w and v of the call observed last

@@ -6,7 +6,7 @@ from functools import partial
 from typing import Any
 
 from navicache_cli.cache.policies.factory import PREDICTORS
-from navicache_cli.cache.policies.policy import Policy, PredictorSpec
+from navicache_cli.cache.policies.policy import PredictorSpec
 from navicache_cli.cache.predictors.calibrated import Calibrated
 from navicache_cli.cache.predictors.hold import HoldOutput
 from navicache_cli.cache.predictors.predictor import MakePredictor, Predictor
@@ -38,8 +38,3 @@ def make_predictor(name: str, **settings: Any) -> Predictor:
 def maker_of(spec: PredictorSpec) -> MakePredictor:
     """What makes the predictors of a generation's branches, one for each."""
     return partial(make_predictor, spec.name, **spec.settings)
-
-
-def maker_for(policy: Policy, name: str) -> MakePredictor:
-    """What makes the predictors that a user chose by name: with the policy's settings if that has it too."""
-    return maker_of(policy.predictor if policy.predictor.name == name else PredictorSpec(name))

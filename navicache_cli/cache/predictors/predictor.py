@@ -65,12 +65,10 @@ class Predictor(Protocol):
     Attributes:
         name: by which users choose it.
         keeps: what it needs of a computed call.
-        follows: whether, for the second branch of guidance, the first one's `moves` are to be its own.
     """
 
     name: str
     keeps: Keep
-    follows: bool
 
     @property
     def depth(self) -> int:
@@ -113,7 +111,6 @@ class Unlearning:
 
     depth = 1
     observes = False
-    follows = False
     fit: Fit | None = None
     tensors: Sequence[Tensors] = ()
 

@@ -45,7 +45,7 @@ class Play:
         self._pair = GuidedPair()
         # Of two calls a step the second follows the first, as where a session knows the scale of guidance.
         self._pair.scale = (
-            float(self._mix[0, 0]) if recording.calls == 2 and self._mix.shape == (1, 2) else None
+            float(self._mix.max()) if recording.calls == 2 and self._mix.shape == (1, 2) else None
         )
         self.index = 0
         self.worst = 0.0

@@ -7,8 +7,7 @@ import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from navicache_cli.cache.policies.policy import PredictorSpec, check_count
-from navicache_cli.cache.predictors.factory import maker_of
+from navicache_cli.cache.policies.policy import check_count
 from navicache_cli.cache.predictors.predictor import MakePredictor
 from navicache_cli.cache.recording.play import Play
 from navicache_cli.cache.recording.recording import Recording
@@ -37,29 +36,20 @@ class Found:
     Attributes:
         computed: the schedule.
         errors: of each recording, the largest error on its path, relative to the latents; see `Play.worst`.
-        predictor: with which that was found.
     """
 
     computed: Schedule
     errors: tuple[float, ...]
-    predictor: PredictorSpec
-
-    @property
-    def error(self) -> float:
-        """The mean of the errors, of their logarithms."""
-        return math.exp(math.fsum(math.log(max(one, _LEAST_ERROR)) for one in self.errors) / len(self.errors))
 
 
 def find_schedule(
     recordings: Sequence[Recording],
     count: int,
-    predictors: Sequence[PredictorSpec],
+    make_predictor: MakePredictor,
     moves: int = MOVES,
     seed: int = 0,
 ) -> Found:
     """Find the schedule of `count` computed steps of the least mean of the logarithm of `Play.worst`.
-
-    One is searched with each predictor, and the better of them found.
 
     The best of the schedules that compute some first steps and evenly spaced ones after these is where it
     starts; then a computed step or two are moved, mostly a little, and what is better is kept. The first
@@ -68,8 +58,8 @@ def find_schedule(
     Args:
         recordings: at least one; of the same number of steps.
         count: how many steps are computed.
-        predictors: at least one; see `Play`.
-        moves: how many to try with each.
+        make_predictor: see `Play`.
+        moves: how many to try.
         seed: of the moves; the same seed finds the same schedule.
 
     Raises:
@@ -82,15 +72,12 @@ def find_schedule(
     if count > total:
         raise UsageError(f"expected at most {total} steps to compute, found {count}", hint=f"{total} is all")
     starts = dict.fromkeys(_even(total, count, leading, forced) for leading in range(1, count))
-    found = []
-    for predictor in predictors:
-        line = _Line(recordings, maker_of(predictor))
-        for start in starts:
-            line.try_out(start)
-        for candidate in _moved(line, forced, moves, random.Random(seed)):
-            line.try_out(candidate)
-        found.append(Found(line.computed, tuple(play.worst for play in line.ends), predictor))
-    return min(found, key=lambda one: one.error)
+    line = _Line(recordings, make_predictor)
+    for start in starts:
+        line.try_out(start)
+    for candidate in _moved(line, forced, moves, random.Random(seed)):
+        line.try_out(candidate)
+    return Found(line.computed, tuple(play.worst for play in line.ends))
 
 
 class _Line:

@@ -10,6 +10,9 @@ from navicache_cli.cache.predictors.predictor import Kept
 from navicache_cli.cache.session.memory import Branch
 from navicache_cli.cache.tensors import Tensors, float32_copy, mean_abs, same_layout
 
+# Up to this scale of guidance a branch's own line was better on `tiny`, by 0.1 to 5 dB at 4. From 6 on it was
+# worse, by 0.4 to 7 dB; nothing between the two was measured.
+_WEAK = 4.0
 # What the names of a branch hold that follows no prompt, or the negative one.
 _UNCONDITIONAL = ("uncond", "neg")
 Names = tuple[Hashable, ...]  # told of a branch, the outermost first; empty where the order of calls names it
@@ -26,7 +29,8 @@ class GuidedPair:
 
     Guidance multiplies the difference c − u of the outputs with and without the prompt, so it is what the
     guided combination misses that counts, and the difference is what has to be predicted most carefully:
-    the second branch moves as the first one does, so that their difference is held.
+    the second branch moves as the first one does, so that their difference is held. Where guidance is weak
+    each moves on its own line, which then is nearer.
 
     Attributes:
         scale: g; None where nobody knows it, or it is 1: each branch then stands alone.
@@ -55,7 +59,7 @@ class GuidedPair:
         Called once for each call of a step, in their order.
         """
         self._seen += 1
-        if self._follows(branch, names):
+        if self.scale is not None and self.scale > _WEAK and self._is_second(branch, names):
             return self._moves
         moves = branch.predictor.moves(step, branch.history)
         if self._seen == 1:
@@ -79,19 +83,17 @@ class GuidedPair:
                 self._missed = missed
             return {"miss": mean_abs(missed)}
         first, self._missed = self._missed, ()
-        if not first or self._lead is None or not self._follows(branch, names):
+        if not first or self._lead is None or not self._is_second(branch, names):
             return {}
         guided = self._guided(first, missed)
         norm = mean_abs(self._guided(self._lead.history[0].outputs, call.outputs))
-        changed = tuple(a + b for a, b in zip(guided, moves, strict=True)) if moves else guided
+        changed = self._guided(_plus(first, self._moves), _plus(missed, moves))
         return {"miss": mean_abs(guided), "change": mean_abs(changed), "norm": norm}
 
-    def _follows(self, branch: Branch, names: Names) -> bool:
+    def _is_second(self, branch: Branch, names: Names) -> bool:
         """Whether a branch is the second of a pair: called next, alike, and computed when the first was."""
         lead = self._lead
-        if self.scale is None or lead is None or self._seen != 2 or not branch.predictor.follows:
-            return False
-        if not (lead.history and branch.history):
+        if self.scale is None or lead is None or self._seen != 2 or not (lead.history and branch.history):
             return False
         first, second = lead.history[0], branch.history[0]
         return (
@@ -114,3 +116,7 @@ def _missed(outputs: Tensors, held: Tensors, moves: Sequence[torch.Tensor]) -> T
     for miss, move in zip(missed, moves, strict=False):
         miss.sub_(move)
     return missed
+
+
+def _plus(missed: Tensors, moves: Tensors) -> Tensors:
+    return tuple(a + b for a, b in zip(missed, moves, strict=True)) if moves else missed
