@@ -7,7 +7,6 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from rich.markup import render
 from typer.main import get_command
 
 from navicache_cli.app import app
@@ -66,7 +65,7 @@ def overview() -> str:
             "",
             "`navicache COMMAND --help` prints what these pages show.",
             "",
-            *_table(("command", ""), rows),
+            *_table(rows),
             "",
             "Each option has a default: preset < `--config FILE` < environment `NAVICACHE_<OPTION>` < flags.",
             "",
@@ -76,7 +75,7 @@ def overview() -> str:
             "",
             "## Exit codes",
             "",
-            *_table(("code", ""), [_code_row(row) for row in re.split(r", (?=\d)(?![^(]*\))", codes)]),
+            *_table([_code_row(row) for row in re.split(r", (?=\d)(?![^(]*\))", codes)]),
             "",
         ]
     )
@@ -118,8 +117,8 @@ def _options(command: Any, parameters: list[Any]) -> list[str]:
     for parameter in parameters:
         shown, text = parameter.get_help_record(context)
         flags = shown.replace("|", r"\|")
-        rows.append(f"| `{flags}` | {_cell(_plain(text))}{_range(parameter.name)} |")
-    return _table(("option", ""), rows)
+        rows.append(f"| `{flags}` | {_cell(_plain(text.strip()))}{_range(parameter.name)} |")
+    return _table(rows)
 
 
 def _range(name: str) -> str:
@@ -133,13 +132,13 @@ def _code_row(text: str) -> str:
     return f"| {code} | {_cell(meaning)} |"
 
 
-def _table(head: tuple[str, ...], rows: list[str]) -> list[str]:
-    return [f"| {' | '.join(head)} |", f"|{'---|' * len(head)}", *rows]
+def _table(rows: list[str]) -> list[str]:
+    return ["| | |", "|---|---|", *rows]
 
 
 def _plain(text: str) -> str:
-    """A help text without rich's markup."""
-    return render(text).plain
+    """A help text as it is shown; `commands.group` keeps its brackets from being taken for markup."""
+    return text.replace(r"\[", "[")
 
 
 def _cell(text: str) -> str:
