@@ -58,27 +58,19 @@ def overview() -> str:
         f"| [`{name}`]({page_name(name).split('/')[1]}) | {_cell(_plain(command.help).splitlines()[0])} |"
         for name, command in commands().items()
     ]
-    codes = _plain(program.epilog).removeprefix("Exit codes: ").rstrip(".")
-    return "\n".join(
-        [
-            "# Command line",
-            "",
-            "`navicache COMMAND --help` prints what these pages show.",
-            "",
-            *_table(rows),
-            "",
-            "Each option has a default: preset < `--config FILE` < environment `NAVICACHE_<OPTION>` < flags.",
-            "",
-            "## For all commands",
-            "",
-            *_options(program, program.params),
-            "",
-            "## Exit codes",
-            "",
-            *_table([_code_row(row) for row in re.split(r", (?=\d)(?![^(]*\))", codes)]),
-            "",
-        ]
-    )
+    lines = [
+        "# Command line",
+        "",
+        "The pages of the commands show what `navicache COMMAND --help` prints. What all commands share is in "
+        "[command-line.md](../command-line.md).",
+        "",
+        *_table(rows),
+        "",
+        "## For all commands",
+        "",
+        *_options(program, program.params),
+    ]
+    return "\n".join(lines) + "\n"
 
 
 def page(name: str, command: Any) -> str:
@@ -125,11 +117,6 @@ def _range(name: str) -> str:
     """The numbers an option may be, if its row says."""
     option = OPTIONS.get(name)
     return f" ({option.range.expected})" if option and option.range else ""
-
-
-def _code_row(text: str) -> str:
-    code, meaning = text.split(" ", 1)
-    return f"| {code} | {_cell(meaning)} |"
 
 
 def _table(rows: list[str]) -> list[str]:

@@ -25,6 +25,8 @@ ELSEWHERE = {
 LINK = re.compile(r"(!?)\[([^\]]*)\]\((?!https?:|#)([^)#\s]+)(#[^)\s]*)?\)")
 COMMENT = re.compile(r"^<!--.*?-->$\n?", re.MULTILINE)
 FENCE = re.compile(r"^(```.*?^```$)", re.MULTILINE | re.DOTALL)
+HISTORY = ("changelog.md",)  # names everything, so a search would find it first
+UNSEARCHED = "---\nsearch: {exclude: true}\n---\n"
 COMMANDS = "commands/"  # in the navigation: the page of every command
 
 
@@ -40,7 +42,7 @@ def generated() -> dict[str, str]:
 
 def navigation(entries: list[Any]) -> list[Any]:
     """The navigation of mkdocs.yml, with the commands in it."""
-    pages = [f"{COMMANDS}index.md", *map(commands.page_name, commands.commands())]
+    pages = [f"{COMMANDS}index.md", "command-line.md", *map(commands.page_name, commands.commands())]
     return [{"Command line": pages} if entry == {"Command line": COMMANDS} else entry for entry in entries]
 
 
@@ -60,7 +62,7 @@ def on_files(files: Any, config: Any) -> Any:
     from mkdocs.structure.files import File
 
     for name, text in generated().items():
-        files.append(File.generated(config, name, content=text))
+        files.append(File.generated(config, name, content=UNSEARCHED + text if name in HISTORY else text))
     start = files.get_file_from_path("start.md")
     start.dest_uri = start.url = "index.html"
     return files
