@@ -61,7 +61,7 @@ def overview() -> str:
     lines = [
         "# Command line",
         "",
-        "The pages of the commands show what `navicache COMMAND --help` prints. What all commands share is in "
+        "These pages show what `navicache COMMAND --help` prints. What all commands share is in "
         "[command-line.md](../command-line.md).",
         "",
         *_table(rows),
