@@ -1,4 +1,4 @@
-"""What the documentation names is there: links, paths of this repository, and the tree in the README."""
+"""What the documentation names is there: links, paths of this repository, and the tree in CONTRIBUTING.md."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PAGES = [
     *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md", "examples/README.md")),
-    *sorted((ROOT / "docs").glob("*.md")),
+    *sorted((ROOT / "docs").rglob("*.md")),
 ]
 LINK = re.compile(r"\]\((?!https?:|#)([^)#\s]+)")
 # From the root; `*` stands for many. What has no folder of ours in front is a path of somebody's results.
@@ -56,8 +56,8 @@ def test_links_and_paths_of_the_documentation_lead_somewhere(page):
     assert missing_paths(text) == []
 
 
-def test_the_tree_in_the_readme_is_the_tree():
-    named = tree_of((ROOT / "README.md").read_text("utf-8"))
+def test_the_tree_in_contributing_is_the_tree():
+    named = tree_of((ROOT / "CONTRIBUTING.md").read_text("utf-8"))
     assert [path for path in named if not (ROOT / path).exists()] == []
     rooms = {
         f"{folder.relative_to(ROOT)}/"
