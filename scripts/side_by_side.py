@@ -50,7 +50,7 @@ def facts(report: Report, to_first: float | None) -> str:
     timings = report.timings_s
     seconds = timings.cpu["denoise"] if timings.clock == CPU else timings.denoise
     totals = report.totals
-    text = f"{totals.computed_steps} of {totals.steps} steps computed, {seconds:.1f} s"
+    text = f"{totals.computed_steps} of {totals.steps} steps, {seconds:.1f} s"
     return text if to_first is None else f"{text}, PSNR {to_first:.0f} dB"
 
 
