@@ -20,6 +20,9 @@ PATH = re.compile(
 OTHERS = {"scripts/cal_final_score.py"}  # paths in other repositories that look like ours
 # Folders that the tree names in the words beside their room, or that hold data alone.
 UNNAMED = {"navicache_cli/compare/peers/", "navicache_cli/report/schemas/"}
+PROTOCOL = "> **Protocol**"
+# A row of a table: 49.8 (38.8), 36.9 dB (26.3), 61.6 / 49.2.
+DECIBELS = re.compile(r"^\|.*\d\d\.\d\*{0,2}(?: dB)?\*{0,2} (?:\(|/ )\d\d\.\d", re.MULTILINE)
 ENTRY = re.compile(r"^( *)([\w.]+(?:/[\w.]+)*/?)(?= {2,}|$)")
 
 
@@ -30,6 +33,16 @@ def missing_links(page: Path, text: str) -> list[str]:
 def missing_paths(text: str) -> list[str]:
     named = [path.rstrip(".") for path in PATH.findall(text)]
     return [path for path in named if path not in OTHERS and not any(ROOT.glob(path.rstrip("/")))]
+
+
+def without_protocol(text: str) -> list[str]:
+    """The sections with a table of decibels and no protocol, in the section or above all sections."""
+    top, *sections = re.split(r"^#{2,} (?=.)", text, flags=re.MULTILINE)
+    return [
+        section.splitlines()[0]
+        for section in ([] if PROTOCOL in top else sections)
+        if DECIBELS.search(section) and PROTOCOL not in section
+    ]
 
 
 def tree_of(text: str) -> list[str]:
@@ -54,6 +67,17 @@ def test_links_and_paths_of_the_documentation_lead_somewhere(page):
     text = page.read_text("utf-8")
     assert missing_links(page, text) == []
     assert missing_paths(text) == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_figures_stand_beside_how_they_were_taken(page):
+    assert without_protocol(page.read_text("utf-8")) == []
+
+
+def test_figures_without_a_protocol_are_found():
+    table = "| `hold` | 45.9 dB (27.8) |\n"
+    assert without_protocol(f"# Page\n\n## Figures\n\n{table}\n## Others\n\nNone.\n") == ["Figures"]
+    assert without_protocol(f"# Page\n\n## Figures\n\n{table}\n> **Protocol** · `tiny`\n") == []
 
 
 def test_the_tree_in_contributing_is_the_tree():
