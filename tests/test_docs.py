@@ -69,6 +69,10 @@ def test_links_and_paths_of_the_documentation_lead_somewhere(page):
     assert missing_paths(text) == []
 
 
+def test_the_readme_is_short():
+    assert len((ROOT / "README.md").read_text("utf-8").splitlines()) < 200
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_figures_stand_beside_how_they_were_taken(page):
     assert without_protocol(page.read_text("utf-8")) == []
