@@ -175,8 +175,8 @@ def enable(
         schedule: a file of `navicache schedule`; its steps for the speedup are computed, and no others.
         on_step: called with the record of each step when that is over.
         steps: of a model by itself: how many steps its sampler takes.
-        inputs, timestep: of a model by itself: names of the parameters of its forward that are the latents,
-            and that tell the step. Left out, they are found.
+        inputs: of a model by itself: the parameter of its forward that is the latents. Left out, it is found.
+        timestep: of a model by itself: the parameter of its forward that tells the step, likewise.
 
     Returns:
         The handle: `report()`, `reports`, `branch(name)`, `disable()`.

@@ -1,4 +1,4 @@
-"""What the documentation names is there: links, paths of this repository, and the tree in the README."""
+"""What the documentation names is there: links, paths of this repository, and the tree in CONTRIBUTING.md."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PAGES = [
     *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md", "examples/README.md")),
-    *sorted((ROOT / "docs").glob("*.md")),
+    *sorted((ROOT / "docs").rglob("*.md")),
 ]
 LINK = re.compile(r"\]\((?!https?:|#)([^)#\s]+)")
 # From the root; `*` stands for many. What has no folder of ours in front is a path of somebody's results.
@@ -20,6 +20,9 @@ PATH = re.compile(
 OTHERS = {"scripts/cal_final_score.py"}  # paths in other repositories that look like ours
 # Folders that the tree names in the words beside their room, or that hold data alone.
 UNNAMED = {"navicache_cli/compare/peers/", "navicache_cli/report/schemas/"}
+PROTOCOL = "> **Protocol**"
+# A row of a table: 49.8 (38.8), 36.9 dB (26.3), 61.6 / 49.2.
+DECIBELS = re.compile(r"^\|.*\d\d\.\d\*{0,2}(?: dB)?\*{0,2} (?:\(|/ )\d\d\.\d", re.MULTILINE)
 ENTRY = re.compile(r"^( *)([\w.]+(?:/[\w.]+)*/?)(?= {2,}|$)")
 
 
@@ -30,6 +33,16 @@ def missing_links(page: Path, text: str) -> list[str]:
 def missing_paths(text: str) -> list[str]:
     named = [path.rstrip(".") for path in PATH.findall(text)]
     return [path for path in named if path not in OTHERS and not any(ROOT.glob(path.rstrip("/")))]
+
+
+def without_protocol(text: str) -> list[str]:
+    """The sections with a table of decibels and no protocol, in the section or above all sections."""
+    top, *sections = re.split(r"^#{2,} (?=.)", text, flags=re.MULTILINE)
+    return [
+        section.splitlines()[0]
+        for section in ([] if PROTOCOL in top else sections)
+        if DECIBELS.search(section) and PROTOCOL not in section
+    ]
 
 
 def tree_of(text: str) -> list[str]:
@@ -56,8 +69,23 @@ def test_links_and_paths_of_the_documentation_lead_somewhere(page):
     assert missing_paths(text) == []
 
 
-def test_the_tree_in_the_readme_is_the_tree():
-    named = tree_of((ROOT / "README.md").read_text("utf-8"))
+def test_the_readme_is_short():
+    assert len((ROOT / "README.md").read_text("utf-8").splitlines()) < 200
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_figures_stand_beside_how_they_were_taken(page):
+    assert without_protocol(page.read_text("utf-8")) == []
+
+
+def test_figures_without_a_protocol_are_found():
+    table = "| `hold` | 45.9 dB (27.8) |\n"
+    assert without_protocol(f"# Page\n\n## Figures\n\n{table}\n## Others\n\nNone.\n") == ["Figures"]
+    assert without_protocol(f"# Page\n\n## Figures\n\n{table}\n> **Protocol** · `tiny`\n") == []
+
+
+def test_the_tree_in_contributing_is_the_tree():
+    named = tree_of((ROOT / "CONTRIBUTING.md").read_text("utf-8"))
     assert [path for path in named if not (ROOT / path).exists()] == []
     rooms = {
         f"{folder.relative_to(ROOT)}/"

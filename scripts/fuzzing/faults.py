@@ -12,7 +12,7 @@ from pathlib import Path
 from .calls import Call
 from .forked import MEMORY, Outcome, encoding_of
 
-# As the README lists them; 141 is what a shell shows where the reader of a pipe went away.
+# As docs/command-line.md lists them; 141 is what a shell shows where the reader of a pipe went away.
 EXIT_CODES = {0, 2, 3, 4, 5, 6, 7, 8, 130, 141}
 # What rich draws with: colours, moves of the cursor, and whether it is shown.
 DRAWING = re.compile(r"\x1b\[[0-9;]*[A-HJKm]|\x1b\[\?25[hl]|\r")

@@ -119,6 +119,7 @@ def argument(name: str) -> tuple[str, Any]:
     return key, json.loads(value)
 
 
+@pytest.mark.shows("budget", "diffusers video")
 @each
 def test_from_prompt_to_video_and_report(name: str, saved, picture: Path, tmp_path: Path) -> None:
     more = {}

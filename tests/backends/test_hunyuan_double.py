@@ -26,6 +26,7 @@ def hunyuan(tmp_path):
     return DOUBLE.program(tmp_path)
 
 
+@pytest.mark.shows("modes", "hunyuan t2v-544p")
 def test_generate(hunyuan, tmp_path):
     done = hunyuan(*QUICK, *SMALL, "--json", "--baseline", "-o", "v.mp4", "--negative-prompt", "ugly")
     report = assert_generated(done, tmp_path / "work/v.mp4", (5, 960, 544, 3), fps=24, tested="fa14b00")

@@ -23,6 +23,7 @@ def opensora(tmp_path):
     return DOUBLE.program(tmp_path)
 
 
+@pytest.mark.shows("modes", "opensora t2v")
 def test_generate(opensora, tmp_path):
     done = opensora(*QUICK, *SMALL, "--json", "--baseline", "-o", "v.mp4")
     report = assert_generated(done, tmp_path / "work/v.mp4", (17, 192, 192, 3), fps=24, tested="17cce90")

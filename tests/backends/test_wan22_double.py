@@ -32,6 +32,7 @@ def wan22(tmp_path):
     return DOUBLE.program(tmp_path)
 
 
+@pytest.mark.shows("modes", "wan2.2 t2v-A14B")
 def test_generate(wan22, tmp_path):
     done = wan22(*QUICK, *SMALL, "--frames", "5", "--json", "--baseline", "-o", "v.mp4")
     report = assert_generated(done, tmp_path / "work/v.mp4", (5, 480, 832, 3), fps=16, tested="42bf4cf")
@@ -57,6 +58,7 @@ def test_off_equals_threshold_zero_and_the_second_guidance_counts(wan22, tmp_pat
     assert (off != frames("--mode", "off", "--low-noise-guidance", "6")).any()
 
 
+@pytest.mark.shows("budget", "wan2.2 t2v-A14B")
 def test_a_budget_where_no_mode_is_asked_for(wan22):
     report = report_of(wan22(*SIZE, *SMALL, "--steps", "20", "--json"))
     assert report["totals"]["computed_steps"] == 10
@@ -72,6 +74,7 @@ def test_methods_that_look_inside_both_experts(wan22, method, loose):
     assert totals["attention_calls_saved" if method == "pab" else "transformer_calls_saved"] > 0
 
 
+@pytest.mark.shows("modes", "wan2.2 i2v-A14B")
 def test_image_to_video_follows_the_picture(wan22, picture, tmp_path):
     given = ("--task", "i2v-A14B", "--image", picture)
     report = report_of(wan22(*given, *QUICK, *SMALL, "--json", "-o", "v.mp4"))
@@ -81,6 +84,7 @@ def test_image_to_video_follows_the_picture(wan22, picture, tmp_path):
     assert report["totals"]["skipped_steps"] > 0
 
 
+@pytest.mark.shows("modes", "wan2.2 ti2v-5B")
 def test_the_5b_with_and_without_a_picture(wan22, picture, tmp_path):
     def made(*arguments):
         done = wan22(*QUICK, *FIVE, *SMALL, "--json", "--overwrite", "-o", "v.mp4", *arguments)

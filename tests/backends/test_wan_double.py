@@ -26,6 +26,7 @@ def wan(tmp_path):
     return DOUBLE.program(tmp_path)
 
 
+@pytest.mark.shows("modes", "wan t2v-1.3B")
 def test_generate(wan, tmp_path):
     done = wan(*QUICK, *SMALL, "--json", "--baseline", "-o", "v.mp4")
     report = assert_generated(done, tmp_path / "work/v.mp4", (5, 480, 832, 3), fps=16, tested="9737cba")
@@ -56,6 +57,7 @@ def test_off_equals_threshold_zero_and_solvers_differ(wan, tmp_path):
     assert (off != frames("--mode", "off", "--solver", "dpm++")).any()
 
 
+@pytest.mark.shows("modes", "wan t2v-14B", "wan t2i-14B")
 @pytest.mark.parametrize(
     ("task", "extra", "shape"),
     [

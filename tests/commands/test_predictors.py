@@ -23,6 +23,7 @@ def reports(tmp_path_factory):
     return {path.stem: (path, report_in(path)) for path in folder.glob("*.json")}
 
 
+@pytest.mark.shows("budget", "tiny t2v")
 def test_half_the_steps_are_computed(reports):
     for _, report in reports.values():
         assert report["totals"]["computed_steps"] == 8

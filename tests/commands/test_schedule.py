@@ -39,6 +39,7 @@ def test_a_file_says_what_it_was_made_with(made):
     assert 0 < errors[0] < errors[2]
 
 
+@pytest.mark.shows("schedule", "tiny t2v")
 def test_generate_follows_it(made, tmp_path):
     video = tmp_path / "video.mp4"
     printed = invoke(

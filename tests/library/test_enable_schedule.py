@@ -21,6 +21,7 @@ def written(folder, **changes):
     return path
 
 
+@pytest.mark.shows("schedule", "import navicache")
 def test_a_pipeline_computes_the_steps_of_a_schedule(tmp_path):
     pipe = make()
     shift = pipe.scheduler.config.get("flow_shift", pipe.scheduler.config.get("shift"))

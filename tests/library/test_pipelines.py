@@ -47,6 +47,7 @@ def test_off_changes_nothing(toy: Toy):
     assert all_ran == runs
 
 
+@pytest.mark.shows("budget", "import navicache")
 @each()
 def test_half_of_the_steps_run_in_every_call_and_nothing_is_left_behind(toy: Toy):
     pipe = toy.build()
@@ -120,6 +121,7 @@ def test_nothing_is_kept_when_the_autoencoder_decodes(toy: Toy, monkeypatch: pyt
     assert held == bare
 
 
+@pytest.mark.shows("modes", "import navicache")
 @pytest.mark.parametrize(
     "settings",
     [

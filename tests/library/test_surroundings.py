@@ -63,6 +63,7 @@ class Graphs:
         return graph.forward
 
 
+@pytest.mark.shows("compile", "import navicache")
 @WHEN
 @pytest.mark.parametrize("fullgraph", [False, True])
 @pytest.mark.parametrize("how", ["wrapped", "in place"])
@@ -80,6 +81,7 @@ def test_compiled_models_have_one_graph(how, fullgraph, when, expected):
     assert graphs.count == 1
 
 
+@pytest.mark.shows("compile", "import navicache")
 @WHEN
 def test_compiled_blocks_have_one_graph(when, expected):
     graphs = Graphs()
@@ -124,6 +126,7 @@ def group_offload(pipe):
     pipe.transformer.enable_group_offload(onload_device=cpu, offload_device=cpu, offload_type="leaf_level")
 
 
+@pytest.mark.shows("offload", "import navicache")
 @WHEN
 @pytest.mark.parametrize("change", [model_offload, sequential_offload, group_offload])
 def test_offloading(change, when, expected):
@@ -144,10 +147,12 @@ def test_a_skipped_call_loads_no_weights():
     assert len(loaded) == cache.report().loops[0].totals.transformer_calls == 8
 
 
+@pytest.mark.shows("fp8", "import navicache")
 @WHEN
-def test_weights_kept_in_another_type(when):
+@pytest.mark.parametrize("kept", [torch.bfloat16, torch.float8_e4m3fn], ids=str)
+def test_weights_kept_in_another_type(kept, when):
     def cast(pipe):
-        pipe.transformer.enable_layerwise_casting(storage_dtype=torch.bfloat16, compute_dtype=torch.float32)
+        pipe.transformer.enable_layerwise_casting(storage_dtype=kept, compute_dtype=torch.float32)
 
     pipe = make()
     cast(pipe)
@@ -188,6 +193,7 @@ def test_hooks_put_on_inside_stay_and_those_taken_off_are_gone(expected):
     assert len(calls) == 24
 
 
+@pytest.mark.shows("LoRA", "import navicache")
 @WHEN
 def test_lora_weights_and_attention_processors(when):
     from peft import LoraConfig

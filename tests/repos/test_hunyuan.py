@@ -61,6 +61,7 @@ def observe(hunyuan):
     return Observer(model, model, (*model.double_blocks, *model.single_blocks), read_output=only_x)
 
 
+@pytest.mark.shows("modes", "hunyuan t2v-544p")
 @pytest.mark.parametrize("estimator", ["scalar", "dual"])
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("options", CASES[:2])

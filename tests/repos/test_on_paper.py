@@ -16,6 +16,8 @@ FAMILIES = [
 ]
 
 
+@pytest.mark.shows("modes", "wan t2v-14B", "hunyuan t2v-544p", "opensora t2v")
+@pytest.mark.shows("budget", "wan t2v-14B", "hunyuan t2v-544p", "opensora t2v")
 @pytest.mark.parametrize(
     ("model", "variable", "task", "tokens", "settings"),
     [(*family, settings) for family in FAMILIES for settings in settings_of(family[0])],

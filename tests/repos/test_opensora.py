@@ -149,6 +149,7 @@ def observe(pipeline):
     return Observer(blocks[0], blocks[-1], [block.attn for block in blocks])
 
 
+@pytest.mark.shows("modes", "opensora t2v")
 @pytest.mark.parametrize("mode", ["fast", "mid", "slow"])
 @pytest.mark.parametrize("options", [{}, {"guidance": "1"}, {"estimator": "dual"}])
 def test_decisions_equal_the_oracle(load, route, mode, options):

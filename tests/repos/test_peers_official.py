@@ -167,6 +167,7 @@ def test_hunyuan_has_no_attentions_to_broadcast(pipelines):
         pipelines("hunyuan").site(Region.ATTENTION)
 
 
+@pytest.mark.shows("budget", "wan t2v-1.3B", "hunyuan t2v-544p", "opensora t2v")
 @pytest.mark.parametrize("seed", ["0", "1"])
 @pytest.mark.parametrize("speedup", ["1.5", "2", "2.5"])
 @pytest.mark.parametrize("model", REPOSITORIES)

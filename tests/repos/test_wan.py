@@ -91,6 +91,7 @@ def observe(pipeline):
     return Observer(model, model, model.blocks, read_input=only, read_output=only)
 
 
+@pytest.mark.shows("modes", "wan t2v-1.3B", "wan i2v-14B", "wan flf2v-14B", "wan vace-1.3B")
 @pytest.mark.parametrize("estimator", ["scalar", "dual"])
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize(

@@ -91,6 +91,7 @@ def observed(pipeline, plan):
         return run(pipeline, plan), seen
 
 
+@pytest.mark.shows("modes", "wan2.2 t2v-A14B", "wan2.2 i2v-A14B", "wan2.2 ti2v-5B")
 @pytest.mark.parametrize(("mode", "estimator"), [("fast", "scalar"), ("fast", "dual"), ("slow", "scalar")])
 @pytest.mark.parametrize(("task", "options"), CASES)
 def test_decisions_equal_the_oracle(load, plan_of, given, task, options, mode, estimator):
@@ -122,6 +123,7 @@ def test_skipped_steps_run_no_block_and_reuse_the_residual_of_their_expert(
             assert_residual_reused(observer.calls[branch::2], computed)
 
 
+@pytest.mark.shows("budget", "wan2.2 t2v-A14B", "wan2.2 i2v-A14B")
 @pytest.mark.parametrize("task", ["t2v-A14B", "i2v-A14B"])
 def test_nothing_that_is_kept_crosses_the_boundary(load, plan_of, task):
     pipeline, plan = load(task), plan_of(task, speedup="2", predictor="calibrated")

@@ -32,6 +32,7 @@ def outcome(repository, folder, count):
     return [json.loads(Path(folder, f"{count}-{rank}.json").read_text()) for rank in range(count)]
 
 
+@pytest.mark.shows("sequence parallel", "wan t2v-1.3B")
 def test_sequence_parallel(repository, tmp_path):
     first, second = outcome(repository, tmp_path, 2)
     (alone,) = outcome(repository, tmp_path, 1)

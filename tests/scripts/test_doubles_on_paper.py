@@ -44,6 +44,7 @@ def _forget_doubles():
     sys.modules.update(before)
 
 
+@pytest.mark.shows("budget", "wan t2v-14B", "hunyuan t2v-544p", "opensora t2v")
 @pytest.mark.parametrize(
     ("double", "settings"),
     [

@@ -35,6 +35,7 @@ def norm(tensor: torch.Tensor) -> float:
     return float(tensor.abs().mean())
 
 
+@pytest.mark.shows("modes", "tiny t2v")
 @pytest.mark.parametrize(
     ("changes", "estimator"),
     [
