@@ -56,6 +56,7 @@ class Family:
 
 # Past the first frames, whose features the VAE only then begins to keep.
 WAN_POINTS = (("832x480", 33), ("832x480", 81), ("1280x720", 81))
+WAN_PLACEMENTS = (("offload",), (), ("offload", "t5_cpu"), ("t5_cpu",))
 FAMILY = {
     "wan": Family(
         {
@@ -64,11 +65,19 @@ FAMILY = {
         },
         WAN_POINTS,
         same={"t2i-14B": "t2v-14B", "flf2v-14B": "i2v-14B"},
-        placements=(("offload",), (), ("offload", "t5_cpu"), ("t5_cpu",)),
+        placements=WAN_PLACEMENTS,
+    ),
+    # The figures of t2v-A14B's caches are of i2v-A14B: MagCache has no ratios for the former. The 5B cannot
+    # do 720 lines.
+    "wan2.2": Family(
+        {"t2v-A14B": "i2v-A14B", "i2v-A14B": "i2v-A14B", "ti2v-5B": "ti2v-5B"},
+        (("832x480", 33), ("832x480", 81), ("1280x704", 81)),
+        placements=WAN_PLACEMENTS,
     ),
     "hunyuan": Family(
-        {"t2v-544p": "t2v-544p", "t2v-720p": "t2v-544p"},
+        {"t2v-544p": "t2v-544p"},
         (("960x544", 33), ("960x544", 129), ("1280x720", 129)),
+        same={"t2v-720p": "t2v-544p"},
         guidance_is_batched=True,
     ),
     # Every 17 frames are 5 latent ones.

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import sys
-
 import pytest
 
 from scripts.paper_gpu.gpu import PaperGpu
 from tests.doubles.double import Double
 from tests.on_paper import assert_sound, name_of, run_on_paper, settings_of
 
-# Full width in the doubles' own words, and tokens: latent frames × rows × columns (× branches in one call).
+# Full width in the doubles' own words, and tokens of one branch: latent frames × rows × columns.
 WIDTHS = {
     "wan": ({"dim": 5120, "ffn_dim": 13824, "num_heads": 40, "num_layers": 2}, 21 * 45 * 80),
     "hunyuan": (
@@ -21,7 +19,7 @@ WIDTHS = {
         33 * 34 * 60,
     ),
     # Without patches.
-    "opensora": ({"hidden_size": 1152, "num_heads": 16, "depth": 1}, 2 * 15 * 30 * 53),
+    "opensora": ({"hidden_size": 1152, "num_heads": 16, "depth": 1}, 15 * 30 * 53),
 }  # fmt: skip
 DOUBLES = [Double("wan"), Double("hunyuan"), Double("opensora")]
 # A size that keeps the scores of all tokens apart from everything else.
@@ -29,19 +27,7 @@ OPTIONS = {"wan": {"task": "t2v-14B"}, "opensora": {"size": "240p", "aspect_rati
 # What a double has no parts for: modules of attention, tables of modulation, a block after the first. On the
 # official code these methods run: tests/repos/test_on_paper.py.
 LACKING = {"wan": {"pab"}, "hunyuan": {"teacache"}, "opensora": {"teacache", "fbcache"}}
-
-
-@pytest.fixture(autouse=True)
-def _forget_doubles():
-    """Other tests in this process may import the real packages of the same names."""
-    packages = ("wan", "hyvideo", "opensora", "videosys")
-    before = {name: module for name, module in sys.modules.items() if name.split(".")[0] in packages}
-    path = [*sys.path]
-    yield
-    sys.path[:] = path
-    for name in [name for name in sys.modules if name.split(".")[0] in packages]:
-        del sys.modules[name]
-    sys.modules.update(before)
+pytestmark = pytest.mark.usefixtures("_forget_doubles")
 
 
 @pytest.mark.parametrize(
