@@ -76,7 +76,8 @@ FAMILY = {
     ),
     "hunyuan": Family(
         {"t2v-544p": "t2v-544p"},
-        (("960x544", 33), ("960x544", 129), ("1280x720", 129)),
+        # From 65 frames on the VAE decodes them in parts, and there are more parts of more pixels: minutes.
+        (("960x544", 65), ("960x544", 129), ("1280x720", 65)),
         same={"t2v-720p": "t2v-544p"},
         guidance_is_batched=True,
     ),
