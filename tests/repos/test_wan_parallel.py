@@ -1,4 +1,4 @@
-"""The official sequence parallel of Wan2.1, where xfuser is a double, and of Wan2.2, in two processes on a CPU."""
+"""The official sequence parallel of Wan2.1 and Wan2.2 in two processes on a CPU; xfuser is a double."""
 
 from __future__ import annotations
 
