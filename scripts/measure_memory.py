@@ -44,6 +44,7 @@ class Family:
         latent_frames: a and b of a + b frames.
         placements: options that move parts off the GPU, each combination.
         guidance_is_batched: both branches are one forward, where there are two.
+        ratios: MagCache's, where a task has none of its own; how much is kept does not depend on them.
     """
 
     tasks: dict[str, str]
@@ -52,6 +53,7 @@ class Family:
     latent_frames: tuple[float, float] = (0.75, 0.25)
     placements: tuple[tuple[str, ...], ...] = ((),)
     guidance_is_batched: bool = False
+    ratios: str = ""
 
 
 # Past the first frames, whose features the VAE only then begins to keep.
@@ -67,12 +69,12 @@ FAMILY = {
         same={"t2i-14B": "t2v-14B", "flf2v-14B": "i2v-14B"},
         placements=WAN_PLACEMENTS,
     ),
-    # The figures of t2v-A14B's caches are of i2v-A14B: MagCache has no ratios for the former. The 5B cannot
-    # do 720 lines.
+    # The 5B cannot do 720 lines.
     "wan2.2": Family(
-        {"t2v-A14B": "i2v-A14B", "i2v-A14B": "i2v-A14B", "ti2v-5B": "ti2v-5B"},
+        {"t2v-A14B": "t2v-A14B", "i2v-A14B": "t2v-A14B", "ti2v-5B": "ti2v-5B"},
         (("832x480", 33), ("832x480", 81), ("1280x704", 81)),
         placements=WAN_PLACEMENTS,
+        ratios="wan2.2-i2v-A14B",
     ),
     "hunyuan": Family(
         {"t2v-544p": "t2v-544p"},
@@ -193,7 +195,7 @@ def measure_task(measuring: Measuring, task: str) -> dict[str, Any]:
 
     seen = [run(point, family.placements[0], "3") for point in family.points]
     stages = [stage for stage in seen[0].peaks if stage not in ("load", "end")]
-    known = np.array([features(family.latent_frames, *point) for point in family.points])
+    known = np.array([_features(family, one) for one in seen])
     activations = {}
     for stage in stages:
         found = np.array([one.peaks[stage].activations for one in seen]) / GIB
@@ -209,6 +211,12 @@ def measure_task(measuring: Measuring, task: str) -> dict[str, Any]:
     return {"weights": weights, "activations": activations, "resident": resident}
 
 
+def _features(family: Family, seen: OnPaper) -> tuple[float, float, float]:
+    """Of the video that was made: one that follows a picture may have a row of cells less than asked for."""
+    _, frames, height, width = seen.run.video.shape
+    return features(family.latent_frames, f"{width}x{height}", frames)
+
+
 def _weigh(measuring: Measuring, task: str) -> dict[str, float]:
     plan = measuring.plan(task, measuring.family.points[0], (), [], mode="off", weights="random")
     with official_parts(measuring.model):
@@ -222,13 +230,13 @@ def measure_caches(measuring: Measuring, task: str) -> dict[str, float]:
     With stored residuals, as of TeaCache, that is a quarter more than at the fullest moment of a forward.
     """
     family, preset = measuring.family, preset_for(measuring.model)
-    unit = features(family.latent_frames, *family.points[0])[2] * GIB
     kept: dict[str, float] = {}
 
     def note(name: str, *settings: str, **options: str) -> None:
         plan = measuring.plan(task, family.points[0], family.placements[0], [*settings], **options)
         # That does not depend on text encoder and VAE: their stand-ins will do.
-        kept[name] = float(f"{measuring.run(plan).kept / unit:.4g}")
+        seen = measuring.run(plan)
+        kept[name] = float(f"{seen.kept / GIB / _features(family, seen)[2]:.4g}")
 
     for predictor in PREDICTORS:
         note(predictor, predictor=predictor, steps="6", speedup="1.5", align_steps="1")
@@ -245,7 +253,7 @@ def measure_caches(measuring: Measuring, task: str) -> dict[str, float]:
         elif method == "taylorseer":  # of one output; it keeps one more than the order
             note(method, "order=0", method=method)
         elif method == "magcache":
-            note(method, method=method)
+            note(method, *([f"ratios={family.ratios}"] if family.ratios else []), method=method)
         else:  # skips as soon as may be
             note(method, method=method, threshold="1000", align_steps="2")
     return kept

@@ -110,12 +110,10 @@ def _hunyuan_vae(vae_type: str = "", vae_precision: str = "fp16", device: Any = 
     module = import_module("hyvideo.vae.autoencoder_kl_causal_3d")
     down, up = (f"{way}BlockCausal3D" for way in ("DownEncoder", "UpDecoder"))
     kind = module.AutoencoderKLCausal3D
-    for blend in (
-        "blend_v",
-        "blend_h",
-        "blend_t",
-    ):  # Row by row, in place: a hundred thousand small operations.
+    # Row by row, in place: a hundred thousand small operations that hold nothing.
+    for blend in ("blend_v", "blend_h", "blend_t"):
         setattr(kind, blend, lambda self, a, b, extent: b)
+    import_module("hyvideo.vae.unet_causal_3d_blocks").prepare_causal_attention_mask = _causal_mask
     vae = kind(
         down_block_types=(down,) * 4,
         up_block_types=(up,) * 4,
@@ -128,6 +126,11 @@ def _hunyuan_vae(vae_type: str = "", vae_precision: str = "fp16", device: Any = 
     )
     dtypes = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
     return vae.requires_grad_(False).to(dtypes[vae_precision]).to(device).eval(), "", 8, 4
+
+
+def _causal_mask(n_frame: int, n_hw: int, dtype: Any, device: Any, batch_size: int | None = None) -> Any:
+    mask = torch.full((n_frame * n_hw,) * 2, float("-inf"), dtype=dtype, device=device)
+    return mask if batch_size is None else mask.unsqueeze(0).expand(batch_size, -1, -1)
 
 
 def _hunyuan_text_encoder(**arguments: Any) -> Any:

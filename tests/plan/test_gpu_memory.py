@@ -36,6 +36,14 @@ def test_the_makers_own_figures():
     assert peak_of("i2v-14B", mode="off") == pytest.approx(76.7, abs=0.5)
 
 
+def test_the_makers_own_figures_of_wan22():
+    """Its README, on one GPU, as for Wan2.1; the 5B at 720p with T5 on the CPU."""
+    assert peak_of("t2v-A14B", "wan2.2", mode="off") == pytest.approx(59.8, abs=0.3)
+    assert peak_of("t2v-A14B", "wan2.2", mode="off", size="832x480") == pytest.approx(41.3, abs=0.3)
+    assert peak_of("i2v-A14B", "wan2.2", mode="off") == pytest.approx(59.7, abs=0.3)
+    assert peak_of("ti2v-5B", "wan2.2", mode="off", t5_cpu=True) == pytest.approx(22.9, abs=0.7)
+
+
 @pytest.mark.parametrize("model", known_models())
 def test_every_task_and_method_has_figures(model):
     preset = load_presets()[model]

@@ -31,9 +31,15 @@ WITHOUT_RATIOS = {("t2v-A14B", "magcache")}
     ],
     ids=lambda given: name_of(given) if isinstance(given, dict) else str(given),
 )
-def test_a_generation_on_paper(model, variable, task, tokens, settings):
+def test_a_generation_on_paper(model, variable, task, tokens, settings, tmp_path):
+    from PIL import Image
+
     from tests.doubles.standins import put_torchvision_in_place
 
     repo = checkout_of(variable, f"{model}'s official code")
     put_torchvision_in_place()
-    assert_sound(run_on_paper(model, repo, settings, task=task), settings, tokens)
+    options = {"task": task}
+    if task.startswith("i2v"):
+        options["image"] = str(tmp_path / "first.png")
+        Image.new("RGB", (1280, 720)).save(options["image"])
+    assert_sound(run_on_paper(model, repo, settings, **options), settings, tokens)
