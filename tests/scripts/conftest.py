@@ -10,7 +10,7 @@ import pytest
 @pytest.fixture
 def _forget_doubles():
     """Other tests in this process may import the real packages of the same names."""
-    packages = ("wan", "hyvideo", "opensora", "videosys")
+    packages = ("wan", "wan22", "hyvideo", "opensora", "videosys")
     before = {name: module for name, module in sys.modules.items() if name.split(".")[0] in packages}
     path = [*sys.path]
     yield
