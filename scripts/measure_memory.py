@@ -154,6 +154,9 @@ def main() -> None:
     parser.add_argument("model", choices=FAMILY)
     parser.add_argument("--repo", required=True, help="a checkout of the official code")
     parser.add_argument("--task", action="append", help="only this one; the others stay as they were")
+    parser.add_argument(
+        "--caches", action="store_true", help="only what caches keep; the rest stays as it was"
+    )
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         measuring = Measuring(arguments.model, arguments.repo, Path(folder))
@@ -174,9 +177,14 @@ def main() -> None:
         for task, like in measuring.family.tasks.items():
             if arguments.task and task not in arguments.task:
                 continue
+            if arguments.caches and task not in document["tasks"]:
+                continue
             if like not in caches:
-                caches[like] = measure_caches(measuring, like)
-            document["tasks"][task] = {**measure_task(measuring, task), "cache": caches[like]}
+                known = document["tasks"].get(like, {}).get("cache")
+                stays = arguments.task and like not in arguments.task
+                caches[like] = known if stays and known else measure_caches(measuring, like)
+            measured = document["tasks"][task] if arguments.caches else measure_task(measuring, task)
+            document["tasks"][task] = {**measured, "cache": caches[like]}
             for other in (one for one, same in measuring.family.same.items() if same == task):
                 document["tasks"][other] = document["tasks"][task]
             path.write_text(json.dumps(document, indent=1) + "\n")

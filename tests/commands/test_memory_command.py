@@ -38,8 +38,6 @@ def test_the_document():
         ("hunyuan", "t2v-544p", {"transformer", "text encoder", "second text encoder", "VAE"}),
         ("hunyuan", "t2v-720p", {"transformer", "text encoder", "second text encoder", "VAE"}),
         ("opensora", "t2v", {"transformer", "text encoder", "VAE"}),
-        ("wan", "vace-1.3B", {"transformer", "VAE"}),
-        ("wan", "vace-14B", {"transformer", "VAE"}),
     ],
 )
 def test_every_official_model_has_figures(model, task, parts):
