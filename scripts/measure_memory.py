@@ -154,9 +154,7 @@ def main() -> None:
     parser.add_argument("model", choices=FAMILY)
     parser.add_argument("--repo", required=True, help="a checkout of the official code")
     parser.add_argument("--task", action="append", help="only this one; the others stay as they were")
-    parser.add_argument(
-        "--caches", action="store_true", help="only what caches keep; the rest stays as it was"
-    )
+    parser.add_argument("--caches", action="store_true", help="only what caches keep; the rest stays")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         measuring = Measuring(arguments.model, arguments.repo, Path(folder))

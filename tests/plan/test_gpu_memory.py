@@ -41,7 +41,7 @@ def test_the_makers_own_figures_of_wan22():
     assert peak_of("t2v-A14B", "wan2.2", mode="off") == pytest.approx(59.8, abs=0.3)
     assert peak_of("t2v-A14B", "wan2.2", mode="off", size="832x480") == pytest.approx(41.3, abs=0.3)
     assert peak_of("i2v-A14B", "wan2.2", mode="off") == pytest.approx(59.7, abs=0.3)
-    assert peak_of("ti2v-5B", "wan2.2", mode="off", t5_cpu=True) == pytest.approx(22.9, abs=0.7)
+    assert peak_of("ti2v-5B", "wan2.2", mode="off", t5_cpu=True) == pytest.approx(22.9, abs=0.8)
 
 
 @pytest.mark.parametrize("model", known_models())
