@@ -44,6 +44,7 @@ class Family:
         latent_frames: a and b of a + b frames.
         placements: options that move parts off the GPU, each combination.
         guidance_is_batched: both branches are one forward, where there are two.
+        ratios: MagCache's, where a task has none of its own; how much is kept does not depend on them.
     """
 
     tasks: dict[str, str]
@@ -52,10 +53,12 @@ class Family:
     latent_frames: tuple[float, float] = (0.75, 0.25)
     placements: tuple[tuple[str, ...], ...] = ((),)
     guidance_is_batched: bool = False
+    ratios: str = ""
 
 
 # Past the first frames, whose features the VAE only then begins to keep.
 WAN_POINTS = (("832x480", 33), ("832x480", 81), ("1280x720", 81))
+WAN_PLACEMENTS = (("offload",), (), ("offload", "t5_cpu"), ("t5_cpu",))
 FAMILY = {
     "wan": Family(
         {
@@ -64,11 +67,20 @@ FAMILY = {
         },
         WAN_POINTS,
         same={"t2i-14B": "t2v-14B", "flf2v-14B": "i2v-14B"},
-        placements=(("offload",), (), ("offload", "t5_cpu"), ("t5_cpu",)),
+        placements=WAN_PLACEMENTS,
+    ),
+    # The 5B cannot do 720 lines.
+    "wan2.2": Family(
+        {"t2v-A14B": "t2v-A14B", "i2v-A14B": "t2v-A14B", "ti2v-5B": "ti2v-5B"},
+        (("832x480", 33), ("832x480", 81), ("1280x704", 81)),
+        placements=WAN_PLACEMENTS,
+        ratios="wan2.2-i2v-A14B",
     ),
     "hunyuan": Family(
-        {"t2v-544p": "t2v-544p", "t2v-720p": "t2v-544p"},
-        (("960x544", 33), ("960x544", 129), ("1280x720", 129)),
+        {"t2v-544p": "t2v-544p"},
+        # From 65 frames on the VAE decodes them in parts, and there are more parts of more pixels: minutes.
+        (("960x544", 65), ("960x544", 129), ("1280x720", 65)),
+        same={"t2v-720p": "t2v-544p"},
         guidance_is_batched=True,
     ),
     # Every 17 frames are 5 latent ones.
@@ -142,6 +154,7 @@ def main() -> None:
     parser.add_argument("model", choices=FAMILY)
     parser.add_argument("--repo", required=True, help="a checkout of the official code")
     parser.add_argument("--task", action="append", help="only this one; the others stay as they were")
+    parser.add_argument("--caches", action="store_true", help="only what caches keep; the rest stays")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         measuring = Measuring(arguments.model, arguments.repo, Path(folder))
@@ -162,9 +175,14 @@ def main() -> None:
         for task, like in measuring.family.tasks.items():
             if arguments.task and task not in arguments.task:
                 continue
+            if arguments.caches and task not in document["tasks"]:
+                continue
             if like not in caches:
-                caches[like] = measure_caches(measuring, like)
-            document["tasks"][task] = {**measure_task(measuring, task), "cache": caches[like]}
+                known = document["tasks"].get(like, {}).get("cache")
+                stays = arguments.task and like not in arguments.task
+                caches[like] = known if stays and known else measure_caches(measuring, like)
+            measured = document["tasks"][task] if arguments.caches else measure_task(measuring, task)
+            document["tasks"][task] = {**measured, "cache": caches[like]}
             for other in (one for one, same in measuring.family.same.items() if same == task):
                 document["tasks"][other] = document["tasks"][task]
             path.write_text(json.dumps(document, indent=1) + "\n")
@@ -183,7 +201,7 @@ def measure_task(measuring: Measuring, task: str) -> dict[str, Any]:
 
     seen = [run(point, family.placements[0], "3") for point in family.points]
     stages = [stage for stage in seen[0].peaks if stage not in ("load", "end")]
-    known = np.array([features(family.latent_frames, *point) for point in family.points])
+    known = np.array([_features(family, one) for one in seen])
     activations = {}
     for stage in stages:
         found = np.array([one.peaks[stage].activations for one in seen]) / GIB
@@ -199,6 +217,12 @@ def measure_task(measuring: Measuring, task: str) -> dict[str, Any]:
     return {"weights": weights, "activations": activations, "resident": resident}
 
 
+def _features(family: Family, seen: OnPaper) -> tuple[float, float, float]:
+    """Of the video that was made: one that follows a picture may have a row of cells less than asked for."""
+    _, frames, height, width = seen.run.video.shape
+    return features(family.latent_frames, f"{width}x{height}", frames)
+
+
 def _weigh(measuring: Measuring, task: str) -> dict[str, float]:
     plan = measuring.plan(task, measuring.family.points[0], (), [], mode="off", weights="random")
     with official_parts(measuring.model):
@@ -212,13 +236,13 @@ def measure_caches(measuring: Measuring, task: str) -> dict[str, float]:
     With stored residuals, as of TeaCache, that is a quarter more than at the fullest moment of a forward.
     """
     family, preset = measuring.family, preset_for(measuring.model)
-    unit = features(family.latent_frames, *family.points[0])[2] * GIB
     kept: dict[str, float] = {}
 
     def note(name: str, *settings: str, **options: str) -> None:
         plan = measuring.plan(task, family.points[0], family.placements[0], [*settings], **options)
         # That does not depend on text encoder and VAE: their stand-ins will do.
-        kept[name] = float(f"{measuring.run(plan).kept / unit:.4g}")
+        seen = measuring.run(plan)
+        kept[name] = float(f"{seen.kept / GIB / _features(family, seen)[2]:.4g}")
 
     for predictor in PREDICTORS:
         note(predictor, predictor=predictor, steps="6", speedup="1.5", align_steps="1")
@@ -235,7 +259,7 @@ def measure_caches(measuring: Measuring, task: str) -> dict[str, float]:
         elif method == "taylorseer":  # of one output; it keeps one more than the order
             note(method, "order=0", method=method)
         elif method == "magcache":
-            note(method, method=method)
+            note(method, *([f"ratios={family.ratios}"] if family.ratios else []), method=method)
         else:  # skips as soon as may be
             note(method, method=method, threshold="1000", align_steps="2")
     return kept

@@ -16,7 +16,7 @@ from navicache_cli.plan.memory import estimate, known_models, memory_file, plan_
 MARKS = ("<!-- memory -->", "<!-- end of memory -->")
 # What the columns are called, and the options they stand for.
 COLUMNS = {
-    "navicache, easycache": {},
+    "navicache, easycache": {"predictor": "residual"},
     "… calibrated": {"predictor": "calibrated"},
     "teacache": {"method": "teacache"},
     "magcache": {"method": "magcache"},

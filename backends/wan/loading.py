@@ -126,7 +126,7 @@ def _build_random(kind: type, config: Any, plan: Plan, device: torch.device) -> 
             transformer,
             arguments,
             torch.device("cpu") if plan.fsdp else device,
-            idle_on_cpu=bool(task.experts),
+            idle_on_cpu=task.official == WAN22,
         ),
         "T5EncoderModel": random_parts.RandomTextEncoder,
         task.vae: partial(random_parts.RandomVAE, channels=task.latent_channels, cell=task.cell),

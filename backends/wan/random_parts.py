@@ -33,7 +33,7 @@ class RandomTransformer:
         kind: the official class.
         arguments: of its constructor.
         device: where to make the weights.
-        idle_on_cpu: several share the device in turns, and the official code moves each there for its turn.
+        idle_on_cpu: the official code moves the model to the device when its turn comes.
     """
 
     kind: type[nn.Module]

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from importlib import import_module
 from types import SimpleNamespace
 from typing import Any
@@ -25,11 +26,13 @@ class Family:
         parts: what the ledger calls the weights of a part, and where that is in the pipeline that the backend
             loads, as attributes with dots between; what a task has not is passed over.
         shallow: of the transformer's architecture, what makes it two blocks deep (of each kind).
-        official: the stand-ins of the family's `random_parts`, and what makes the official parts instead.
+        random_parts: the module of stand-ins for weights.
+        official: names of stand-ins in it, and what makes the official parts instead.
     """
 
     parts: dict[str, str]
     shallow: dict[str, int]
+    random_parts: str
     official: dict[str, Callable[..., Any]]
 
 
@@ -41,7 +44,8 @@ def shallow(model: str, other: dict[str, Any] | None = None) -> Iterator[None]:
         model: the family.
         other: what to change of the architecture instead.
     """
-    with patch.object(_random_parts(model), "SMALL_CONFIG", other or FAMILIES[model].shallow):
+    family = FAMILIES[model]
+    with patch.object(import_module(family.random_parts), "SMALL_CONFIG", other or family.shallow):
         yield
 
 
@@ -51,17 +55,14 @@ def official_parts(model: str) -> Iterator[None]:
 
     Their weights are whatever memory holds: on paper nothing looks at them.
     """
-    module = _random_parts(model)
+    family = FAMILIES[model]
+    module = import_module(family.random_parts)
     with ExitStack() as stack:
         stack.enter_context(patch.object(nn.Module, "load_state_dict", _materialize))
         stack.enter_context(patch.object(torch, "load", lambda *_, **__: {}))
-        for name, make in FAMILIES[model].official.items():
+        for name, make in family.official.items():
             stack.enter_context(patch.object(module, name, make))
         yield
-
-
-def _random_parts(model: str) -> Any:
-    return import_module(f"backends.{model}.random_parts")
 
 
 def _materialize(module: nn.Module, *_: Any, **__: Any) -> None:
@@ -78,8 +79,8 @@ def _tokens(count: int) -> Callable[..., Any]:
     return lambda **_: lambda texts, **_: (torch.ones(len(texts), count, dtype=torch.long),) * 2
 
 
-def _wan_text_encoder(**arguments: Any) -> Any:
-    module = import_module("wan.modules.t5")
+def _wan_text_encoder(package: str, **arguments: Any) -> Any:
+    module = import_module(f"{package}.modules.t5")
     with patch.object(module, "HuggingfaceTokenizer", _tokens(arguments["text_len"])):
         return module.T5EncoderModel(**arguments)
 
@@ -92,17 +93,27 @@ def _wan_clip(**arguments: Any) -> Any:
     return clip
 
 
+def _wan_vae(vae_pth: str, device: Any, **_: Any) -> Any:
+    return import_module("wan.modules.vae").WanVAE(vae_pth=vae_pth, device=device)
+
+
+def _wan22_vae(vae_pth: str, device: Any, channels: int, **_: Any) -> Any:
+    """That of Wan2.1, or the one of the 5B with 48 channels."""
+    name = "vae2_2" if channels == 48 else "vae2_1"
+    module = import_module(f"wan22.modules.{name}")
+    kind = module.Wan2_2_VAE if channels == 48 else module.Wan2_1_VAE
+    return kind(vae_pth=vae_pth, device=device)
+
+
 def _hunyuan_vae(vae_type: str = "", vae_precision: str = "fp16", device: Any = None, **_: Any) -> Any:
     """The official VAE in the architecture of the published vae/config.json."""
     module = import_module("hyvideo.vae.autoencoder_kl_causal_3d")
     down, up = (f"{way}BlockCausal3D" for way in ("DownEncoder", "UpDecoder"))
     kind = module.AutoencoderKLCausal3D
-    for blend in (
-        "blend_v",
-        "blend_h",
-        "blend_t",
-    ):  # Row by row, in place: a hundred thousand small operations.
+    # Row by row, in place: a hundred thousand small operations that hold nothing.
+    for blend in ("blend_v", "blend_h", "blend_t"):
         setattr(kind, blend, lambda self, a, b, extent: b)
+    import_module("hyvideo.vae.unet_causal_3d_blocks").prepare_causal_attention_mask = _causal_mask
     vae = kind(
         down_block_types=(down,) * 4,
         up_block_types=(up,) * 4,
@@ -115,6 +126,11 @@ def _hunyuan_vae(vae_type: str = "", vae_precision: str = "fp16", device: Any = 
     )
     dtypes = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
     return vae.requires_grad_(False).to(dtypes[vae_precision]).to(device).eval(), "", 8, 4
+
+
+def _causal_mask(n_frame: int, n_hw: int, dtype: Any, device: Any, batch_size: int | None = None) -> Any:
+    mask = torch.full((n_frame * n_hw,) * 2, float("-inf"), dtype=dtype, device=device)
+    return mask if batch_size is None else mask.unsqueeze(0).expand(batch_size, -1, -1)
 
 
 def _hunyuan_text_encoder(**arguments: Any) -> Any:
@@ -180,8 +196,8 @@ def _opensora_vae() -> Any:
 
 
 # The stand-ins as they are when nothing takes their place.
-_HUNYUAN = SimpleNamespace(**vars(_random_parts("hunyuan")))
-_OPENSORA = SimpleNamespace(**vars(_random_parts("opensora")))
+_HUNYUAN = SimpleNamespace(**vars(import_module("backends.hunyuan.random_parts")))
+_OPENSORA = SimpleNamespace(**vars(import_module("backends.opensora.random_parts")))
 FAMILIES = {
     "wan": Family(
         {
@@ -191,11 +207,24 @@ FAMILIES = {
             "CLIP": "official.clip.model",
         },
         {"num_layers": 2},
+        "backends.wan.random_parts",
         {
-            "RandomTextEncoder": _wan_text_encoder,
-            "RandomVAE": lambda **arguments: import_module("wan.modules.vae").WanVAE(**arguments),
+            "RandomTextEncoder": partial(_wan_text_encoder, "wan"),
+            "RandomVAE": _wan_vae,
             "RandomCLIP": _wan_clip,
         },
+    ),
+    "wan2.2": Family(
+        {
+            "transformer": "official.model",
+            "high-noise transformer": "official.high_noise_model",
+            "low-noise transformer": "official.low_noise_model",
+            "text encoder": "official.text_encoder.model",
+            "VAE": "official.vae.model",
+        },
+        {"num_layers": 2},
+        "backends.wan.random_parts",
+        {"RandomTextEncoder": partial(_wan_text_encoder, "wan22"), "RandomVAE": _wan22_vae},
     ),
     "hunyuan": Family(
         {
@@ -205,6 +234,7 @@ FAMILIES = {
             "VAE": "sampler.pipeline.vae",
         },
         {"mm_double_blocks_depth": 2, "mm_single_blocks_depth": 2},
+        "backends.hunyuan.random_parts",
         {"RandomTextEncoder": _hunyuan_text_encoder, "load_random_vae": _hunyuan_vae},
     ),
     "opensora": Family(
@@ -214,6 +244,7 @@ FAMILIES = {
             "VAE": "route.vae",
         },
         {"depth": 2},
+        "backends.opensora.random_parts",
         {"RandomTextEncoder": _opensora_text_encoder, "RandomVAE": _opensora_vae},
     ),
 }

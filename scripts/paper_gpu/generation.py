@@ -9,17 +9,21 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
 
+import torch
 from torch import nn
 
 from backends.protocol import Stages
 from backends.registry import get_backend
 from navicache_cli.cache.session.session import Session
+from navicache_cli.cache.session.tracker import SeenTimestep
 from navicache_cli.run.runner import Run, run
-from scripts.paper_gpu.gpu import PART, PaperGpu
+from scripts.paper_gpu.cuda import PART
+from scripts.paper_gpu.gpu import PaperGpu
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from navicache_cli.cache.tensors import Tensors
     from navicache_cli.plan.plan import Plan
     from scripts.paper_gpu.ledger import Peak
 
@@ -31,20 +35,22 @@ class OnPaper:
     Attributes:
         run: as `runner.run` returns it; the video's pixels mean nothing.
         peaks: bytes by stage: load, text, encode (of given pictures, by the VAE), denoise, decode.
-        largest: bytes of the largest tensor made while denoising.
+        matrix: of the tensors made while denoising, the most elements in the two longest dimensions.
         waits: how often the host waited for the GPU because the cache asked it to.
         temporaries: the most bytes that the session made to predict an output, for each byte of that and
             with it.
         kept: the most that the session really kept, in bytes of different storages.
+        mistyped: predicted tensors of another type than the model's own outputs.
         weights: bytes of each part on the GPU or beside it.
     """
 
     run: Run
     peaks: Mapping[str, Peak]
-    largest: int
+    matrix: int
     waits: int
     kept: int
     temporaries: float
+    mistyped: int
     weights: Mapping[str, int]
 
 
@@ -60,7 +66,14 @@ def generate_on_paper(plan: Plan, parts: Mapping[str, str]) -> OnPaper:
         with _Watched(gpu) as watch, _encoding(gpu, _at(pipeline, parts["VAE"].removesuffix(".model"))):
             done = run(pipeline, plan)
         return OnPaper(
-            done, gpu.ledger.peaks, watch.largest, gpu.waits["cache"], watch.kept, watch.temporaries, weights
+            done,
+            gpu.ledger.peaks,
+            watch.matrix,
+            gpu.waits["cache"],
+            watch.kept,
+            watch.temporaries,
+            watch.mistyped,
+            weights,
         )
 
 
@@ -121,13 +134,14 @@ class _Watched:
 
     def __init__(self, gpu: PaperGpu) -> None:
         self._gpu = gpu
-        self.largest = self.kept = 0
+        self.matrix = self.kept = self.mistyped = 0
         self.temporaries = 0.0
-        start, note, enter = Stages.start, Session._note_memory, Session.enter
+        types: list[torch.dtype] = []
+        start, note, enter, leave = Stages.start, Session._note_memory, Session.enter, Session.leave
 
         def begin_stage(stages: Stages, name: str) -> None:
             if gpu.ledger.stage == "denoise":
-                self.largest = gpu.ledger.largest
+                self.matrix = gpu.ledger.matrix
             start(stages, name)
             gpu.ledger.begin(name or "end")
 
@@ -142,12 +156,18 @@ class _Watched:
             if predicted is not None:
                 size = sum(one.nbytes for one in predicted)
                 self.temporaries = max(self.temporaries, (gpu.ledger.high - before) / size)
+                self.mistyped += sum(a.dtype != kind for a, kind in zip(predicted, types, strict=True))
             return predicted
+
+        def leave_call(session: Session, outputs: Tensors) -> None:
+            types[:] = [one.dtype for one in outputs]
+            leave(session, outputs)
 
         self._patches: list[Any] = [
             patch.object(Stages, "start", begin_stage),
             patch.object(Session, "_note_memory", note_memory),
             patch.object(Session, "enter", enter_call),
+            patch.object(Session, "leave", leave_call),
         ]
 
     def __enter__(self) -> _Watched:
@@ -162,7 +182,29 @@ class _Watched:
 
 
 def kept_bytes(session: Session) -> int:
-    """What the tensors a session holds really take: each storage whole, and once."""
-    held = session._steps.tensors + ([] if session.computing is None else session.computing.tensors)
-    storages = {one.untyped_storage()._cdata: one.untyped_storage() for group in held for one in group}
+    """What all tensors below a session really take, whoever holds them: each storage whole, and once."""
+    storages = {one.untyped_storage()._cdata: one.untyped_storage() for one in _held(session)}
     return sum(storage.nbytes() for storage in storages.values())
+
+
+def _held(session: Session) -> Iterator[torch.Tensor]:
+    """All tensors that the cache's objects below a session hold.
+
+    But for single numbers that are still to be read, and the timestep, which is the sampler's own.
+    """
+    below: list[Any] = [session]
+    seen: set[int] = set()
+    while below:
+        one = below.pop()
+        if id(one) in seen or isinstance(one, SeenTimestep):
+            continue
+        seen.add(id(one))
+        if isinstance(one, torch.Tensor):
+            if one.dim():
+                yield one
+        elif isinstance(one, dict):
+            below += one.values()
+        elif isinstance(one, list | tuple | set):
+            below += one
+        elif type(one).__module__.startswith("navicache_cli.cache."):
+            below += vars(one).values() if hasattr(one, "__dict__") else ()

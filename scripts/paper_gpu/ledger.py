@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
+from math import prod
 
 import torch
 
@@ -40,7 +41,7 @@ class Ledger:
         cache_bytes: says what a cache keeps now, to be told apart in the peaks.
         stage: of the generation; peaks are noted by it.
         live: bytes alive now.
-        largest: bytes of the largest tensor made since the stage began.
+        matrix: of the tensors made since the stage began, the most elements in the two longest dimensions.
         peaks: by stage.
         high: the most bytes alive since somebody set it to `live`.
         moving: the part whose weights are being moved to the GPU now, or "".
@@ -48,7 +49,7 @@ class Ledger:
 
     def __init__(self) -> None:
         self.cache_bytes: Callable[[], int] = lambda: 0
-        self.live = self.largest = self.high = 0
+        self.live = self.matrix = self.high = 0
         self.moving = ""
         self.peaks: dict[str, Peak] = {}
         self.stage = "load"
@@ -58,7 +59,7 @@ class Ledger:
 
     def begin(self, stage: str) -> None:
         """From here on peaks belong to `stage`."""
-        self.stage, self.largest = stage, 0
+        self.stage, self.matrix = stage, 0
         self._note()
 
     def name_weights(self, part: str, tensors: Iterable[torch.Tensor]) -> None:
@@ -83,7 +84,7 @@ class Ledger:
             self._part_of[key] = self.moving
             self._weights[self.moving] += size
         self.live += size
-        self.largest = max(self.largest, size)
+        self.matrix = max(self.matrix, prod(sorted(tensor.shape)[-2:]))
         self._note()
 
     def _freed(self, key: int, size: int, _: object) -> None:

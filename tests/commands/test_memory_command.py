@@ -29,6 +29,23 @@ def test_the_document():
     assert {one["options"] for one in document["instead"]} == {"--t5-cpu", "--size 832x480", "--size 480x832"}
 
 
+@pytest.mark.parametrize(
+    ("model", "task", "parts"),
+    [
+        ("wan2.2", "t2v-A14B", {"low-noise transformer", "VAE"}),
+        ("wan2.2", "i2v-A14B", {"low-noise transformer", "VAE"}),
+        ("wan2.2", "ti2v-5B", {"transformer", "VAE"}),
+        ("hunyuan", "t2v-544p", {"transformer", "text encoder", "second text encoder", "VAE"}),
+        ("hunyuan", "t2v-720p", {"transformer", "text encoder", "second text encoder", "VAE"}),
+        ("opensora", "t2v", {"transformer", "text encoder", "VAE"}),
+    ],
+)
+def test_every_official_model_has_figures(model, task, parts):
+    document = json.loads(invoke("memory", "--model", model, "--task", task, "--json"))
+    assert document["stages"]["denoise"]["weights"].keys() == parts
+    assert document["peak_gib"] >= document["stages"]["denoise"]["total"] > document["cache_gib"] > 0
+
+
 def test_a_model_without_figures():
     with pytest.raises(UsageError, match="whose memory was measured, found tiny t2v"):
         invoke("memory", "--model", "tiny")

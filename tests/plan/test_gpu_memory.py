@@ -18,6 +18,8 @@ from navicache_cli.plan.memory import (
 )
 from navicache_cli.plan.presets import load_presets
 
+WITHOUT_RATIOS = {"flf2v-14B", "t2v-A14B"}
+
 
 def plan_of(task="t2v-14B", model="wan", settings=(), **options):
     return plan_without_pictures({"model": model, "task": task, **options}, [*settings], None, {})
@@ -34,14 +36,22 @@ def test_the_makers_own_figures():
     assert peak_of("i2v-14B", mode="off") == pytest.approx(76.7, abs=0.5)
 
 
+def test_the_makers_own_figures_of_wan22():
+    """Its README, on one GPU, as for Wan2.1; the 5B at 720p with T5 on the CPU."""
+    assert peak_of("t2v-A14B", "wan2.2", mode="off") == pytest.approx(59.8, abs=0.3)
+    assert peak_of("t2v-A14B", "wan2.2", mode="off", size="832x480") == pytest.approx(41.3, abs=0.3)
+    assert peak_of("i2v-A14B", "wan2.2", mode="off") == pytest.approx(59.7, abs=0.3)
+    assert peak_of("ti2v-5B", "wan2.2", mode="off", t5_cpu=True) == pytest.approx(22.9, abs=0.8)
+
+
 @pytest.mark.parametrize("model", known_models())
 def test_every_task_and_method_has_figures(model):
     preset = load_presets()[model]
     for task in json.loads(memory_file(model).read_text())["tasks"]:
         off = peak_of(task, model, mode="off")
         for method in ("navicache", "easycache", *preset.methods):
-            if method == "magcache" and task == "flf2v-14B":
-                continue  # It has no ratios yet.
+            if method == "magcache" and task in WITHOUT_RATIOS:
+                continue
             found = estimate(plan_of(task, model, method=method))
             assert found.cache > 0
             assert found.peak >= off

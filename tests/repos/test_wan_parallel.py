@@ -1,4 +1,4 @@
-"""The official sequence parallel of Wan2.1 in two processes on a CPU; xfuser is a double."""
+"""The official sequence parallel of Wan2.1 and Wan2.2 in two processes on a CPU; xfuser is a double."""
 
 from __future__ import annotations
 
@@ -11,15 +11,17 @@ from pathlib import Path
 import pytest
 import torch
 
+from backends.wan.tasks import WAN, WAN22
 from tests.conftest import clean_environment
+from tests.repos.checkouts import checkout_of
 
 ROOT = Path(__file__).parents[2]
 
 
-def outcome(repository, folder, count):
+def outcome(model, repository, folder, count):
     """Run the worker in `count` processes; return the facts of each."""
     several = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(count)]
-    worker = [str(Path(__file__).with_name("parallel_worker.py")), repository, str(folder), str(count)]
+    worker = [str(Path(__file__).with_name("parallel_worker.py")), model, repository, str(folder), str(count)]
     paths = [str(ROOT), str(ROOT / "tests/doubles/xfuser"), os.environ.get("PYTHONPATH", "")]
     environment = clean_environment(
         PYTHONPATH=os.pathsep.join(paths), CUDA_VISIBLE_DEVICES="", OMP_NUM_THREADS="1"
@@ -32,11 +34,15 @@ def outcome(repository, folder, count):
     return [json.loads(Path(folder, f"{count}-{rank}.json").read_text()) for rank in range(count)]
 
 
-@pytest.mark.shows("sequence parallel", "wan t2v-1.3B")
-def test_sequence_parallel(repository, tmp_path):
-    first, second = outcome(repository, tmp_path, 2)
-    (alone,) = outcome(repository, tmp_path, 1)
-    assert first["forward"] == second["forward"] == "usp_dit_forward", "the official one, ours on top of it"
+@pytest.mark.shows("sequence parallel", "wan t2v-1.3B", "wan2.2 t2v-A14B")
+@pytest.mark.parametrize(
+    ("official", "forward"), [(WAN, "usp_dit_forward"), (WAN22, "sp_dit_forward")], ids=["wan", "wan2.2"]
+)
+def test_sequence_parallel(official, forward, tmp_path):
+    repository = checkout_of(official.variable, official.url)
+    first, second = outcome(official.name, repository, tmp_path, 2)
+    (alone,) = outcome(official.name, repository, tmp_path, 1)
+    assert first["forward"] == second["forward"] == forward, "the official one, ours on top of it"
     assert first["restored"]
     assert first["records"] == second["records"], "all numbers, to the last digit"
     ran = [computed for computed, *_ in first["records"]]

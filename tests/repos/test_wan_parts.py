@@ -134,8 +134,10 @@ def tiny_folder(kind, tmp_path):
     from backends.tiny.text import TextEncoder
 
     torch.manual_seed(0)
-    config = {"dim": 48, "ffn_dim": 96, "num_heads": 2, "num_layers": 2, "patch_size": [1, 2, 2]}
-    model = TinyWan(**{**config, "patch_size": (1, 2, 2)})
+    shipped = json.loads((shipped_weights() / "config.json").read_text())
+    config = {**shipped, "dim": 48, "ffn_dim": 96, "num_heads": 2, "num_layers": 2}
+    sizes = {key: value for key, value in config.items() if key != "model_type"}
+    model = TinyWan(**{**sizes, "patch_size": (1, 2, 2)})
     torch.nn.init.xavier_uniform_(model.head.head.weight)
     for name, part in (("transformer", model), ("text_encoder", TextEncoder()), ("codec", Codec())):
         state = {key: value for key, value in part.state_dict().items() if value.is_floating_point()}

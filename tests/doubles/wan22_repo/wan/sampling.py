@@ -87,8 +87,9 @@ def active(pipeline, t):
 
 def denoise(pipeline, progress, noise, contexts, arguments, solver, steps, shift, guide_scale, given=None):
     """`given` is the first frame of the latents, which stays as it is and is at timestep 0."""
-    with torch.no_grad():
+    with torch.amp.autocast("cuda", dtype=pipeline.param_dtype), torch.no_grad():
         sigmas, times = timesteps(solver, steps, shift)
+        times = times.to(pipeline.device)
         latents = noise
         per_token = not hasattr(pipeline, "high_noise_model")
         for i, t in enumerate(progress(times)):

@@ -67,6 +67,7 @@ class STDiT3(nn.Module):
 
     def forward(self, x, timestep, y, mask=None, x_mask=None, fps=None, height=None, width=None, **_):
         batch, _, frames, rows, columns = x.shape
+        x = x.to(self.x_embedder.weight.dtype)
         facts = torch.stack([timestep / 1000, fps.repeat(batch) / 24, height.repeat(batch) / 512], dim=1)
         t = self.t_embedder(facts.to(x.dtype))
         lengths = mask.repeat(batch // mask.shape[0], 1)
