@@ -12,12 +12,13 @@ from test_forward_site import attached_run
 from toys import timesteps
 
 from navicache_cli.cache import Off, Session
+from navicache_cli.cache.growth import growth
 from navicache_cli.cache.policies.policy import PredictorSpec
 from navicache_cli.cache.policies.scheduled import Scheduled, read_strip, strip
 from navicache_cli.cache.predictors.factory import maker_of
 from navicache_cli.cache.recording.output_recorder import OutputRecorder, combination
 from navicache_cli.cache.recording.play import Play, played
-from navicache_cli.cache.recording.recording import Recording, growth
+from navicache_cli.cache.recording.recording import Recording
 from navicache_cli.cache.recording.search import find_schedule
 from navicache_cli.errors import SiteError, UsageError
 

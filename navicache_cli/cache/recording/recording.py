@@ -11,13 +11,11 @@ from itertools import pairwise
 
 import torch
 
+from navicache_cli.cache.growth import growth
 from navicache_cli.cache.tensors import Tensors
 
 # Of the largest eigenvalue: below, there is only what rounding to float64 leaves.
 _LEAST = 1e-13
-# How much larger than a late one an early error is at the end, see `growth`. Measured on `tiny` with errors
-# of single steps; one curve fits every shift and scale of guidance.
-_SETTLED, _STEEPNESS, _MOST = 0.72, 0.8, 8.0
 
 
 @dataclass(frozen=True)
@@ -76,12 +74,3 @@ class Recording:
         rows = (directions[:, kept] * values[kept].sqrt()).float()
         by_call = rows.reshape(self.total_steps, self.calls, -1, rows.shape[1])
         return [[(call.contiguous(),) for call in step] for step in by_call]
-
-
-def growth(noise: float) -> float:
-    """How much larger an error made at this noise level, 0 to 1, is at the end than one made late.
-
-    Early steps decide what the video shows: there a small error turns it into another.
-    """
-    times: float = ((1 - _SETTLED) / max(1 - noise, 1e-9)) ** _STEEPNESS
-    return min(_MOST, max(1.0, times))

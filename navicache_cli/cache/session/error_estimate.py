@@ -9,13 +9,13 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
+from navicache_cli.cache.growth import growth
 from navicache_cli.cache.policies.policy import Decision, Measured, Policy, Region, Signal
 from navicache_cli.cache.predictors.trend import Fit
 from navicache_cli.errors import UsageError
 
 CONFIDENCE = 0.9
 _DEVIATIONS = 1.645  # of a normal variable, within which it lies with that probability
-_LARGEST_CHANGE = 50.0  # of an output, relative: exp() of more soon leaves the floats
 # Cosine between moves of the latents, 1 on a straight path and 0 for noise: 0.77 to 1 on tiny by its own
 # samplers, at 10 to 50 steps and guidance 1 to 8; at most 0.06 with half of the noise drawn afresh each step.
 _LEAST_COSINE = 0.5
@@ -61,11 +61,11 @@ class ErrorEstimate:
 
     The sampler moves the latents from x_j to x_{j+1} as the output of step j tells it. An output that is
     wrong by some share of itself moves them wrong by about that share. Latents that are off their path lead
-    to outputs that are off, so what is wrong grows as long as outputs change. With c a computed step, i the
-    next one, and J the skipped steps between them, for each i in turn:
+    to outputs that are off, so what is wrong grows, most where there is most noise. With c a computed step, i
+    the next one, and J the skipped steps between them, for each i in turn:
 
         u = ‖y_i − y_c‖ / ‖y_c‖
-        w ← w exp(u) + q u Σ_{j ∈ J} θ_j ‖x_{j+1} − x_j‖,     θ_j = (t_j − t_c) / (t_i − t_c)
+        w ← w + growth(t_c / t_0) q u Σ_{j ∈ J} θ_j ‖x_{j+1} − x_j‖,     θ_j = (t_j − t_c) / (t_i − t_c)
         error = a w / ‖x_i‖
 
     q is what the predictor misses of the output's change (see `missed_share`), a is measured, see `SCALES`.
@@ -107,6 +107,7 @@ class ErrorEstimate:
         self._aligned = self._alignable = 0.0  # the two sums of the mean cosine
         self._skipped_at: float | None = None  # timestep of the last step, if it was skipped
         self._last: _Computed | None = None
+        self._first: float | None = None  # |t| of the first step, where all is noise
         self._share = 1.0
         self._skips = False
         self._lost = False
@@ -165,6 +166,7 @@ class ErrorEstimate:
         Returns:
             The decision, or another: computed, because the error would have passed its limit.
         """
+        self._first = abs(timestep) if self._first is None else self._first
         self._moves.append(input_change or 0.0)
         if self._skipped_at is not None:
             self._lost |= input_change is None
@@ -198,8 +200,7 @@ class ErrorEstimate:
         self._share = missed_share(self._predictor, measured, fit)
         if self._last is not None and measured.output_span is not None:
             change = measured.output_span / self._last.output_norm
-            self._wrong *= math.exp(min(change, _LARGEST_CHANGE))
-            self._wrong += self._share * change * self._moved(timestep) if self._run else 0.0
+            self._wrong += self._grown(change * self._moved(timestep)) if self._run else 0.0
         elif self._run:
             # Another model computed this step: no hindsight, and what was predicted of the run stands.
             self._wrong += self._open
@@ -217,7 +218,13 @@ class ErrorEstimate:
         """
         if change is None or move is None:
             return math.nan
-        return self._share * change * (self._moved(timestep) + move)
+        return self._grown(change * (self._moved(timestep) + move))
+
+    def _grown(self, changed: float) -> float:
+        """What is missed of this, as it will be at the end: the run began with the noise of step c."""
+        noise = abs(self._last.timestep) / self._first if self._last and self._first else 0.0
+        # Above 1: a time that rises, of which nobody knows how much noise it stands for.
+        return self._share * changed * (growth(noise) if noise <= 1 else 1.0)
 
     def _moved(self, timestep: float) -> float:
         """Σ θ_j ‖x_{j+1} − x_j‖ over the run, with θ = 1 at `timestep`."""
