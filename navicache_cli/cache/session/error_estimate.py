@@ -29,8 +29,8 @@ class Scale:
     spread: float
 
 
-# By predictor. Measured on tiny under six conditions (shift and guidance), on prompts that are not those the figures
-# in docs/predictors.md are from; the spread has that between conditions in it:
+# By predictor. Measured on tiny under six conditions (shift and guidance), on prompts that are not those the
+# figures in docs/predictors.md are from; the spread has that between conditions in it:
 # python scripts/measure_error_bar.py --raw --seed 5 --count 8 --set shift=1 --set guidance=12, and so on.
 SCALES = {
     "residual": Scale(0.76, 0.36),
