@@ -220,10 +220,16 @@ def test_the_search_finds_the_best_of_all():
 
 def test_early_errors_grow_most():
     levels = [0.0, 0.5, 0.72, 0.8, 0.9, 0.96, 1.0]
-    grown = [growth(level) for level in levels]
+    grown = [growth(500 * level, 500.0) for level in levels]
     assert grown == sorted(grown)
     assert grown[:2] == [1.0, 1.0]
     assert grown[-1] == 8.0
+
+
+def test_where_times_rise_errors_are_not_taken_to_grow():
+    assert [growth(time, 10.0) for time in (20.0, 500.0, 1000.0)] == [1.0, 1.0, 1.0]
+    assert growth(1.0, 0.0) == 1.0
+    assert growth(-500.0, -1000.0) == growth(500.0, 1000.0)
 
 
 def test_weights_say_where_errors_count():

@@ -62,9 +62,8 @@ class Recording:
         that is about 1 at the first step. Where they are not, weights can make up for it.
         """
         unit = max(map(abs, self.timesteps)) or 1.0
-        levels = [t / unit for t in self.timesteps]
-        weights = self.error_weights or [growth(abs(level)) for level in levels]
-        gaps = [after - level for level, after in pairwise(levels)]
+        weights = self.error_weights or [growth(t, self.timesteps[0]) for t in self.timesteps]
+        gaps = [(after - t) / unit for t, after in pairwise(self.timesteps)]
         return [gap * weight for gap, weight in zip([*gaps, 0.0], weights, strict=True)]
 
     def _short_vectors(self) -> list[list[Tensors]]:

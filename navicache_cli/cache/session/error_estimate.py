@@ -108,7 +108,7 @@ class ErrorEstimate:
         self._aligned = self._alignable = 0.0  # the two sums of the mean cosine
         self._skipped_at: float | None = None  # timestep of the last step, if it was skipped
         self._last: _Computed | None = None
-        self._first: float | None = None  # |t| of the first step, where all is noise
+        self._first: float | None = None  # t of the first step
         self._share = 1.0
         self._skips = False
         self._lost = False
@@ -167,7 +167,7 @@ class ErrorEstimate:
         Returns:
             The decision, or another: computed, because the error would have passed its limit.
         """
-        self._first = abs(timestep) if self._first is None else self._first
+        self._first = timestep if self._first is None else self._first
         self._moves.append(input_change or 0.0)
         if self._skipped_at is not None:
             self._lost |= input_change is None
@@ -223,9 +223,8 @@ class ErrorEstimate:
 
     def _grown(self, changed: float) -> float:
         """What is missed of this, as it will be at the end: the run began with the noise of step c."""
-        noise = abs(self._last.timestep) / self._first if self._last and self._first else 0.0
-        # Above 1: a time that rises, of which nobody knows how much noise it stands for.
-        return self._share * changed * (growth(noise) if noise <= 1 else 1.0)
+        grown = growth(self._last.timestep, self._first) if self._last and self._first is not None else 1.0
+        return self._share * changed * grown
 
     def _moved(self, timestep: float) -> float:
         """Σ θ_j ‖x_{j+1} − x_j‖ over the run, with θ = 1 at `timestep`."""
