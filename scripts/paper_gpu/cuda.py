@@ -158,7 +158,7 @@ def cuda_answers(gpu: PaperGpu) -> Iterator[None]:
         )
     }
     properties = SimpleNamespace(
-        name="a GPU on paper", total_memory=gpu._memory, major=9, minor=0, multi_processor_count=132
+        name="a GPU on paper", total_memory=gpu.memory, major=9, minor=0, multi_processor_count=132
     )
     answers = {
         **nothing,
@@ -174,7 +174,7 @@ def cuda_answers(gpu: PaperGpu) -> Iterator[None]:
         "current_stream": lambda *_: None,
         "Event": _Event,
         "max_memory_allocated": lambda *_: max(peak.total for peak in gpu.ledger.peaks.values()),
-        "mem_get_info": lambda *_: (gpu._memory - gpu.ledger.live, gpu._memory),
+        "mem_get_info": lambda *_: (gpu.memory - gpu.ledger.live, gpu.memory),
     }
     with (
         patch.multiple(torch.cuda, **answers),

@@ -57,7 +57,7 @@ class PaperGpu(TorchDispatchMode):
         super().__init__()
         self.ledger = Ledger()
         self.waits: Counter[str] = Counter()
-        self._memory = memory
+        self.memory = memory
         self._stack = ExitStack()
 
     def __enter__(self) -> PaperGpu:
