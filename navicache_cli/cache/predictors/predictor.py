@@ -47,14 +47,14 @@ class Skipped:
         inputs: x_i.
         timestep: t_i.
         gap: t_i − t_{i−1}.
-        moves: what to take for `Predictor.moves`, where the branch follows another; None: its own.
+        fit: of the pair of branches that the call is of, to be used in the place of its own; None: its own.
     """
 
     step: int
     inputs: Tensors
     timestep: float
     gap: float
-    moves: Tensors | None = None
+    fit: Fit | None = None
 
 
 class Predictor(Protocol):
@@ -86,8 +86,8 @@ class Predictor(Protocol):
     def tensors(self) -> Sequence[Tensors]:
         """What it keeps besides the history."""
 
-    def moves(self, step: int, history: Sequence[Kept]) -> Tensors:
-        """How far it expects the output of `step` from y_c, float32; empty where it holds y_c."""
+    def slope(self, step: int, history: Sequence[Kept], fit: Fit | None = None) -> float:
+        """How many times y_c − y_p it expects a step from y_c, by this fit or its own; 0: it holds y_c."""
 
     def predict(self, call: Skipped, history: Sequence[Kept]) -> Tensors:
         """The output of `call`: new tensors, shaped and typed like y_c."""
@@ -114,8 +114,8 @@ class Unlearning:
     fit: Fit | None = None
     tensors: Sequence[Tensors] = ()
 
-    def moves(self, step: int, history: Sequence[Kept]) -> Tensors:
-        return ()
+    def slope(self, step: int, history: Sequence[Kept], fit: Fit | None = None) -> float:
+        return 0.0
 
     def observe(self, call: Kept, history: Sequence[Kept]) -> Mapping[str, torch.Tensor]:
         return {}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 
@@ -43,7 +43,7 @@ class Play:
         self._error: torch.Tensor | float = 0.0
         self._branches = self._new_branches()
         self._pair = GuidedPair()
-        # Of two calls a step the second follows the first, as where a session knows the scale of guidance.
+        # Two calls a step are a pair, as where a session knows the scale of guidance.
         self._pair.scale = (
             float(self._mix.max()) if recording.calls == 2 and self._mix.shape == (1, 2) else None
         )
@@ -56,6 +56,7 @@ class Play:
         recorded, taken_over = self._recording.outputs[self.index], self._recording.taken_over
         if self.index in taken_over:
             self._branches = self._new_branches()
+            self._pair.forget()
         self.outputs = self._computed(recorded) if compute else self._predicted()
         if not compute:
             self._add_error(recorded)
@@ -66,7 +67,7 @@ class Play:
         other = copy.copy(self)
         # Tensors are shared: nothing writes into them.
         shared = {id(call): call for step in self._recording.outputs for call in step}
-        other._branches = copy.deepcopy(self._branches, shared)
+        other._branches, other._pair = copy.deepcopy((self._branches, self._pair), shared)
         return other
 
     def _new_branches(self) -> list[Branch]:
@@ -75,12 +76,12 @@ class Play:
     def _computed(self, recorded: list[Tensors]) -> list[Tensors]:
         """The branches learn from a step's outputs, and keep them."""
         timestep = self._recording.timesteps[self.index]
+        self._pair.start()
         for branch, outputs in zip(self._branches, recorded, strict=True):
             call = Kept(self.index, (), outputs, timestep)
-            numbers = branch.observe(call)
-            if numbers:
-                values = read_numbers(list(numbers.values()))
-                branch.predictor.learn(dict(zip(numbers, values, strict=True)))
+            if branch.predictor.observes:
+                _teach(self._pair.learn, self._pair.measure(call, branch, (), misses=False).products)
+            _teach(branch.predictor.learn, branch.observe(call))
             branch.keep(call)
         return recorded
 
@@ -90,8 +91,7 @@ class Play:
         self._pair.start()
         predicted = []
         for branch in self._branches:
-            moves = self._pair.moves(self.index, branch, ())
-            call = Skipped(self.index, (), now, gap, moves)
+            call = Skipped(self.index, (), now, gap, self._pair.fit(branch, ()))
             predicted.append(branch.predictor.predict(call, branch.history))
         return predicted
 
@@ -99,6 +99,11 @@ class Play:
         missed = torch.cat([ours[0] - theirs[0] for ours, theirs in zip(self.outputs, recorded, strict=True)])
         self._error = self._error + self._moves[self.index] * (self._mix @ missed)
         self.worst = max(self.worst, float(self._error.norm()) / self._recording.scale)
+
+
+def _teach(learn: Callable[[Mapping[str, float]], None], numbers: Mapping[str, torch.Tensor]) -> None:
+    if numbers:
+        learn(dict(zip(numbers, read_numbers(list(numbers.values())), strict=True)))
 
 
 def played(recording: Recording, computed: Sequence[bool], make_predictor: MakePredictor) -> Play:

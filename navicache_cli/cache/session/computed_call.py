@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 
 from navicache_cli.cache.policies.policy import Measure
 from navicache_cli.cache.predictors.predictor import Keep, Kept
 from navicache_cli.cache.recording.recorder import Place, Records
 from navicache_cli.cache.session.device_read import DeviceRead
+from navicache_cli.cache.session.pair import PairMeasures
 from navicache_cli.cache.session.steps import Steps
 from navicache_cli.cache.session.timing import CallTimer
 from navicache_cli.cache.tensors import (
@@ -110,12 +113,11 @@ class ComputedCall:
         kept = difference(outputs, self._inputs) if by_residual else outputs
         numbers = self._measured(kept)
         self._outputs_before = ()
-        misses: dict[str, torch.Tensor] = {}
+        misses: Mapping[str, torch.Tensor] = {}
         if not steps.is_last:
             call = Kept(steps.record.index, self._inputs, outputs, steps.record.timestep)
-            misses = self._misses(call)
             # Read before the numbers measured: the error estimate needs what the predictor learns.
-            read.later(self._branch.observe(call), self._branch.predictor.learn)
+            misses = self._observe(call, read)
             if by_residual:
                 call.inputs = ()
             else:
@@ -127,12 +129,16 @@ class ComputedCall:
         if steps.leads:
             steps.branches.computed(steps.record.index)
 
-    def _misses(self, call: Kept) -> dict[str, torch.Tensor]:
-        """What the prediction of this call would have missed, where a policy asks; before it is kept."""
-        steps = self._steps
-        if steps.policy.measures is not Measure.MISSES or not self._branch.predictor.observes:
-            return {}
-        return steps.pair.measure(call, self._branch, steps.names)
+    def _observe(self, call: Kept, read: DeviceRead) -> Mapping[str, torch.Tensor]:
+        """Have branch and pair learn from this call; return what its prediction would have missed."""
+        steps, predictor = self._steps, self._branch.predictor
+        found = PairMeasures()
+        if predictor.observes:
+            misses = steps.policy.measures is Measure.MISSES
+            found = steps.pair.measure(call, self._branch, steps.names, misses)
+        read.later(self._branch.observe(call), predictor.learn)
+        read.later(found.products, steps.pair.learn)
+        return found.misses
 
     def _measure_inputs(self, inputs: Tensors) -> None:
         """Measure x_i, and free what the branch kept and no longer needs."""

@@ -1,18 +1,18 @@
-"""The two branches of classifier-free guidance within a step: what the second one takes from the first."""
+"""The two branches of classifier-free guidance within a step: what is learned of their combination."""
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import torch
 
+from navicache_cli.cache.predictors.line import Place, change, place_of, products
 from navicache_cli.cache.predictors.predictor import Kept
+from navicache_cli.cache.predictors.trend import Fit, Products, TrendFilter
 from navicache_cli.cache.session.memory import Branch
-from navicache_cli.cache.tensors import Tensors, float32_copy, mean_abs, same_layout
+from navicache_cli.cache.tensors import Tensors, mean_abs, same_layout
 
-# Up to this scale of guidance a branch's own line was better on `tiny`, by 0.1 to 5 dB at 4. From 6 on it was
-# worse, by 0.4 to 7 dB; nothing between the two was measured.
-_WEAK = 4.0
 # What the names of a branch hold that follows no prompt, or the negative one.
 _UNCONDITIONAL = ("uncond", "neg")
 Names = tuple[Hashable, ...]  # told of a branch, the outermost first; empty where the order of calls names it
@@ -24,71 +24,109 @@ def is_unconditional(names: Names) -> bool:
     return any(word in text for word in _UNCONDITIONAL)
 
 
-class GuidedPair:
-    """What the first branch of a step has left for the second, which is combined with it: u + g (c − u).
-
-    Guidance multiplies the difference c − u of the outputs with and without the prompt, so it is what the
-    guided combination misses that counts, and the difference is what has to be predicted most carefully:
-    the second branch moves as the first one does, so that their difference is held. Where guidance is weak
-    each moves on its own line, which then is nearer.
+@dataclass
+class PairMeasures:
+    """What a computed call tells of the pair: 0-dim tensors on the device, by name.
 
     Attributes:
-        scale: g; None where nobody knows it, or it is 1: each branch then stands alone.
+        products: of the combination, for `GuidedPair.learn`; with the second branch alone.
+        misses: of the first branch's prediction, then of the combination's, for `Policy.missed`.
+    """
+
+    products: Mapping[str, torch.Tensor] = field(default_factory=dict)
+    misses: Mapping[str, torch.Tensor] = field(default_factory=dict)
+
+
+class GuidedPair:
+    """The branches with and without the prompt, c and u, which guidance combines: u + g (c − u).
+
+    Guidance multiplies the difference of the two, with all its errors, so what counts is what the combination
+    misses. Each branch moves on its own straight line. How much of it to follow, and whether its errors can
+    be told afterwards, is learned of the combination, for both alike.
+
+    Attributes:
+        scale: g; None where nobody knows it, or it is 1: each branch then goes by what it learns itself.
         tensors: all that is held until the step's second branch is over.
     """
 
     def __init__(self) -> None:
         self.scale: float | None = None
+        self.forget()
+
+    def forget(self) -> None:
+        """Forget what was learned."""
+        self._trend = TrendFilter()
+        self._place = Place(0.0, 0.0)
+        self._known = False
         self.start()
 
     def start(self) -> None:
         """A step starts, or nothing is to be held."""
         self._lead: Branch | None = None
         self._names: Names = ()
-        self._moves: Tensors = ()
-        self._missed: Tensors = ()
+        self._before: Tensors = ()  # y_c − y_p of the first branch
+        self._change: Tensors = ()  # y_i − y_c of the first branch
         self._seen = 0
 
     @property
     def tensors(self) -> list[Tensors]:
-        return [self._moves, self._missed]
+        return [self._before, self._change]
 
-    def moves(self, step: int, branch: Branch, names: Names) -> Tensors:
-        """How far the output of a branch is expected from y_c: as far as the first one's, if it follows that.
+    def fit(self, branch: Branch, names: Names) -> Fit | None:
+        """What to predict a call by: what is known of the combination, or None, what its branch knows.
 
         Called once for each call of a step, in their order.
         """
         self._seen += 1
-        if self.scale is not None and self.scale > _WEAK and self._is_second(branch, names):
-            return self._moves
-        moves = branch.predictor.moves(step, branch.history)
         if self._seen == 1:
             self._lead, self._names = branch, names
-            self._moves = moves if self.scale is not None else ()
-        return moves
+        of_pair = self.scale is not None and (self._seen == 1 or self._is_second(branch, names))
+        return self._trend.fit if of_pair and self._known else None
 
     @torch.no_grad()
-    def measure(self, call: Kept, branch: Branch, names: Names) -> dict[str, torch.Tensor]:
-        """What the prediction of a computed call would have missed, on the device: see `Policy.missed`.
-
-        The first branch's alone, of which change and norm are measured anyway; then the pair's. Empty where
-        nothing was kept to predict from, or the branch is neither.
-        """
-        moves = self.moves(call.step, branch, names)
-        if not branch.is_like(call.outputs):
-            return {}
-        missed = _missed(call.outputs, branch.history[0].outputs, moves)
-        if branch is self._lead:
+    def measure(self, call: Kept, branch: Branch, names: Names, misses: bool) -> PairMeasures:
+        """Measure a computed call before its branch keeps it; `misses`: what predictions miss as well."""
+        fit = self.fit(branch, names)
+        leads, second = self._seen == 1, self._is_second(branch, names)
+        if leads:
+            self._known = False  # until the second branch, which may be missing from now on, is measured too
+        if not (leads or second) or not branch.is_like(call.outputs):
+            return PairMeasures()
+        history = branch.history
+        after = change(call, history[0])
+        before = change(*history[:2]) if len(history) > 1 and branch.is_like(history[1].outputs) else ()
+        slope = branch.predictor.slope(call.step, history, fit)
+        if leads:
             if self.scale is not None:
-                self._missed = missed
-            return {"miss": mean_abs(missed)}
-        first, self._missed = self._missed, ()
-        if not first or self._lead is None or not self._is_second(branch, names):
-            return {}
-        guided = self._guided(first, missed)
-        norm = mean_abs(self._guided(self._lead.history[0].outputs, call.outputs))
-        changed = self._guided(_plus(first, self._moves), _plus(missed, moves))
-        return {"miss": mean_abs(guided), "change": mean_abs(changed), "norm": norm}
+                self._before, self._change = before, after
+            return PairMeasures(misses={"miss": mean_abs(_missed(before, after, slope))} if misses else {})
+        return self._measure_both(call, history, before, after, slope if misses else None)
+
+    def learn(self, numbers: Mapping[str, float]) -> None:
+        """Absorb the inner products of the calls measured last."""
+        self._trend.observe(Products(**numbers, weight=self._place.weight, place=self._place.between))
+        self._known = True
+
+    def _measure_both(
+        self, call: Kept, history: Sequence[Kept], before: Tensors, after: Tensors, slope: float | None
+    ) -> PairMeasures:
+        """The combination's; `before`, `after` and `history` are the second branch's."""
+        assert self._lead is not None
+        first_before, first_after = self._before, self._change
+        self._before = self._change = ()
+        if not first_after:
+            return PairMeasures()
+        found = PairMeasures()
+        guided_after = self._guided(first_after, after)
+        guided_before = self._guided(first_before, before) if first_before and before else ()
+        if guided_before and call.timestep != history[1].timestep:
+            self._place = place_of(call, history)
+            found.products = products(guided_before, guided_after)
+        if slope is not None:
+            missed = _missed(guided_before, guided_after, slope)
+            norm = mean_abs(self._guided(self._lead.history[0].outputs, call.outputs))
+            found.misses = {"miss": mean_abs(missed), "change": mean_abs(guided_after), "norm": norm}
+        return found
 
     def _is_second(self, branch: Branch, names: Names) -> bool:
         """Whether a branch is the second of a pair: called next, alike, and computed when the first was."""
@@ -110,13 +148,8 @@ class GuidedPair:
         return tuple(torch.lerp(u.float(), c.float(), self.scale) for c, u in zip(first, second, strict=True))
 
 
-def _missed(outputs: Tensors, held: Tensors, moves: Sequence[torch.Tensor]) -> Tensors:
-    """y_i − y_c − moves, float32."""
-    missed = tuple(float32_copy(y).sub_(y_c) for y, y_c in zip(outputs, held, strict=True))
-    for miss, move in zip(missed, moves, strict=False):
-        miss.sub_(move)
-    return missed
-
-
-def _plus(missed: Tensors, moves: Tensors) -> Tensors:
-    return tuple(a + b for a, b in zip(missed, moves, strict=True)) if moves else missed
+def _missed(before: Tensors, after: Tensors, slope: float) -> Tensors:
+    """What y_c + slope (y_c − y_p) misses of y_i."""
+    if not (slope and before):
+        return after
+    return tuple(torch.add(t, s, alpha=-slope) for s, t in zip(before, after, strict=True))

@@ -17,8 +17,8 @@ def predicted_outputs(steps: Steps, inputs: Tensors) -> Tensors | None:
     record, branch, signal = steps.record, steps.branch, steps.signal
     if record.computed or not steps.branches.can_predict(branch, inputs):
         return None
-    moves = steps.pair.moves(record.index, branch, steps.names)
-    skipped = Skipped(record.index, inputs, record.timestep, steps.gap, moves)
+    fit = steps.pair.fit(branch, steps.names)
+    skipped = Skipped(record.index, inputs, record.timestep, steps.gap, fit)
     outputs = branch.predictor.predict(skipped, branch.history)
     if steps.leads and signal.follows_inputs:
         signal.previous = ()  # freed before the copy is made

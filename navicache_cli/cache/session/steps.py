@@ -113,9 +113,8 @@ class Steps:
 
     def clear(self) -> None:
         """Drop every tensor; the records stay."""
-        self.branches.clear()
+        self._forget()
         self.parts.clear()
-        self.pair.start()
         self.index = -1
         self.leads = True
         self.took_over = False
@@ -198,14 +197,14 @@ class Steps:
         self.took_over = bool(self.log.records) and self.record.model != model
         if self.took_over:
             # What another model returned tells nothing of what this one will.
-            self.branches.clear()
+            self._forget()
             self.parts.clear()
         lead = self.branches[self.name]
         if lead.history and not lead.is_like(inputs):
             # Another resolution: nothing kept or measured applies.
             self.policy.forget(self._total_steps)
             self._error_estimate.lose()
-            self.branches.clear()
+            self._forget()
             lead, call.signal = self.branches[self.name], None
         if self.names != self._leading:
             call.signal = None  # The last step was led by a branch whose input may be quite another.
@@ -236,9 +235,13 @@ class Steps:
         """The model raised during the last call, which may be made again; what has been kept is dropped."""
         del self._called[-1:]
         self._read.clear()
-        self.pair.start()
         self.signal.previous = ()
+        self._forget()
+
+    def _forget(self) -> None:
+        """Drop what is kept of the branches, and what was learned of them."""
         self.branches.clear()
+        self.pair.forget()
 
     def _start(self, call: Call, compute: bool) -> None:
         """A step starts; `compute` where it can only be computed."""
