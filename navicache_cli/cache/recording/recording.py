@@ -6,7 +6,8 @@ dozen numbers with the same inner products serve in the outputs' place, whatever
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
 import torch
@@ -16,6 +17,10 @@ from navicache_cli.cache.tensors import Tensors
 
 # Of the largest eigenvalue: below, there is only what rounding to float64 leaves.
 _LEAST = 1e-13
+# Outputs zigzag at a step where the cosine of the changes before and after it is below this.
+_TURN = -0.15
+# So often outputs are averaged with their neighbours; no zigzag is so regular that once would be enough.
+_SMOOTHINGS = 3
 
 
 @dataclass(frozen=True)
@@ -35,6 +40,7 @@ class Recording:
         error_weights: [N] what an error of each step's output counts for on the latents at the end, relative
             to other steps. An error grows, or fades, with all the steps after it; how much is the model's
             own, and not in a recording. Without any, `growth` says it.
+        smoothed: steps whose outputs are averaged with those before and after, see `settled`.
     """
 
     products: torch.Tensor
@@ -44,6 +50,7 @@ class Recording:
     scale: float
     taken_over: frozenset[int] = frozenset()
     error_weights: tuple[float, ...] = ()
+    smoothed: frozenset[int] = frozenset()
     outputs: list[list[Tensors]] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -71,5 +78,37 @@ class Recording:
         values, directions = torch.linalg.eigh((self.products + self.products.T) / 2)
         kept = values > _LEAST * values.max()
         rows = (directions[:, kept] * values[kept].sqrt()).float()
+        for _ in range(_SMOOTHINGS if self.smoothed else 0):
+            rows = self._smoothed_once(rows)
         by_call = rows.reshape(self.total_steps, self.calls, -1, rows.shape[1])
         return [[(call.contiguous(),) for call in step] for step in by_call]
+
+    def _smoothed_once(self, rows: torch.Tensor) -> torch.Tensor:
+        by_step = rows.reshape(self.total_steps, -1, rows.shape[1])
+        smooth = by_step.clone()
+        for i in self.smoothed:
+            smooth[i] = (by_step[i - 1] + 2 * by_step[i] + by_step[i + 1]) / 4
+        return smooth.reshape(rows.shape)
+
+    def turns(self) -> torch.Tensor:
+        """[N - 2] of each step but the first and the last, the cosine of the changes before and after it.
+
+        Of what the sampler moves the latents by; 0 where nothing changes.
+        """
+        steps = [self.mix.float() @ torch.cat([call for (call,) in step]) for step in self.outputs]
+        changes = torch.stack(steps).flatten(1).diff(dim=0)
+        return torch.nn.functional.cosine_similarity(changes[:-1], changes[1:])
+
+
+def settled(recordings: Sequence[Recording]) -> list[Recording]:
+    """Recordings on which steps that zigzag, in the mean of all, are smoothed.
+
+    Where guidance is strong and the latents are mostly noise, a sampler may overshoot at every step, and each
+    output takes back a part of the one before. A generation that skips steps does not follow: it holds one
+    output for several steps, and what alternates is gone from the next. On the recorded path such steps would
+    all look needed.
+    """
+    mean = torch.stack([one.turns() for one in recordings]).mean(0)
+    across = {i - back for one in recordings for i in one.taken_over for back in (0, 1)}
+    zigzag = frozenset(i for i, turn in enumerate(mean.tolist(), 1) if turn < _TURN and i not in across)
+    return [replace(one, smoothed=zigzag) for one in recordings] if zigzag else list(recordings)

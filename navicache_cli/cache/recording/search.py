@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 from navicache_cli.cache.policies.policy import check_count
 from navicache_cli.cache.predictors.predictor import MakePredictor
-from navicache_cli.cache.recording.play import Play
-from navicache_cli.cache.recording.recording import Recording
+from navicache_cli.cache.recording.play import Play, played
+from navicache_cli.cache.recording.recording import Recording, settled
 from navicache_cli.errors import UsageError
 
 # Moves tried for each budget; far more gain little.
@@ -51,6 +51,8 @@ def find_schedule(
 ) -> Found:
     """Find the schedule of `count` computed steps of the least mean of the logarithm of `Play.worst`.
 
+    It is looked for on recordings without the sampler's own zigzag (`settled`).
+
     The best of the schedules that compute some first steps and evenly spaced ones after these is where it
     starts; then a computed step or two are moved, mostly a little, and what is better is kept. The first
     three steps (fewer on a small budget), the last, and those at which a model takes over are computed.
@@ -72,12 +74,13 @@ def find_schedule(
     if count > total:
         raise UsageError(f"expected at most {total} steps to compute, found {count}", hint=f"{total} is all")
     starts = dict.fromkeys(_even(total, count, leading, forced) for leading in range(1, count))
-    line = _Line(recordings, make_predictor)
+    line = _Line(settled(recordings), make_predictor)
     for start in starts:
         line.try_out(start)
     for candidate in _moved(line, forced, moves, random.Random(seed)):
         line.try_out(candidate)
-    return Found(line.computed, tuple(play.worst for play in line.ends))
+    ends = [played(recording, line.computed, make_predictor) for recording in recordings]
+    return Found(line.computed, tuple(play.worst for play in ends))
 
 
 class _Line:
@@ -85,12 +88,10 @@ class _Line:
 
     Attributes:
         computed: that schedule; empty before the first.
-        ends: its play on each recording, at the end.
     """
 
     def __init__(self, recordings: Sequence[Recording], make_predictor: MakePredictor) -> None:
         self.computed: Schedule = ()
-        self.ends: list[Play] = []
         self._cost = math.inf
         # By recording, plays of the schedule as they stand before each of its computed steps.
         self._stands = [[Play(recording, make_predictor)] for recording in recordings]
@@ -111,8 +112,7 @@ class _Line:
             if _cost(play) >= limit:
                 return
             ends.append(play)
-        self.computed, self.ends = schedule, ends
-        self._cost = sum(map(_cost, ends))
+        self.computed, self._cost = schedule, sum(map(_cost, ends))
         self._stands = [_stands(schedule, same, stands) for stands in self._stands]
 
 

@@ -72,16 +72,20 @@ class GuidedPair:
     def tensors(self) -> list[Tensors]:
         return [self._before, self._change]
 
+    @property
+    def learned(self) -> Fit | None:
+        """What is known of the combination; None where it was not measured at the step computed last."""
+        return self._trend.fit if self._known and self.scale is not None else None
+
     def fit(self, branch: Branch, names: Names) -> Fit | None:
-        """What to predict a call by: what is known of the combination, or None, what its branch knows.
+        """What to predict a call by: `learned`, or None where its branch goes by what it learns itself.
 
         Called once for each call of a step, in their order.
         """
         self._seen += 1
         if self._seen == 1:
             self._lead, self._names = branch, names
-        of_pair = self.scale is not None and (self._seen == 1 or self._is_second(branch, names))
-        return self._trend.fit if of_pair and self._known else None
+        return self.learned if self._seen == 1 or self._is_second(branch, names) else None
 
     @torch.no_grad()
     def measure(self, call: Kept, branch: Branch, names: Names, misses: bool) -> PairMeasures:

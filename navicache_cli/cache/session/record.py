@@ -22,7 +22,7 @@ class StepRecord:
         timestep: t_i as told, or the timestep argument's value in the model's own units.
         decision: whether the model ran, and why.
         measured: what was measured at this step.
-        fit: what a predictor that learns knew of the first branch before this step.
+        fit: what a predictor that learns knew before this step, of the pair of branches or of the first one.
         predicted_error: of the final latents, relative, as predicted at this step; see `error_estimate`.
         innovation: z − k as measured at this very step; None if it was skipped.
         seconds: time inside the cached region, all branches together.

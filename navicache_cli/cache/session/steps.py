@@ -268,7 +268,8 @@ class Steps:
         by_input = self.signal.kind is Signal.INPUT
         measured = Measured(input_change=call.signal) if by_input else Measured(signal=call.signal)
         error = self._error_estimate.error
-        self.record = StepRecord(self.index, call.timestep, decision, measured, lead.predictor.fit, error)
+        fit = self.pair.learned or lead.predictor.fit
+        self.record = StepRecord(self.index, call.timestep, decision, measured, fit, error)
         self.log.start(self.record)
 
     def measured(self, found: dict[str, float]) -> None:
