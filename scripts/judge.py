@@ -3,7 +3,8 @@
 Under every condition, with prompts that nothing was tuned on, it compares what the published methods, plain
 fewer steps and our own lines do at the same work, 2× unless `--speedups` says otherwise, and prints a
 Markdown table: PSNR, mean (worst). TeaCache and SeaCache get the threshold that takes that work on tuning
-prompts, everything else is set by a budget or a count. Run again, it resumes where it stopped. Peers that are
+prompts, our schedules are searched on recordings of others, everything else is set by a budget or a count.
+Run again, it resumes where it stopped. Peers that are
 complete are taken as they are, whatever code made them; remove their folder to make them anew. `--only peers`
 or `--only ours` runs and shows a half.
 """
@@ -27,6 +28,7 @@ from scripts.tune_peers import SEARCHES, Bench, intervals, tune
 from scripts.tune_peers import SEED as TUNING_SEED
 
 SEED = 13  # of the prompts; nothing was tuned on them
+RECORDINGS, RECORDED_SEED = 4, 101  # what schedules are searched on
 TUNED = ("teacache", "diffusers:seacache")
 TUNING_PROMPTS = 1
 TAYLORSEER = ("taylorseer", "taylorseer, longer start")
@@ -37,9 +39,31 @@ GROUPS = ("peers", "ours")
 Settings = dict[str, dict[str, Any]]
 
 
-def ours_at(speedups: Sequence[float]) -> Settings:
-    """Our own lines."""
-    return {f"calibrated {end(one)}": {"method": "navicache+calibrated", "speedup": one} for one in speedups}
+def ours_at(condition: Condition, speedups: Sequence[float], folder: Path) -> Settings:
+    """Our own lines; schedules for them are searched, and kept in `folder`, if they are not there."""
+    schedule = folder / f"schedule {' '.join(f'{one:g}' for one in speedups)}.yaml"
+    if not schedule.is_file():
+        recorded = folder / "recorded.txt"
+        scenes = held_out_scenes(RECORDINGS, RECORDED_SEED)
+        write_atomically(recorded, "\n".join(map(describe, scenes)) + "\n")
+        budgets = f"--speedup={','.join(f'{one:g}' for one in speedups)}"
+        options = [f"--{name}={value}" for name, value in condition.options.items()]
+        navicache("schedule", f"--prompts={recorded}", budgets, *options, f"--output={schedule}")
+    found: Settings = {}
+    for one in speedups:
+        found[f"calibrated {end(one)}"] = {"method": "navicache+calibrated", "speedup": one}
+        scheduled = {"method": "navicache", "schedule": str(schedule.resolve()), "speedup": one}
+        found[f"scheduled {end(one)}"] = scheduled
+    return found
+
+
+def navicache(*arguments: str) -> None:
+    """Run the program, quietly.
+
+    Raises:
+        CalledProcessError: it failed.
+    """
+    subprocess.run([sys.executable, "-m", "navicache_cli", *arguments], check=True, stdout=subprocess.DEVNULL)
 
 
 def untuned_peers(condition: Condition, speedups: Sequence[float]) -> Settings:
@@ -80,7 +104,7 @@ def end(speedup: float) -> str:
 def settings_of(group: str, condition: Condition, speedups: Sequence[float], path: Path) -> Settings:
     """Settings of a group; those that were tuned before are read from `path`."""
     if group == "ours":
-        return ours_at(speedups)
+        return ours_at(condition, speedups, path.parent)
     known: Settings = json.loads(path.read_text("utf-8")) if path.is_file() else {}
     missing = [one for one in speedups if any(f"{name} {end(one)}" not in known for name in TUNED)]
     return {
@@ -102,8 +126,7 @@ def compare(folder: Path, group: str, condition: Condition, speedups: Sequence[f
     write_atomically(folder / "prompts.txt", "\n".join(prompts) + "\n")
     options = [f"--{name}={value}" for name, value in condition.options.items()]
     files = [f"--settings={folder / 'settings.yaml'}", f"--prompts={folder / 'prompts.txt'}"]
-    command = [sys.executable, "-m", "navicache_cli", "compare", *files, *options, f"--output-dir={table}"]
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    navicache("compare", *files, *options, f"--output-dir={table}")
     return table
 
 
