@@ -51,7 +51,7 @@ def find_schedule(
 ) -> Found:
     """Find the schedule of `count` computed steps of the least mean of the logarithm of `Play.worst`.
 
-    It is looked for on recordings without the sampler's own zigzag (`settled`).
+    At most half of the steps cannot follow a sampler's zigzag; so few are looked for without it (`settled`).
 
     The best of the schedules that compute some first steps and evenly spaced ones after these is where it
     starts; then a computed step or two are moved, mostly a little, and what is better is kept. The first
@@ -74,7 +74,7 @@ def find_schedule(
     if count > total:
         raise UsageError(f"expected at most {total} steps to compute, found {count}", hint=f"{total} is all")
     starts = dict.fromkeys(_even(total, count, leading, forced) for leading in range(1, count))
-    line = _Line(settled(recordings), make_predictor)
+    line = _Line(settled(recordings) if 2 * count <= total else recordings, make_predictor)
     for start in starts:
         line.try_out(start)
     for candidate in _moved(line, forced, moves, random.Random(seed)):
