@@ -109,8 +109,8 @@ def test_what_guidance_makes_zigzag_is_held():
     assert min(shares(returned, at, 2)) > 0.5  # each by itself is a line, nearly
 
 
-@pytest.mark.parametrize("guidance", [None, 1.0])
-def test_without_guidance_each_branch_goes_by_what_it_learns_itself(guidance):
+@pytest.mark.parametrize("guidance", [None, 1.0, 4.0])
+def test_without_strong_guidance_each_branch_goes_by_what_it_learns_itself(guidance):
     _, returned, at = outputs_of(2, guidance, at=slowing)
     alone = [learned(lambda i, b=b: at(i, b)).trend for b in range(2)]
     assert shares(returned, at, 2) == pytest.approx(alone, rel=1e-4)

@@ -13,6 +13,9 @@ from navicache_cli.cache.predictors.trend import Fit, Products, TrendFilter
 from navicache_cli.cache.session.memory import Branch
 from navicache_cli.cache.tensors import Tensors, mean_abs, same_layout
 
+# Up to this scale of guidance, branches that go by what they learn themselves were better on `tiny`: by up to
+# 4 dB at 4. At 6 and above they were worse; nothing between the two was measured.
+_WEAK = 4.0
 # What the names of a branch hold that follows no prompt, or the negative one.
 _UNCONDITIONAL = ("uncond", "neg")
 Names = tuple[Hashable, ...]  # told of a branch, the outermost first; empty where the order of calls names it
@@ -42,7 +45,7 @@ class GuidedPair:
 
     Guidance multiplies the difference of the two, with all its errors, so what counts is what the combination
     misses. Each branch moves on its own straight line. How much of it to follow, and whether its errors can
-    be told afterwards, is learned of the combination, for both alike.
+    be told afterwards, is learned of the combination, for both alike, unless guidance is weak.
 
     Attributes:
         scale: g; None where nobody knows it, or it is 1: each branch then goes by what it learns itself.
@@ -74,8 +77,8 @@ class GuidedPair:
 
     @property
     def learned(self) -> Fit | None:
-        """What is known of the combination; None where it was not measured at the step computed last."""
-        return self._trend.fit if self._known and self.scale is not None else None
+        """What is known of the combination; None where guidance is weak, or the last step had one branch."""
+        return self._trend.fit if self._known and self.scale is not None and self.scale > _WEAK else None
 
     def fit(self, branch: Branch, names: Names) -> Fit | None:
         """What to predict a call by: `learned`, or None where its branch goes by what it learns itself.
