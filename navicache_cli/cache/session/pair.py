@@ -40,6 +40,28 @@ class PairMeasures:
     misses: Mapping[str, torch.Tensor] = field(default_factory=dict)
 
 
+@dataclass
+class _Line:
+    """The last two changes of a branch's output, float32, and how much of the first the second was to be.
+
+    Attributes:
+        before: y_c − y_p; empty where p was not kept.
+        after: y_i − y_c.
+        slope: a w, 0 where y_c was to be held.
+    """
+
+    before: Tensors
+    after: Tensors
+    slope: float
+
+    def missed(self) -> Tensors:
+        """What was missed of y_i."""
+        if not (self.slope and self.before):
+            return self.after
+        pairs = zip(self.before, self.after, strict=True)
+        return tuple(torch.add(t, s, alpha=-self.slope) for s, t in pairs)
+
+
 class GuidedPair:
     """The branches with and without the prompt, c and u, which guidance combines: u + g (c − u).
 
@@ -67,13 +89,12 @@ class GuidedPair:
         """A step starts, or nothing is to be held."""
         self._lead: Branch | None = None
         self._names: Names = ()
-        self._before: Tensors = ()  # y_c − y_p of the first branch
-        self._change: Tensors = ()  # y_i − y_c of the first branch
+        self._first: _Line | None = None  # of the first branch
         self._seen = 0
 
     @property
     def tensors(self) -> list[Tensors]:
-        return [self._before, self._change]
+        return [self._first.before, self._first.after] if self._first else []
 
     @property
     def learned(self) -> Fit | None:
@@ -99,40 +120,37 @@ class GuidedPair:
             self._known = False  # until the second branch, which may be missing from now on, is measured too
         if not (leads or second) or not branch.is_like(call.outputs):
             return PairMeasures()
+        if self.scale is None and not misses:
+            return PairMeasures()
         history = branch.history
-        after = change(call, history[0])
         before = change(*history[:2]) if len(history) > 1 and branch.is_like(history[1].outputs) else ()
         slope = branch.predictor.slope(call.step, history, fit)
-        if leads:
-            if self.scale is not None:
-                self._before, self._change = before, after
-            return PairMeasures(misses={"miss": mean_abs(_missed(before, after, slope))} if misses else {})
-        return self._measure_both(call, history, before, after, slope if misses else None)
+        line = _Line(before, change(call, history[0]), slope)
+        if second:
+            return self._measure_both(call, history, line, misses)
+        if self.scale is not None:
+            self._first = line
+        return PairMeasures(misses={"miss": mean_abs(line.missed())} if misses else {})
 
     def learn(self, numbers: Mapping[str, float]) -> None:
         """Absorb the inner products of the calls measured last."""
         self._trend.observe(Products(**numbers, weight=self._place.weight, place=self._place.between))
         self._known = True
 
-    def _measure_both(
-        self, call: Kept, history: Sequence[Kept], before: Tensors, after: Tensors, slope: float | None
-    ) -> PairMeasures:
-        """The combination's; `before`, `after` and `history` are the second branch's."""
-        assert self._lead is not None
-        first_before, first_after = self._before, self._change
-        self._before = self._change = ()
-        if not first_after:
+    def _measure_both(self, call: Kept, history: Sequence[Kept], second: _Line, misses: bool) -> PairMeasures:
+        """The combination's; `call` and `history` are the second branch's."""
+        first, self._first = self._first, None
+        if first is None or self._lead is None:
             return PairMeasures()
         found = PairMeasures()
-        guided_after = self._guided(first_after, after)
-        guided_before = self._guided(first_before, before) if first_before and before else ()
-        if guided_before and call.timestep != history[1].timestep:
+        after = self._guided(first.after, second.after)
+        if first.before and second.before and call.timestep != history[1].timestep:
             self._place = place_of(call, history)
-            found.products = products(guided_before, guided_after)
-        if slope is not None:
-            missed = _missed(guided_before, guided_after, slope)
+            found.products = products(self._guided(first.before, second.before), after)
+        if misses:
+            missed = self._guided(first.missed(), second.missed())
             norm = mean_abs(self._guided(self._lead.history[0].outputs, call.outputs))
-            found.misses = {"miss": mean_abs(missed), "change": mean_abs(guided_after), "norm": norm}
+            found.misses = {"miss": mean_abs(missed), "change": mean_abs(after), "norm": norm}
         return found
 
     def _is_second(self, branch: Branch, names: Names) -> bool:
@@ -153,10 +171,3 @@ class GuidedPair:
         if is_unconditional(self._names):
             first, second = second, first
         return tuple(torch.lerp(u.float(), c.float(), self.scale) for c, u in zip(first, second, strict=True))
-
-
-def _missed(before: Tensors, after: Tensors, slope: float) -> Tensors:
-    """What y_c + slope (y_c − y_p) misses of y_i."""
-    if not (slope and before):
-        return after
-    return tuple(torch.add(t, s, alpha=-slope) for s, t in zip(before, after, strict=True))
