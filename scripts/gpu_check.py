@@ -24,7 +24,7 @@ from typing import Any
 import torch
 from measure_overhead import session_cost
 
-from backends.official.official import RANDOM
+from backends.official.official import RANDOM, SMALL
 from backends.protocol import Pipeline, Stages
 from backends.registry import get_backend
 from navicache_cli.errors import NavicacheError, UsageError
@@ -93,15 +93,18 @@ def expected_gib(plan: Plan) -> float | None:
     return peak_of(json.loads(done.stdout), plan.weights) if done.returncode == 0 else None
 
 
-def peak_of(document: dict[str, Any], weights: str) -> float:
-    """Read the peak of a run from what `navicache memory --json` says.
+def peak_of(document: dict[str, Any], weights: str) -> float | None:
+    """Read the peak of a run from what `navicache memory --json` says; None for a small model.
 
-    With random weights text encoder and VAE are small stand-ins: what the transformer takes is the peak.
+    With random weights text encoder and VAE are small stand-ins: what a transformer takes is the peak.
     """
+    if weights == SMALL:
+        return None
     if weights != RANDOM:
         return float(document["peak_gib"])
     stage = document["stages"]["denoise"]
-    return float(stage["weights"]["transformer"] + stage["activations"] + stage["cache"])
+    transformers = (size for part, size in stage["weights"].items() if part.endswith("transformer"))
+    return float(sum(transformers) + stage["activations"] + stage["cache"])
 
 
 def measure(pipeline: Pipeline, plan: Plan, name: str) -> Measured:

@@ -105,6 +105,18 @@ def features(latent_frames: Sequence[float], size: str, frames: int) -> tuple[fl
     return 1.0, megapixels, megapixels * (first + more * frames)
 
 
+def model_of(
+    flags: Mapping[str, Any], assignments: list[str], config: Path | None, environment: dict[str, str]
+) -> str:
+    """The model that these layers ask for, a known one.
+
+    Raises:
+        UsageError: a wrong option, or an unknown model.
+    """
+    layers = option_layers(dict(flags), assignments, config, environment)
+    return preset_for(pick("model", BUILT_IN["model"], layers)).model
+
+
 def plan_without_pictures(
     flags: Mapping[str, Any], assignments: list[str], config: Path | None, environment: dict[str, str]
 ) -> Plan:

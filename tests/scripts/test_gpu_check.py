@@ -109,6 +109,10 @@ def test_peaks_are_held_against_what_is_expected(script, tmp_path):
     document = {"peak_gib": 24.0, "stages": {"denoise": stage}}
     assert script.peak_of(document, "random") == 7.5, "the others are stand-ins"
     assert script.peak_of(document, "") == 24.0
+    assert script.peak_of(document, "random-small") is None, "the small model was not measured"
+    # Of two experts the one that is there.
+    stage["weights"] = {"VAE": 0.5, "low-noise transformer": 26.5}
+    assert script.peak_of(document, "random") == 28.75
     check = script.Check({"plan": {}}, tmp_path)
     for name, peak in (("bare", 7.5), ("off", 8.0)):
         check.runs[name] = script.Measured(1.0, 1.0, int(peak * 2**30), 7.5, [], {})

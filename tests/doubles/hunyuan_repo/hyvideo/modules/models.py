@@ -32,19 +32,20 @@ def modulated(x, shift, scale):
 class MMDoubleStreamBlock(nn.Module):
     """The video's tokens with the text's beside them; here these have the same layers."""
 
-    def __init__(self, size, heads, **kind):
+    def __init__(self, hidden_size, heads_num, dtype=None, device=None):
         super().__init__()
-        self.heads = heads
+        size, kind = hidden_size, {"dtype": dtype, "device": device}
+        self.heads = heads_num
         self.img_mod = nn.Linear(size, 6 * size, **kind)
         self.img_norm1 = nn.LayerNorm(size, elementwise_affine=False, **kind)
         self.qkv = nn.Linear(size, 3 * size, **kind)
         self.mlp = nn.Linear(size, size, **kind)
         nn.init.zeros_(self.img_mod.weight)
 
-    def forward(self, img, txt, vec, lengths):
+    def forward(self, img, txt, vec, cu_seqlens_q):
         shift, scale, gate = self.img_mod(vec).chunk(6, dim=-1)[:3]
         x = torch.cat([img, txt], 1)
-        y = attend(self.qkv(modulated(x, shift, scale)), self.heads, lengths)
+        y = attend(self.qkv(modulated(x, shift, scale)), self.heads, cu_seqlens_q)
         x = x + gate[:, None] * torch.tanh(self.mlp(y))
         return x[:, : img.shape[1]], x[:, img.shape[1] :]
 
@@ -52,17 +53,18 @@ class MMDoubleStreamBlock(nn.Module):
 class MMSingleStreamBlock(nn.Module):
     """All tokens in one sequence."""
 
-    def __init__(self, size, heads, **kind):
+    def __init__(self, hidden_size, heads_num, dtype=None, device=None):
         super().__init__()
-        self.heads = heads
+        size, kind = hidden_size, {"dtype": dtype, "device": device}
+        self.heads = heads_num
         self.modulation = nn.Linear(size, 3 * size, **kind)
         self.qkv = nn.Linear(size, 3 * size, **kind)
         self.mlp = nn.Linear(size, size, **kind)
         nn.init.zeros_(self.modulation.weight)
 
-    def forward(self, x, vec, lengths):
+    def forward(self, x, vec, cu_seqlens_q):
         shift, scale, gate = self.modulation(vec).chunk(3, dim=-1)
-        y = attend(self.qkv(modulated(x, shift, scale)), self.heads, lengths)
+        y = attend(self.qkv(modulated(x, shift, scale)), self.heads, cu_seqlens_q)
         return x + gate[:, None] * torch.tanh(self.mlp(y))
 
 
