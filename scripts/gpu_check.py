@@ -31,6 +31,7 @@ from navicache_cli.errors import NavicacheError, UsageError
 from navicache_cli.files import write_together
 from navicache_cli.plan.plan import Plan, build_plan
 from navicache_cli.plan.presets import OFF, preset_for
+from navicache_cli.reading import read_utf8
 from navicache_cli.report.documents import plain
 from navicache_cli.report.peak_memory import PeakMemory
 from navicache_cli.report.report import machine_facts
@@ -149,7 +150,15 @@ class Check:
         self.runs: dict[str, Measured] = {}
         self.cost: dict[str, float] = {}
         if self.path.exists():
-            found = json.loads(self.path.read_text("utf-8"))
+            try:
+                found = json.loads(read_utf8(self.path))
+                self.runs = {name: Measured(**kept) for name, kept in found["runs"].items()}
+                self.cost = found["session_us_a_step"]
+            except (OSError, ValueError, TypeError, KeyError, AttributeError):
+                raise UsageError(
+                    f"expected results of gpu_check.py in {self.path}, found something else",
+                    "--out another-folder",
+                ) from None
             other = [key for key, value in self.facts.items() if found.get(key) != value]
             if other:
                 raise UsageError(
@@ -157,8 +166,6 @@ class Check:
                     f"{' and '.join(other)}",
                     "--out another-folder",
                 )
-            self.runs = {name: Measured(**kept) for name, kept in found["runs"].items()}
-            self.cost = found["session_us_a_step"]
 
     @property
     def reference_s(self) -> float | None:
@@ -287,6 +294,10 @@ def main() -> None:
     for name in names:
         if name not in RUNS:
             raise UsageError(f"--only expects some of {', '.join(RUNS)}, found {name!r}", "--only all")
+    for name in ("minutes", "session_runs"):
+        if not own[name] >= 0:  # nor NaN
+            flag = f"--{name.replace('_', '-')}"
+            raise UsageError(f"{flag} expects a number of at least 0, found {own[name]}", f"drop {flag}")
     preset = preset_for(options["model"])
     if preset.repository and not options["weights"]:
         options["weights"] = RANDOM

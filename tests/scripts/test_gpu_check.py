@@ -123,6 +123,22 @@ def test_peaks_are_held_against_what_is_expected(script, tmp_path):
     assert "| 8.00 GiB | 7.50 GiB |" in script.table(check)[-1]
 
 
+@pytest.mark.parametrize(
+    ("flag", "value"), [("--minutes", "nan"), ("--minutes", "-1"), ("--session-runs", "-1")]
+)
+def test_less_than_nothing_is_refused(script, monkeypatch, flag, value):
+    monkeypatch.setattr(sys, "argv", ["gpu_check.py", flag, value])
+    with pytest.raises(script.UsageError, match=f"{flag} expects a number of at least 0, found {value}"):
+        script.main()
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"runs": {"off": {"hours": 1}}, "session_us_a_step": {}}'])
+def test_a_folder_with_other_results(script, tmp_path, text):
+    (tmp_path / "gpu-check.json").write_text(text)
+    with pytest.raises(script.UsageError, match=r"results of gpu_check\.py in .*, found something else"):
+        script.Check({"plan": {}}, tmp_path)
+
+
 def test_without_a_gpu(check, tmp_path):
     done = check("--repo", str(ROOT / "tests/doubles/wan_repo"))
     assert_refused(done, 3, "expects an NVIDIA GPU, found none")
