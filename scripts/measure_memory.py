@@ -22,7 +22,7 @@ import numpy as np
 from PIL import Image
 
 from backends.official.installation import installations
-from navicache_cli.plan.memory import features, memory_file
+from navicache_cli.plan.memory import DENOISE, features, memory_file
 from navicache_cli.plan.plan import Plan, build_plan
 from navicache_cli.plan.presets import preset_for
 from scripts.paper_gpu.families import FAMILIES, official_parts, shallow
@@ -228,17 +228,23 @@ def fit_moments(known: Sequence[Sequence[float]], seen: Sequence[OnPaper]) -> di
         ]
         beside = np.array([peak.activations(parts) for _, peak in pairs]) / GIB
         found.setdefault(stage, []).append((parts, beside))
-    return {
-        stage: [
-            {"parts": parts, "activations": _coefficients(known, beside)}
-            for parts, beside in moments
-            if not any(
-                other is not beside and set(parts) <= set(more) and (beside <= other).all()
-                for more, other in moments
-            )
+    told = {}
+    for stage, moments in found.items():
+        left = [one for one in moments if not _covered(one, moments)]
+        if stage != DENOISE:  # Where its own work is not begun, or done: the transformer comes and goes.
+            left = [one for one in left if not _covered(one, found[DENOISE])] or left
+        told[stage] = [
+            {"parts": parts, "activations": _coefficients(known, beside)} for parts, beside in left
         ]
-        for stage, moments in found.items()
-    }
+    return told
+
+
+def _covered(moment: tuple[list[str], np.ndarray], others: Sequence[tuple[list[str], np.ndarray]]) -> bool:
+    """Whether another moment has the same parts, or more, and at every size as much beside them."""
+    parts, beside = moment
+    return any(
+        there is not beside and set(parts) <= set(more) and (beside <= there).all() for more, there in others
+    )
 
 
 def _coefficients(known: Sequence[Sequence[float]], gigabytes: np.ndarray) -> list[float]:
