@@ -41,6 +41,7 @@ class Family:
     Attributes:
         tasks: each to the task whose transformer has the same hidden states, so that caches keep as much.
         points: sizes and frames; three of them make the figures, further ones check them.
+        own_points: of tasks that make something else, such as pictures.
         same: tasks of the same architecture and the same parts as one of these.
         latent_frames: a and b of a + b frames.
         placements: options that move parts off the GPU, each combination.
@@ -50,6 +51,7 @@ class Family:
 
     tasks: dict[str, str]
     points: tuple[tuple[str, int], ...]
+    own_points: dict[str, tuple[tuple[str, int], ...]] = field(default_factory=dict)
     same: dict[str, str] = field(default_factory=dict)
     latent_frames: tuple[float, float] = (0.75, 0.25)
     placements: tuple[tuple[str, ...], ...] = ((),)
@@ -63,11 +65,13 @@ WAN_PLACEMENTS = (("offload",), (), ("offload", "t5_cpu"), ("t5_cpu",))
 FAMILY = {
     "wan": Family(
         {
-            "t2v-1.3B": "t2v-1.3B", "t2v-14B": "t2v-14B", "i2v-14B": "t2v-14B", "vace-1.3B": "t2v-1.3B",
-            "vace-14B": "t2v-14B",
+            "t2v-1.3B": "t2v-1.3B", "t2v-14B": "t2v-14B", "i2v-14B": "t2v-14B", "t2i-14B": "t2v-14B",
+            "vace-1.3B": "t2v-1.3B", "vace-14B": "t2v-14B",
         },
         WAN_POINTS,
-        same={"t2i-14B": "t2v-14B", "flf2v-14B": "i2v-14B"},
+        # Of a single frame the VAE keeps no features.
+        own_points={"t2i-14B": (("832x480", 1), ("1024x1024", 1), ("1280x720", 1))},
+        same={"flf2v-14B": "i2v-14B"},
         placements=WAN_PLACEMENTS,
     ),
     # The 5B cannot do 720 lines.
@@ -200,7 +204,10 @@ def measure_task(measuring: Measuring, task: str) -> dict[str, Any]:
     way = {"weights": "random", "steps": "1"} if "vace" in task else {"steps": "3"}
     moments = {}
     for placement in family.placements:
-        plans = [measuring.plan(task, point, placement, [], mode="off", **way) for point in family.points]
+        plans = [
+            measuring.plan(task, point, placement, [], mode="off", **way)
+            for point in family.own_points.get(task, family.points)
+        ]
         seen = [measuring.run(plan, official=True) for plan in plans]
         moments[" ".join(placement)] = fit_moments([_features(family, one) for one in seen], seen)
     return {"weights": _weigh(measuring, task), "moments": moments}
