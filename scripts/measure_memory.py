@@ -200,7 +200,7 @@ def measure_task(measuring: Measuring, task: str) -> dict[str, Any]:
     """Weights by part, and by placement and stage the moments that can be the fullest."""
     family = measuring.family
     # VACE keeps something of every one of its blocks, so that there the depth counts. That takes minutes, and
-    # further steps add only the latents that the solver keeps, a thousandth.
+    # further steps add only the latents that the solver keeps, a hundredth.
     way = {"weights": "random", "steps": "1"} if "vace" in task else {"steps": "3"}
     moments = {}
     for placement in family.placements:
