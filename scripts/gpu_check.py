@@ -24,13 +24,14 @@ from typing import Any
 import torch
 from measure_overhead import session_cost
 
-from backends.official.official import RANDOM
+from backends.official.official import RANDOM, SMALL
 from backends.protocol import Pipeline, Stages
 from backends.registry import get_backend
 from navicache_cli.errors import NavicacheError, UsageError
 from navicache_cli.files import write_together
 from navicache_cli.plan.plan import Plan, build_plan
 from navicache_cli.plan.presets import OFF, preset_for
+from navicache_cli.reading import read_utf8
 from navicache_cli.report.documents import plain
 from navicache_cli.report.peak_memory import PeakMemory
 from navicache_cli.report.report import machine_facts
@@ -93,15 +94,18 @@ def expected_gib(plan: Plan) -> float | None:
     return peak_of(json.loads(done.stdout), plan.weights) if done.returncode == 0 else None
 
 
-def peak_of(document: dict[str, Any], weights: str) -> float:
-    """Read the peak of a run from what `navicache memory --json` says.
+def peak_of(document: dict[str, Any], weights: str) -> float | None:
+    """Read the peak of a run from what `navicache memory --json` says; None for a small model.
 
-    With random weights text encoder and VAE are small stand-ins: what the transformer takes is the peak.
+    With random weights text encoder and VAE are small stand-ins: what a transformer takes is the peak.
     """
+    if weights == SMALL:
+        return None
     if weights != RANDOM:
         return float(document["peak_gib"])
     stage = document["stages"]["denoise"]
-    return float(stage["weights"]["transformer"] + stage["activations"] + stage["cache"])
+    transformers = (size for part, size in stage["weights"].items() if part.endswith("transformer"))
+    return float(sum(transformers) + stage["activations"] + stage["cache"])
 
 
 def measure(pipeline: Pipeline, plan: Plan, name: str) -> Measured:
@@ -146,7 +150,15 @@ class Check:
         self.runs: dict[str, Measured] = {}
         self.cost: dict[str, float] = {}
         if self.path.exists():
-            found = json.loads(self.path.read_text("utf-8"))
+            try:
+                found = json.loads(read_utf8(self.path))
+                self.runs = {name: Measured(**kept) for name, kept in found["runs"].items()}
+                self.cost = found["session_us_a_step"]
+            except (OSError, ValueError, TypeError, KeyError, AttributeError):
+                raise UsageError(
+                    f"expected results of gpu_check.py in {self.path}, found something else",
+                    "--out another-folder",
+                ) from None
             other = [key for key, value in self.facts.items() if found.get(key) != value]
             if other:
                 raise UsageError(
@@ -154,8 +166,6 @@ class Check:
                     f"{' and '.join(other)}",
                     "--out another-folder",
                 )
-            self.runs = {name: Measured(**kept) for name, kept in found["runs"].items()}
-            self.cost = found["session_us_a_step"]
 
     @property
     def reference_s(self) -> float | None:
@@ -284,6 +294,10 @@ def main() -> None:
     for name in names:
         if name not in RUNS:
             raise UsageError(f"--only expects some of {', '.join(RUNS)}, found {name!r}", "--only all")
+    for name in ("minutes", "session_runs"):
+        if not own[name] >= 0:  # nor NaN
+            flag = f"--{name.replace('_', '-')}"
+            raise UsageError(f"{flag} expects a number of at least 0, found {own[name]}", f"drop {flag}")
     preset = preset_for(options["model"])
     if preset.repository and not options["weights"]:
         options["weights"] = RANDOM

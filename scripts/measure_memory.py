@@ -12,6 +12,7 @@ import argparse
 import json
 import tempfile
 import time
+from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -21,7 +22,7 @@ import numpy as np
 from PIL import Image
 
 from backends.official.installation import installations
-from navicache_cli.plan.memory import features, memory_file
+from navicache_cli.plan.memory import DENOISE, features, memory_file
 from navicache_cli.plan.plan import Plan, build_plan
 from navicache_cli.plan.presets import preset_for
 from scripts.paper_gpu.families import FAMILIES, official_parts, shallow
@@ -40,6 +41,7 @@ class Family:
     Attributes:
         tasks: each to the task whose transformer has the same hidden states, so that caches keep as much.
         points: sizes and frames; three of them make the figures, further ones check them.
+        own_points: of tasks that make something else, such as pictures.
         same: tasks of the same architecture and the same parts as one of these.
         latent_frames: a and b of a + b frames.
         placements: options that move parts off the GPU, each combination.
@@ -49,6 +51,7 @@ class Family:
 
     tasks: dict[str, str]
     points: tuple[tuple[str, int], ...]
+    own_points: dict[str, tuple[tuple[str, int], ...]] = field(default_factory=dict)
     same: dict[str, str] = field(default_factory=dict)
     latent_frames: tuple[float, float] = (0.75, 0.25)
     placements: tuple[tuple[str, ...], ...] = ((),)
@@ -62,11 +65,13 @@ WAN_PLACEMENTS = (("offload",), (), ("offload", "t5_cpu"), ("t5_cpu",))
 FAMILY = {
     "wan": Family(
         {
-            "t2v-1.3B": "t2v-1.3B", "t2v-14B": "t2v-14B", "i2v-14B": "t2v-14B", "vace-1.3B": "t2v-1.3B",
-            "vace-14B": "t2v-14B",
+            "t2v-1.3B": "t2v-1.3B", "t2v-14B": "t2v-14B", "i2v-14B": "t2v-14B", "t2i-14B": "t2v-14B",
+            "vace-1.3B": "t2v-1.3B", "vace-14B": "t2v-14B",
         },
         WAN_POINTS,
-        same={"t2i-14B": "t2v-14B", "flf2v-14B": "i2v-14B"},
+        # Of a single frame the VAE keeps no features.
+        own_points={"t2i-14B": (("832x480", 1), ("1024x1024", 1), ("1280x720", 1))},
+        same={"flf2v-14B": "i2v-14B"},
         placements=WAN_PLACEMENTS,
     ),
     # The 5B cannot do 720 lines.
@@ -81,6 +86,7 @@ FAMILY = {
         # From 65 frames on the VAE decodes them in parts, and there are more parts of more pixels: minutes.
         (("960x544", 65), ("960x544", 129), ("1280x720", 65)),
         same={"t2v-720p": "t2v-544p"},
+        placements=((), ("offload",)),
         guidance_is_batched=True,
     ),
     # Every 17 frames are 5 latent ones.
@@ -133,7 +139,9 @@ class Measuring:
         row, begun = FAMILIES[self.model], time.process_time()
         with shallow(self.model), official_parts(self.model) if official else nullcontext():
             seen = generate_on_paper(plan, row.parts)
-        peaks = {stage: round(peak.total / GIB, 2) for stage, peak in seen.peaks.items()}
+        peaks: dict[str, float] = {}
+        for (stage, _), peak in seen.moments.items():
+            peaks[stage] = max(peaks.get(stage, 0.0), round(peak.total / GIB, 2))
         seconds = time.process_time() - begun
         print(
             plan.task,
@@ -189,32 +197,66 @@ def main() -> None:
 
 
 def measure_task(measuring: Measuring, task: str) -> dict[str, Any]:
-    """Weights by part, activations by stage, and what is on the GPU in each stage in each placement."""
-    family, weights = measuring.family, _weigh(measuring, task)
-    # VACE keeps something of every one of its blocks, so that there the depth counts.
-    deep = {"weights": "random"} if "vace" in task else {}
+    """Weights by part, and by placement and stage the moments that can be the fullest."""
+    family = measuring.family
+    # VACE keeps something of every one of its blocks, so that there the depth counts. That takes minutes, and
+    # further steps add only the latents that the solver keeps, a hundredth.
+    way = {"weights": "random", "steps": "1"} if "vace" in task else {"steps": "3"}
+    moments = {}
+    for placement in family.placements:
+        plans = [
+            measuring.plan(task, point, placement, [], mode="off", **way)
+            for point in family.own_points.get(task, family.points)
+        ]
+        seen = [measuring.run(plan, official=True) for plan in plans]
+        moments[" ".join(placement)] = fit_moments([_features(family, one) for one in seen], seen)
+    return {"weights": _weigh(measuring, task), "moments": moments}
 
-    def run(point: tuple[str, int], placement: tuple[str, ...], steps: str) -> OnPaper:
-        return measuring.run(
-            measuring.plan(task, point, placement, [], mode="off", steps=steps, **deep), True
-        )
 
-    seen = [run(point, family.placements[0], "3") for point in family.points]
-    stages = [stage for stage in seen[0].peaks if stage not in ("load", "end")]
-    known = np.array([_features(family, one) for one in seen])
-    activations = {}
-    for stage in stages:
-        found = np.array([one.peaks[stage].activations for one in seen]) / GIB
-        activations[stage] = [float(f"{c:.4g}") for c in np.linalg.lstsq(known, found, rcond=None)[0]]
-    placed = {
-        family.placements[0]: seen[0],
-        **{one: run(family.points[0], one, "1") for one in family.placements[1:]},
-    }
-    resident = {
-        " ".join(placement): {stage: [*one.peaks[stage].weights] for stage in stages}
-        for placement, one in placed.items()
-    }
-    return {"weights": weights, "activations": activations, "resident": resident}
+def fit_moments(known: Sequence[Sequence[float]], seen: Sequence[OnPaper]) -> dict[str, list[dict[str, Any]]]:
+    """By stage, what can be its fullest moment: parts that are on the GPU, and all else in coefficients.
+
+    A part of which only single layers are there, as in offloading by layers, counts among all else.
+
+    Args:
+        known: the features of each generation.
+        seen: generations of one plan, but for size and frames.
+    """
+    found: dict[str, list[tuple[list[str], np.ndarray]]] = {}
+    for stage, present in seen[0].moments:
+        peaks = [one.moments.get((stage, present)) for one in seen]
+        if stage in ("load", "end") or None in peaks:
+            continue
+        pairs = [(one, peak) for one, peak in zip(seen, peaks, strict=True) if peak]
+        parts = [
+            part
+            for part in seen[0].weights
+            if all(peak.weights.get(part) == one.weights[part] for one, peak in pairs)
+        ]
+        beside = np.array([peak.activations(parts) for _, peak in pairs]) / GIB
+        found.setdefault(stage, []).append((parts, beside))
+    told = {}
+    for stage, moments in found.items():
+        left = [one for one in moments if not _covered(one, moments)]
+        if stage != DENOISE:  # Where its own work is not begun, or done: the transformer comes and goes.
+            left = [one for one in left if not _covered(one, found[DENOISE])] or left
+        told[stage] = [
+            {"parts": parts, "activations": _coefficients(known, beside)} for parts, beside in left
+        ]
+    return told
+
+
+def _covered(moment: tuple[list[str], np.ndarray], others: Sequence[tuple[list[str], np.ndarray]]) -> bool:
+    """Whether another moment has the same parts, or more, and at every size as much beside them."""
+    parts, beside = moment
+    return any(
+        there is not beside and set(parts) <= set(more) and (beside <= there).all() for more, there in others
+    )
+
+
+def _coefficients(known: Sequence[Sequence[float]], gigabytes: np.ndarray) -> list[float]:
+    found = np.linalg.lstsq(np.array(known), gigabytes, rcond=None)[0]
+    return [float(f"{one:.4g}") if abs(one) > 1e-9 else 0.0 for one in found]
 
 
 def _features(family: Family, seen: OnPaper) -> tuple[float, float, float]:

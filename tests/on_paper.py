@@ -5,13 +5,19 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from navicache_cli.plan.plan import build_plan
+import pytest
+
+from navicache_cli.plan.memory import estimate
+from navicache_cli.plan.plan import Plan, build_plan
 from navicache_cli.plan.presets import preset_for
 from scripts.paper_gpu.families import FAMILIES, shallow
 from scripts.paper_gpu.generation import OnPaper, generate_on_paper
 
 SOON = {"threshold": "1000", "align_steps": "1"}  # skips as soon and as long as it may
 STEPS = 6
+# Blocks of the transformers that run, and of the official ones; pairs of them in Open-Sora.
+DEPTH = 2
+BLOCKS = {"t2v-14B": 40, "t2v-A14B": 40, "i2v-A14B": 40, "ti2v-5B": 30, "t2v": 28}
 # By predictor or method: bytes made for each byte of a predicted output; what float32 takes, and copies of x.
 # TeaCache's signal norms half precision in float32, and takes a modulation beside it.
 TEMPORARIES = {"calibrated": 9.0, "taylorseer": 5.0, "teacache": 4.1}
@@ -54,12 +60,33 @@ def run_on_paper(
         width: the architecture, where the code's own is not the official one.
         options: further ones.
     """
+    plan = replace(_plan(model, settings, repo=str(repo), **options), offload=False)
+    with shallow(model, width):
+        return generate_on_paper(plan, FAMILIES[model].parts)
+
+
+def _plan(model: str, settings: dict[str, str], **options: str) -> Plan:
     settings = dict(settings)
     own = [f"interval={settings.pop('interval')}"] if "interval" in settings else []
-    flags = {"model": model, "repo": str(repo), "weights": "random-small", "steps": str(STEPS), **options}
-    plan = build_plan({**flags, **settings}, own, None, {})
-    with shallow(model, width):
-        return generate_on_paper(replace(plan, offload=False), FAMILIES[model].parts)
+    flags = {"model": model, "weights": "random-small", "steps": str(STEPS), **options}
+    return build_plan({**flags, **settings}, own, None, {})
+
+
+def assert_kept_as_told(seen: OnPaper, model: str, settings: dict[str, str], **options: str) -> None:
+    """What it kept is what `navicache memory` says of the task, whose blocks are more.
+
+    Args:
+        seen: the generation, `DEPTH` blocks deep.
+        model: the family.
+        settings: of the cache.
+        options: further ones.
+    """
+    plan = _plan(model, settings, **options)
+    told = estimate(plan)
+    assert told is not None
+    deeper = BLOCKS[plan.task] / DEPTH if name_of(settings) == "pab" else 1
+    kept = seen.kept * deeper / 2**30
+    assert kept == pytest.approx(told.cache, rel=0.03), f"kept {kept:.4f} GiB, told {told.cache:.4f}"
 
 
 def assert_sound(seen: OnPaper, settings: dict[str, str], tokens: int) -> None:

@@ -1,9 +1,10 @@
 """How much of a GPU's memory a plan takes, by figures measured beforehand, without a GPU or weights.
 
 A family has them in `memory-NAME.json` beside its preset, written by `scripts/measure_memory.py`. For each
-task, in GiB: `weights` by part; `activations` by stage, c0 + c1 P + c2 L P for P megapixels and L latent
-frames; `cache`, what each way of caching keeps, for one L P; and `resident`, by the options that move parts
-off the GPU, the parts on it in each stage. `latent_frames` are a and b of L = a + b frames.
+task, in GiB: `weights` by part; `cache`, what each way of caching keeps, for one L P (P megapixels, L latent
+frames); and `moments`, by the options that move parts off the GPU, and by stage: which parts are on it, and
+`activations`, everything else there, c0 + c1 P + c2 L P. A stage has several where parts come and go: which
+is the fullest depends on the size. `latent_frames` are a and b of L = a + b frames.
 """
 
 from __future__ import annotations
@@ -104,6 +105,18 @@ def features(latent_frames: Sequence[float], size: str, frames: int) -> tuple[fl
     return 1.0, megapixels, megapixels * (first + more * frames)
 
 
+def model_of(
+    flags: Mapping[str, Any], assignments: list[str], config: Path | None, environment: dict[str, str]
+) -> str:
+    """The model that these layers ask for, a known one.
+
+    Raises:
+        UsageError: a wrong option, or an unknown model.
+    """
+    layers = option_layers(dict(flags), assignments, config, environment)
+    return preset_for(pick("model", BUILT_IN["model"], layers)).model
+
+
 def plan_without_pictures(
     flags: Mapping[str, Any], assignments: list[str], config: Path | None, environment: dict[str, str]
 ) -> Plan:
@@ -122,22 +135,28 @@ def estimate(plan: Plan) -> Estimate | None:
     if task is None or plan.ulysses * plan.ring > 1 or plan.fsdp:
         return None
     moved = [option for option in ("offload", "t5_cpu") if getattr(plan, option)]
-    resident = task["resident"].get(" ".join(moved))
-    if resident is None:
+    moments = task["moments"].get(" ".join(moved))
+    if moments is None:
         return None
     weights = dict(task["weights"])
     if plan.fp8:
         weights["transformer"] /= 2  # of the official 16 bits
     known = features(figures["latent_frames"], plan.size, plan.frames)
     both = 2 if figures.get("guidance_is_batched") and plan.guidance > 1 else 1
-    stages = {}
-    for name, parts in resident.items():
-        activations = sum(c * one for c, one in zip(task["activations"][name], known, strict=True))
-        kept = _kept(plan, task["cache"]) * known[2] if name == DENOISE else 0.0
-        times = both if name == DENOISE else 1
-        stages[name] = Stage(
-            {part: weights[part] for part in parts}, max(activations, 0.0) * times, kept * times
+    kept = _kept(plan, task["cache"]) * known[2] * both
+
+    def stage(name: str, moment: Mapping[str, Any]) -> Stage:
+        activations = sum(c * one for c, one in zip(moment["activations"], known, strict=True))
+        return Stage(
+            {part: weights[part] for part in moment["parts"]},
+            max(activations, 0.0) * (both if name == DENOISE else 1),
+            kept if name == DENOISE else 0.0,
         )
+
+    stages = {
+        name: max((stage(name, moment) for moment in those), key=lambda one: one.total)
+        for name, those in moments.items()
+    }
     return Estimate(stages, figures["source"], figures["command"])
 
 

@@ -17,6 +17,7 @@ from navicache_cli.plan.memory import (
     changes,
     estimate,
     known_models,
+    model_of,
     plan_without_pictures,
 )
 from navicache_cli.plan.plan import Plan
@@ -43,14 +44,20 @@ def show_memory(
     Raises:
         UsageError: a wrong option, or nothing was measured for the plan.
     """
+    model = model_of(flags, assignments, config, environment)
+    if model not in known_models():
+        raise UsageError(
+            f"expected a model whose memory was measured, found {model}",
+            f"--model {', --model '.join(known_models())}",
+        )
     plan = plan_without_pictures(flags, assignments, config, environment)
     found = estimate(plan)
     if found is None:
-        asked = f"{plan.model} {plan.task}{' with --offload' if plan.offload else ''}"
-        models = f"--model {', '.join(known_models())}"
+        alone = {"ulysses": 1, "ring": 1, "fsdp": False}
+        shared = [name for name, value in alone.items() if getattr(plan, name) != value]
         raise UsageError(
-            f"expected a model whose memory was measured, found {asked}",
-            f"{models}, or drop --offload" if plan.offload else models,
+            f"expected a plan for one GPU, found {' and '.join(shared)} of several",
+            " ".join(f"--set {name}={str(alone[name]).lower()}" for name in shared),
         )
     gpu = gpu if gpu is not None else gpu_gigabytes()
     others = {name: one.peak for name, other in changes(plan).items() if (one := estimate(other))}

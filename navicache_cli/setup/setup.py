@@ -47,7 +47,12 @@ def setup(
         InterruptedRunError: Ctrl-C.
     """
     steps = _steps(family, repo_url, commit, weights, revisions)
-    if not _go_apart(family, venv, dry_run):
+    given = {"--repo-url": [repo_url], "--commit": [commit], "--weights": [weights], "--revision": revisions}
+    again = [
+        family,
+        *(word for flag, values in given.items() for one in values if one for word in (flag, one)),
+    ]
+    if not _go_apart(family, venv, dry_run, again):
         return
     if dry_run:
         for step in steps:
@@ -65,8 +70,12 @@ def setup(
         terminal.stdout.print("everything was installed already; nothing was changed")
 
 
-def _go_apart(family: str, venv: bool, dry_run: bool) -> bool:
+def _go_apart(family: str, venv: bool, dry_run: bool, again: Sequence[str]) -> bool:
     """Go on in the family's environment, made first if that is asked for; False where that was only shown.
+
+    Args:
+        family, venv, dry_run: see `setup`.
+        again: what `setup` was asked for, but for these.
 
     Raises:
         OtherPython: to go on there.
@@ -88,7 +97,8 @@ def _go_apart(family: str, venv: bool, dry_run: bool) -> bool:
             _show(step)
         if dry_run and not step.done:
             program = program_in(managed_environment(model))
-            terminal.stdout.say(f"# all else in it: {program} setup {family} …")
+            terminal.stdout.say("# all else in it")
+            terminal.stdout.say(shlex.join([str(program), "setup", *again]))
             return False
         if not dry_run:
             _do(step)

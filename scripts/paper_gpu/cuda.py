@@ -51,6 +51,27 @@ def _move(ledger: Ledger) -> Callable[..., nn.Module]:
     return apply
 
 
+def _set_weight(
+    module: nn.Module, name: str, device: Any, value: torch.Tensor | None = None, **_: Any
+) -> None:
+    """Accelerate's `set_module_tensor_to_device` for fakes: what waits for its turn is on the CPU."""
+    is_weight = name in module._parameters
+    holder: dict[str, Any] = module._parameters if is_weight else module._buffers
+    tensor = holder[name] if value is None else value
+    new = tensor.to("cpu" if torch.device(device).type == "meta" else device)
+    holder[name] = nn.Parameter(new, requires_grad=False) if is_weight else new
+
+
+@contextmanager
+def layers_move() -> Iterator[None]:
+    """Let diffusers' offloading layer by layer, which asks accelerate, do so on paper."""
+    with (
+        patch("diffusers.pipelines.pipeline_utils.get_device", lambda: GPU.type),
+        patch("accelerate.hooks.set_module_tensor_to_device", _set_weight),
+    ):
+        yield
+
+
 def have_device_guard() -> None:
     """Give a torch without CUDA a guard for CUDA devices: that of the CPU, which does nothing.
 

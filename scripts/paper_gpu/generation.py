@@ -17,7 +17,7 @@ from backends.registry import get_backend
 from navicache_cli.cache.session.session import Session
 from navicache_cli.cache.session.tracker import SeenTimestep
 from navicache_cli.run.runner import Run, run
-from scripts.paper_gpu.cuda import PART
+from scripts.paper_gpu.cuda import PART, layers_move
 from scripts.paper_gpu.gpu import PaperGpu
 
 if TYPE_CHECKING:
@@ -34,7 +34,8 @@ class OnPaper:
 
     Attributes:
         run: as `runner.run` returns it; the video's pixels mean nothing.
-        peaks: bytes by stage: load, text, encode (of given pictures, by the VAE), denoise, decode.
+        moments: bytes by stage (load, text, encode of given pictures by the VAE, denoise, decode) and by the
+            parts with weights on the GPU.
         matrix: of the tensors made while denoising, the most elements in the two longest dimensions.
         waits: how often the host waited for the GPU because the cache asked it to.
         temporaries: the most bytes that the session made to predict an output, for each byte of that and
@@ -45,7 +46,7 @@ class OnPaper:
     """
 
     run: Run
-    peaks: Mapping[str, Peak]
+    moments: Mapping[tuple[str, frozenset[str]], Peak]
     matrix: int
     waits: int
     kept: int
@@ -67,7 +68,7 @@ def generate_on_paper(plan: Plan, parts: Mapping[str, str]) -> OnPaper:
             done = run(pipeline, plan)
         return OnPaper(
             done,
-            gpu.ledger.peaks,
+            gpu.ledger.moments,
             watch.matrix,
             gpu.waits["cache"],
             watch.kept,
@@ -87,7 +88,7 @@ def weigh_on_paper(plan: Plan, parts: Mapping[str, str]) -> dict[str, int]:
 def _loaded(plan: Plan) -> Iterator[tuple[PaperGpu, Any]]:
     for name in ("diffusers.models.modeling_utils", "transformers.models.auto.tokenization_auto"):
         import_module(name)  # They look for a GPU when they are imported, and keep what they found.
-    with PaperGpu() as gpu:
+    with PaperGpu() as gpu, layers_move():
         yield gpu, get_backend(plan.model).load(plan)
 
 

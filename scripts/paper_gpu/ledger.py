@@ -26,10 +26,9 @@ class Peak:
     weights: Mapping[str, int] = field(default_factory=dict)
     cache: int = 0
 
-    @property
-    def activations(self) -> int:
-        """What is neither weights nor cache."""
-        return self.total - sum(self.weights.values()) - self.cache
+    def activations(self, parts: Iterable[str]) -> int:
+        """What is neither weights of these parts nor cache."""
+        return self.total - sum(self.weights[part] for part in parts) - self.cache
 
 
 class Ledger:
@@ -43,6 +42,8 @@ class Ledger:
         live: bytes alive now.
         matrix: of the tensors made since the stage began, the most elements in the two longest dimensions.
         peaks: by stage.
+        moments: the same by stage and the parts that have weights on the GPU: a stage in which one of them
+            leaves, and something else comes, is fullest before or after, as the sizes are.
         high: the most bytes alive since somebody set it to `live`.
         moving: the part whose weights are being moved to the GPU now, or "".
     """
@@ -51,11 +52,18 @@ class Ledger:
         self.cache_bytes: Callable[[], int] = lambda: 0
         self.live = self.matrix = self.high = 0
         self.moving = ""
-        self.peaks: dict[str, Peak] = {}
+        self.moments: dict[tuple[str, frozenset[str]], Peak] = {}
         self.stage = "load"
         self._weights: Counter[str] = Counter()
         self._part_of: dict[int, str] = {}
         self._known: dict[int, weakref.ref[torch.UntypedStorage]] = {}
+
+    @property
+    def peaks(self) -> dict[str, Peak]:
+        found: dict[str, Peak] = {}
+        for (stage, _), peak in self.moments.items():
+            found[stage] = max(found.get(stage, Peak()), peak, key=lambda one: one.total)
+        return found
 
     def begin(self, stage: str) -> None:
         """From here on peaks belong to `stage`."""
@@ -95,6 +103,7 @@ class Ledger:
 
     def _note(self) -> None:
         self.high = max(self.high, self.live)
-        if self.live > self.peaks.get(self.stage, Peak()).total:
+        key = self.stage, frozenset(part for part, size in self._weights.items() if size)
+        if key not in self.moments or self.live > self.moments[key].total:
             weights = {part: size for part, size in self._weights.items() if size}
-            self.peaks[self.stage] = Peak(self.live, weights, self.cache_bytes())
+            self.moments[key] = Peak(self.live, weights, self.cache_bytes())

@@ -44,6 +44,24 @@ def test_the_makers_own_figures_of_wan22():
     assert peak_of("ti2v-5B", "wan2.2", mode="off", t5_cpu=True) == pytest.approx(22.9, abs=0.8)
 
 
+def test_hunyuan_leaves_only_the_transformer_on_the_gpu():
+    """Its README, 45 GB at 544p: by --use-cpu-offload, which is in all its examples."""
+    plan = plan_of("t2v-544p", "hunyuan", mode="off", offload=True)
+    assert estimate(plan).peak * 2**30 / 1e9 == pytest.approx(45, abs=0.5)
+    for stage in estimate(plan).stages.values():
+        assert set(stage.weights) == {"transformer"}
+    assert peak_of("t2v-544p", "hunyuan", mode="off") > estimate(plan).peak + 14
+
+
+@pytest.mark.parametrize("model", known_models())
+def test_every_placement_has_figures(model):
+    """Whatever `navicache memory` offers for less memory, of every task."""
+    for task in json.loads(memory_file(model).read_text())["tasks"]:
+        plan = plan_of(task, model, mode="off")
+        for other in [plan, *changes(plan).values()]:
+            assert estimate(other) is not None
+
+
 @pytest.mark.parametrize("model", known_models())
 def test_every_task_and_method_has_figures(model):
     preset = load_presets()[model]

@@ -109,6 +109,10 @@ def test_peaks_are_held_against_what_is_expected(script, tmp_path):
     document = {"peak_gib": 24.0, "stages": {"denoise": stage}}
     assert script.peak_of(document, "random") == 7.5, "the others are stand-ins"
     assert script.peak_of(document, "") == 24.0
+    assert script.peak_of(document, "random-small") is None, "the small model was not measured"
+    # Of two experts the one that is there.
+    stage["weights"] = {"VAE": 0.5, "low-noise transformer": 26.5}
+    assert script.peak_of(document, "random") == 28.75
     check = script.Check({"plan": {}}, tmp_path)
     for name, peak in (("bare", 7.5), ("off", 8.0)):
         check.runs[name] = script.Measured(1.0, 1.0, int(peak * 2**30), 7.5, [], {})
@@ -117,6 +121,22 @@ def test_peaks_are_held_against_what_is_expected(script, tmp_path):
         "off: peak +6.7% from what is expected, target within 5%": False,
     }
     assert "| 8.00 GiB | 7.50 GiB |" in script.table(check)[-1]
+
+
+@pytest.mark.parametrize(
+    ("flag", "value"), [("--minutes", "nan"), ("--minutes", "-1"), ("--session-runs", "-1")]
+)
+def test_less_than_nothing_is_refused(script, monkeypatch, flag, value):
+    monkeypatch.setattr(sys, "argv", ["gpu_check.py", flag, value])
+    with pytest.raises(script.UsageError, match=f"{flag} expects a number of at least 0, found {value}"):
+        script.main()
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"runs": {"off": {"hours": 1}}, "session_us_a_step": {}}'])
+def test_a_folder_with_other_results(script, tmp_path, text):
+    (tmp_path / "gpu-check.json").write_text(text)
+    with pytest.raises(script.UsageError, match=r"results of gpu_check\.py in .*, found something else"):
+        script.Check({"plan": {}}, tmp_path)
 
 
 def test_without_a_gpu(check, tmp_path):

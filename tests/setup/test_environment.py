@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import sys
 
 import pytest
@@ -103,10 +104,12 @@ def test_other_models_do_not_enter_it(machine, setup):
 
 
 def test_a_dry_run_shows_the_commands(machine, setup):
-    planned = setup("--venv", "--dry-run").stdout.splitlines()
+    planned = setup("--venv", "--weights", "Wan2.1-T2V-1.3B", "--dry-run").stdout.splitlines()
     assert planned[0] == "# Python environment of wan"
     assert " venv --seed --allow-existing " in planned[1]
-    assert planned[3].endswith(f"{place_of(machine)}/bin/navicache setup wan …")
+    asked = [f"{place_of(machine)}/bin/navicache", "setup", "wan", "--repo-url", str(machine.root / "mirror")]
+    assert shlex.split(planned[4])[:5] == asked
+    assert shlex.split(planned[4])[5::2] == ["--commit", "--weights"]
     programs = machine.root / "bin/uv"
     programs.unlink()
     planned = setup("--venv", "--dry-run", PATH="/usr/bin").stdout.splitlines()

@@ -76,7 +76,8 @@ class WanModel(nn.Module):
         tokens = u.flatten(2).transpose(1, 2)
         # The original pads to seq_len, which is as long here, and has a timestep for each token in any case.
         t = t.expand(1, seq_len) if t.dim() == 1 else t
-        e = self.time_embedding(t.float()[..., None] / 1000).unflatten(2, (6, self.dim))
+        with torch.amp.autocast("cuda", dtype=torch.float32):
+            e = self.time_embedding(t.float()[..., None] / 1000).unflatten(2, (6, self.dim))
         text = self.text_embedding(context[0][None])
         lengths = torch.tensor([tokens.shape[1]])
         h = tokens

@@ -14,16 +14,19 @@ class STDiT3Block(nn.Module):
     def __init__(self, hidden_size, num_heads, temporal, enable_flash_attn):
         super().__init__()
         self.temporal = temporal
+        self.norm1 = nn.LayerNorm(hidden_size, elementwise_affine=False)
+        self.scale_shift_table = nn.Parameter(torch.randn(6, hidden_size) / hidden_size**0.5)
         self.attn = Attention(hidden_size, num_heads, enable_flash_attn)
         self.cross_attn = MultiHeadCrossAttention(hidden_size, num_heads)
 
     def forward(self, x, y, t, mask=None, x_mask=None, t0=None, T=None, S=None):  # noqa: N803
         batch, _, dim = x.shape
-        grid = (x * (1 + t[:, None])).view(batch, T, S, dim)
+        shift, scale, gate = (self.scale_shift_table + t.unflatten(1, (6, dim))).chunk(6, dim=1)[:3]
+        grid = (self.norm1(x) * (1 + scale) + shift).view(batch, T, S, dim)
         grid = grid.transpose(1, 2) if self.temporal else grid
         mixed = self.attn(grid.reshape(-1, grid.shape[2], dim)).view(grid.shape)
         mixed = mixed.transpose(1, 2) if self.temporal else mixed
-        x = x + mixed.reshape(batch, T * S, dim)
+        x = x + gate * mixed.reshape(batch, T * S, dim)
         return x + 0.1 * self.cross_attn(x, y, mask)
 
 
@@ -48,6 +51,7 @@ class STDiT3(nn.Module):
         self.config, dim = config, config.hidden_size
         self.x_embedder = nn.Linear(config.in_channels, dim)
         self.t_embedder = nn.Linear(3, dim)
+        self.t_block = nn.Linear(dim, 6 * dim)
         self.y_embedder = CaptionEmbedder(config.caption_channels, dim, config.model_max_length)
         self.spatial_blocks, self.temporal_blocks = (
             nn.ModuleList(
@@ -71,12 +75,13 @@ class STDiT3(nn.Module):
         facts = torch.stack([timestep / 1000, fps.repeat(batch) / 24, height.repeat(batch) / 512], dim=1)
         t = self.t_embedder(facts.to(x.dtype))
         lengths = mask.repeat(batch // mask.shape[0], 1)
+        modulation = self.t_block(t)
         y = self.y_embedder.y_proj(y.to(x.dtype)).squeeze(1)[lengths > 0][None]
         size = {"T": frames, "S": rows * columns}
         hidden = self.x_embedder(x.flatten(2).transpose(1, 2))
         for spatial_block, temporal_block in zip(self.spatial_blocks, self.temporal_blocks, strict=True):
-            hidden = spatial_block(hidden, y, t, lengths.sum(1).tolist(), x_mask, t, **size)
-            hidden = temporal_block(hidden, y, t, lengths.sum(1).tolist(), x_mask, t, **size)
+            hidden = spatial_block(hidden, y, modulation, lengths.sum(1).tolist(), x_mask, **size)
+            hidden = temporal_block(hidden, y, modulation, lengths.sum(1).tolist(), x_mask, **size)
         out = self.final_layer(hidden + t[:, None])
         return out.transpose(1, 2).reshape(batch, -1, frames, rows, columns).float()
 
