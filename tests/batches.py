@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests import warm
 from tests.conftest import clean_environment
 
 PROMPTS = ("a red circle moving right", "a blue star growing", "a green ring still on a dark background")
@@ -20,6 +21,8 @@ PROGRAM = [sys.executable, "-m", "navicache_cli"]
 
 def run(folder: Path, *arguments: str, program=PROGRAM, **options) -> subprocess.CompletedProcess:
     """Run the program in a folder until it ends."""
+    if program is PROGRAM and not options:
+        return warm.run(*arguments, cwd=folder, env=clean_environment())
     return subprocess.run(
         [*program, *arguments],
         cwd=folder, env=clean_environment(), capture_output=True, text=True, timeout=300, check=False,

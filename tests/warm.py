@@ -1,0 +1,143 @@
+"""The program in processes with its imports behind them: forks of one that imported it and computed nothing.
+
+A fresh interpreter takes seconds of CPU time to import torch, again for every test that starts one. A fork is
+a process of its own all the same, with its own arguments, folder, environment, streams and exit code. What an
+interpreter reads as it starts (PYTHONUTF8, LC_ALL, OMP_NUM_THREADS …) needs a fresh one.
+"""
+
+from __future__ import annotations
+
+import gc
+import importlib
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+# What generations import sooner or later; none of it reads a variable of `READ_LATE` while it is imported.
+IMPORTED = (
+    "torch", "torch._dynamo", "einops", "imageio_ffmpeg", "jsonschema", "msgspec", "omegaconf",
+    "safetensors.torch", "backends.tiny.backend", "backends.tiny.codec", "backends.tiny.model",
+    "backends.tiny.solvers", "backends.tiny.text", "navicache_cli.app", "navicache_cli.batch.batch",
+    "navicache_cli.cache", "navicache_cli.compare.compare", "navicache_cli.run.generate",
+    "navicache_cli.run.produce",
+)  # fmt: skip
+# How the names start of variables that are read while the program runs: a fork can be given others.
+READ_LATE = (
+    "NAVICACHE_", "XDG_", "HF_HOME", "PYTHONPATH", "CUDA_VISIBLE_DEVICES", "COLUMNS", "HOME", "PATH", "RANK",
+    "LOCAL_RANK", "WORLD_SIZE", "PYTEST_CURRENT_TEST",
+)  # fmt: skip
+
+
+PROGRAM = "import runpy\nrunpy.run_module('navicache_cli', run_name='__main__', alter_sys=True)"
+
+
+def run(*arguments: str, before: str = "", **options: Any) -> subprocess.CompletedProcess[str]:
+    """Run `navicache` with arguments until it ends; Python code in `before` runs first. See `python`."""
+    return python(f"{before}\n{PROGRAM}", *arguments, **options)
+
+
+def python(
+    code: str, *arguments: str, cwd: Path, env: Mapping[str, str], input: str = "", timeout: float = 300
+) -> subprocess.CompletedProcess[str]:
+    """Run `python -c code arguments` until it ends; in a fresh interpreter where the environment needs one.
+
+    Args:
+        code: what it runs.
+        arguments: in `sys.argv`, from 1 on.
+        cwd: the folder it runs in.
+        env: its environment, whole.
+        input: its standard input.
+        timeout: seconds after which it is killed.
+
+    Raises:
+        subprocess.TimeoutExpired: it was killed.
+    """
+    server, started_with = _server()
+    names = (name for name in {*env, *started_with} if not name.startswith(READ_LATE))
+    if any(env.get(name) != started_with.get(name) for name in names):
+        return subprocess.run(
+            [sys.executable, "-c", code, *arguments], cwd=cwd, env=env, input=input,
+            capture_output=True, text=True, timeout=timeout, check=False,
+        )  # fmt: skip
+    with TemporaryDirectory() as folder:
+        streams = [Path(folder, name) for name in ("stdin", "stdout", "stderr")]
+        streams[0].write_text(input)
+        request = {
+            "code": code, "arguments": arguments, "cwd": str(cwd), "env": dict(env), "timeout": timeout,
+            "streams": [str(stream) for stream in streams],
+        }  # fmt: skip
+        print(json.dumps(request), file=server.stdin, flush=True)
+        exit_code = json.loads(server.stdout.readline())
+        out, err = (stream.read_text() for stream in streams[1:])
+    if exit_code is None:
+        raise subprocess.TimeoutExpired(arguments, timeout, out, err)
+    return subprocess.CompletedProcess(arguments, exit_code, out, err)
+
+
+@cache
+def _server() -> tuple[subprocess.Popen[str], dict[str, str]]:
+    """The process that forks, one for as long as this one runs, and the environment it started with."""
+    paths = os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
+    environment = {**os.environ, "PYTHONPATH": paths}
+    process = subprocess.Popen(
+        [sys.executable, __file__],
+        env=environment, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+    )  # fmt: skip
+    return process, environment
+
+
+def _serve() -> None:
+    """Answer each request with the exit code of a fork, null if it was killed; in a fork, run the program."""
+    from navicache_cli.threads import let_waiting_threads_sleep
+
+    let_waiting_threads_sleep()
+    for name in IMPORTED:
+        importlib.import_module(name)
+    gc.freeze()  # Otherwise each fork goes through, and so copies, all of it as it ends.
+    with os.fdopen(os.dup(0)) as requests, os.fdopen(os.dup(1), "w") as answers:
+        for line in requests:
+            request = json.loads(line)
+            process = os.fork()
+            if process == 0:
+                break
+            print(json.dumps(_exit_code(process, request["timeout"])), file=answers, flush=True)
+        else:
+            return
+    _become(request)
+    exec(request["code"], vars(sys.modules["__main__"]))
+
+
+def _exit_code(process: int, timeout: float) -> int | None:
+    ended = os.pidfd_open(process)
+    in_time, _, _ = select.select([ended], [], [], timeout)
+    os.close(ended)
+    if not in_time:
+        os.kill(process, signal.SIGKILL)
+    _, status = os.waitpid(process, 0)
+    return os.waitstatus_to_exitcode(status) if in_time else None
+
+
+def _become(request: dict[str, Any]) -> None:
+    """Take over arguments, folder, environment and streams; look for modules where `python -c` would."""
+    os.chdir(request["cwd"])
+    os.environ.clear()
+    os.environ.update(request["env"])
+    for stream, path in enumerate(request["streams"]):
+        opened = os.open(path, os.O_WRONLY | os.O_CREAT if stream else os.O_RDONLY)
+        os.dup2(opened, stream)
+        os.close(opened)
+    paths = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    sys.path[:1] = ["", *(path for path in paths if path and path not in sys.path)]
+    sys.argv = ["-c", *request["arguments"]]
+
+
+if __name__ == "__main__":
+    _serve()
