@@ -7,6 +7,7 @@ interpreter reads as it starts (PYTHONUTF8, LC_ALL, OMP_NUM_THREADS …) needs a
 
 from __future__ import annotations
 
+import atexit
 import gc
 import importlib
 import json
@@ -15,6 +16,7 @@ import select
 import signal
 import subprocess
 import sys
+import traceback
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
@@ -31,8 +33,9 @@ IMPORTED = (
 )  # fmt: skip
 # How the names start of variables that are read while the program runs: a fork can be given others.
 READ_LATE = (
-    "NAVICACHE_", "XDG_", "HF_HOME", "PYTHONPATH", "CUDA_VISIBLE_DEVICES", "COLUMNS", "HOME", "PATH", "RANK",
-    "LOCAL_RANK", "WORLD_SIZE", "PYTEST_CURRENT_TEST",
+    "NAVICACHE_", "XDG_", "HF_", "PYTHONPATH", "CUDA_VISIBLE_DEVICES", "COLUMNS", "HOME", "PATH", "RANK",
+    "LOCAL_RANK", "WORLD_SIZE", "PYTEST_CURRENT_TEST", "GIT_", "PIP_",
+    "FREE_GB", "GPU", "HUB", "UV_",  # of stand-ins
 )  # fmt: skip
 
 
@@ -111,8 +114,7 @@ def _serve() -> None:
             print(json.dumps(_exit_code(process, request["timeout"])), file=answers, flush=True)
         else:
             return
-    _become(request)
-    exec(request["code"], vars(sys.modules["__main__"]))
+    os._exit(_run_as(request))
 
 
 def _exit_code(process: int, timeout: float) -> int | None:
@@ -125,8 +127,11 @@ def _exit_code(process: int, timeout: float) -> int | None:
     return os.waitstatus_to_exitcode(status) if in_time else None
 
 
-def _become(request: dict[str, Any]) -> None:
-    """Take over arguments, folder, environment and streams; look for modules where `python -c` would."""
+def _run_as(request: dict[str, Any]) -> int:
+    """Run the code with its arguments, folder, environment and streams; the exit code.
+
+    At the end it does what an interpreter does, but for taking all of its modules apart.
+    """
     os.chdir(request["cwd"])
     os.environ.clear()
     os.environ.update(request["env"])
@@ -137,6 +142,18 @@ def _become(request: dict[str, Any]) -> None:
     paths = os.environ.get("PYTHONPATH", "").split(os.pathsep)
     sys.path[:1] = ["", *(path for path in paths if path and path not in sys.path)]
     sys.argv = ["-c", *request["arguments"]]
+    code: Any = 0
+    try:
+        exec(request["code"], {"__name__": "__main__"})
+    except SystemExit as end:
+        code = end.code or 0
+    except BaseException:
+        traceback.print_exc()
+        code = 1
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    return code
 
 
 if __name__ == "__main__":
