@@ -16,7 +16,7 @@ from tests.program import SCRIPTS
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc; run it on Linux")
 
 
-@pytest.mark.parametrize("count", [80, pytest.param(250, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [40, pytest.param(250, marks=pytest.mark.slow)])
 def test_hostile_calls_break_no_promise(tmp_path, count):
     command = [
         sys.executable,
