@@ -37,8 +37,6 @@ READ_LATE = (
     "LOCAL_RANK", "WORLD_SIZE", "PYTEST_CURRENT_TEST", "GIT_", "PIP_",
     "FREE_GB", "GPU", "HUB", "UV_",  # of stand-ins
 )  # fmt: skip
-
-
 PROGRAM = "import runpy\nrunpy.run_module('navicache_cli', run_name='__main__', alter_sys=True)"
 
 
@@ -104,6 +102,7 @@ def _serve() -> None:
     let_waiting_threads_sleep()
     for name in IMPORTED:
         importlib.import_module(name)
+    assert "huggingface_hub" not in sys.modules, "it reads HF_… while it is imported"
     gc.freeze()  # Otherwise each fork goes through, and so copies, all of it as it ends.
     with os.fdopen(os.dup(0)) as requests, os.fdopen(os.dup(1), "w") as answers:
         for line in requests:
