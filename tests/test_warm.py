@@ -46,3 +46,12 @@ def test_what_an_interpreter_reads_as_it_starts_gets_a_fresh_one(tmp_path):
     tell = "import sys; print(sys.flags.dev_mode, 'torch' in sys.modules)"
     done = warm.python(tell, cwd=tmp_path, env=clean_environment(PYTHONDEVMODE="1"))
     assert done.stdout == "True False\n"
+
+
+def test_a_copy_of_the_program_is_run_by_a_fresh_one(tmp_path):
+    (tmp_path / "navicache_cli").mkdir()
+    (tmp_path / "navicache_cli/__init__.py").touch()
+    (tmp_path / "navicache_cli/__main__.py").write_text("print('another')")
+    environment = clean_environment(PYTHONPATH=str(tmp_path))
+    done = warm.run("--version", cwd=tmp_path.parent, env=environment)
+    assert done.stdout == "another\n"

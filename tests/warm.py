@@ -62,8 +62,7 @@ def python(
         subprocess.TimeoutExpired: it was killed.
     """
     server, started_with = _server()
-    names = (name for name in {*env, *started_with} if not name.startswith(READ_LATE))
-    if any(env.get(name) != started_with.get(name) for name in names):
+    if _need_a_fresh_one(env, started_with):
         return subprocess.run(
             [sys.executable, "-c", code, *arguments], cwd=cwd, env=env, input=input,
             capture_output=True, text=True, timeout=timeout, check=False,
@@ -81,6 +80,15 @@ def python(
     if exit_code is None:
         raise subprocess.TimeoutExpired(arguments, timeout, out, err)
     return subprocess.CompletedProcess(arguments, exit_code, out, err)
+
+
+def _need_a_fresh_one(env: Mapping[str, str], started_with: Mapping[str, str]) -> bool:
+    """Whether the interpreter itself reads what differs, or another navicache is to be imported."""
+    early = (name for name in {*env, *started_with} if not name.startswith(READ_LATE))
+    known, paths = (set(one.get("PYTHONPATH", "").split(os.pathsep)) for one in (started_with, env))
+    return any(env.get(name) != started_with.get(name) for name in early) or any(
+        Path(path, "navicache_cli").is_dir() for path in paths - known
+    )
 
 
 @cache
