@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests import warm
 from tests.conftest import clean_environment
 
 PROMPTS = ("a red circle moving right", "a blue star growing", "a green ring still on a dark background")
@@ -18,13 +19,9 @@ NAMES = [f"{prompt}-{n}.mp4" for prompt in PROMPTS for n in (0, 1)]
 PROGRAM = [sys.executable, "-m", "navicache_cli"]
 
 
-def run(folder: Path, *arguments: str, program=PROGRAM, **options) -> subprocess.CompletedProcess:
-    """Run the program in a folder until it ends."""
-    return subprocess.run(
-        [*program, *arguments],
-        cwd=folder, env=clean_environment(), capture_output=True, text=True, timeout=300, check=False,
-        **options,
-    )  # fmt: skip
+def run(folder: Path, *arguments: str, code: str = warm.PROGRAM) -> subprocess.CompletedProcess:
+    """Run the program, or code that does so, in a folder until it ends."""
+    return warm.python(code, *arguments, cwd=folder, env=clean_environment())
 
 
 def start(folder: Path, *arguments: str, **options) -> subprocess.Popen:

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from tests import warm
 from tests.comparison import PROMPTS, Made, arguments
 
 # Under `pytest -n`, workers share the cores: otherwise threads of one wait for those of another all the time.
@@ -42,16 +43,8 @@ def cli(tmp_path: Path) -> Cli:
     """Run `navicache` with arguments in an empty folder; returns the finished process."""
 
     def run(*arguments: str, env: dict[str, str] | None = None, **options) -> subprocess.CompletedProcess:
-        return subprocess.run(
-            [sys.executable, "-m", "navicache_cli", *arguments],
-            cwd=options.pop("cwd", tmp_path),
-            env=clean_environment(**(env or {})),
-            capture_output=True,
-            text=options.pop("text", True),
-            timeout=options.pop("timeout", 120),
-            check=False,
-            **options,
-        )
+        options = {"cwd": tmp_path, "timeout": 120, **options}
+        return warm.run(*arguments, env=clean_environment(**(env or {})), **options)
 
     return run
 
@@ -75,10 +68,7 @@ def comparison(tmp_path_factory: pytest.TempPathFactory) -> Made:
     root = tmp_path_factory.mktemp("comparison")
     prompts = root / "prompts.txt"
     prompts.write_text("\n".join(PROMPTS) + "\n")
-    done = subprocess.run(
-        [sys.executable, "-m", "navicache_cli", *arguments(root / "out", prompts)],
-        cwd=root, env=clean_environment(), capture_output=True, text=True, timeout=300, check=False,
-    )  # fmt: skip
+    done = warm.run(*arguments(root / "out", prompts), cwd=root, env=clean_environment())
     assert done.returncode == 0, done.stderr
     return Made(root / "out", json.loads(done.stdout), done.stderr)
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from packaging.requirements import Requirement
 
 from backends.official.installation import Installation, Weights, installations
+from tests import warm
 from tests.conftest import clean_environment
 
 # The program on a machine with another disk and, where GPU is set, with a GPU of so many GiB.
@@ -96,19 +97,21 @@ class Machine:
 
     def start(self, *arguments: str, **environment: str) -> subprocess.Popen:
         """Start the program in a process group of its own."""
-        variables = {**clean_environment(**self.environment), "COLUMNS": "300", **environment}
         return subprocess.Popen(
-            [sys.executable, "-c", PROGRAM, *arguments], cwd=self.root / "work",
-            env={key: value for key, value in variables.items() if not key.startswith("GIT_")},
+            [sys.executable, "-c", PROGRAM, *arguments],
+            cwd=self.root / "work", env=self._variables(environment),
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
         )  # fmt: skip
 
     def run(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess:
         """Run the program to its end."""
-        process = self.start(*arguments, **environment)
-        out, err = process.communicate(timeout=120)
-        assert "Traceback" not in err, err
-        return subprocess.CompletedProcess(arguments, process.returncode, out, err)
+        done = warm.python(PROGRAM, *arguments, cwd=self.root / "work", env=self._variables(environment))
+        assert "Traceback" not in done.stderr, done.stderr
+        return done
+
+    def _variables(self, environment: dict[str, str]) -> dict[str, str]:
+        variables = {**clean_environment(**self.environment), "COLUMNS": "300", **environment}
+        return {key: value for key, value in variables.items() if not key.startswith("GIT_")}
 
     def repository(self, family: str) -> Path:
         """Where the checkout belongs."""

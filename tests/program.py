@@ -14,6 +14,7 @@ from types import ModuleType
 from typer.testing import CliRunner
 
 from navicache_cli.app import app
+from tests import warm
 from tests.conftest import clean_environment
 
 ROOT = Path(__file__).parents[1]
@@ -67,14 +68,9 @@ def generate(
     folder: Path, *arguments: str, before: str = "", **environment: str
 ) -> subprocess.CompletedProcess:
     """Run `navicache generate` in a folder, without a GPU; `before` is Python code that runs first."""
-    start = f"{before}\nimport navicache_cli.app\nnavicache_cli.app.main()"
-    program = ["-c", start] if before else ["-m", "navicache_cli"]
     paths = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
-    return subprocess.run(
-        [sys.executable, *program, "generate", *arguments],
-        cwd=folder, env=clean_environment(PYTHONPATH=paths, CUDA_VISIBLE_DEVICES="", **environment),
-        capture_output=True, text=True, timeout=300, check=False,
-    )  # fmt: skip
+    environment = clean_environment(PYTHONPATH=paths, CUDA_VISIBLE_DEVICES="", **environment)
+    return warm.run("generate", *arguments, cwd=folder, env=environment, before=before)
 
 
 def report_of(done: subprocess.CompletedProcess) -> dict:

@@ -10,6 +10,7 @@ import sys
 
 import pytest
 
+from tests import warm
 from tests.conftest import clean_environment
 from tests.program import ROOT, assert_refused, report_of
 
@@ -39,11 +40,8 @@ def dots(tmp_path_factory):
     paths = os.pathsep.join([str(root / "site"), str(ROOT)])
 
     def run(*arguments):
-        return subprocess.run(
-            [sys.executable, "-m", "navicache_cli", *arguments],
-            cwd=root / "work", env=clean_environment(PYTHONPATH=paths, CUDA_VISIBLE_DEVICES=""),
-            capture_output=True, text=True, timeout=120, check=False,
-        )  # fmt: skip
+        environment = clean_environment(PYTHONPATH=paths, CUDA_VISIBLE_DEVICES="")
+        return warm.run(*arguments, cwd=root / "work", env=environment)
 
     run.folder = root / "work"
     return run

@@ -8,6 +8,7 @@ import re
 import resource
 import shutil
 import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -29,6 +30,7 @@ from tests.batches import (
     start,
     wait_for,
 )
+from tests.conftest import clean_environment
 from tests.program import on_a_terminal, report_in
 
 
@@ -212,8 +214,11 @@ def test_full_disk(prompts, finished):
         resource.setrlimit(resource.RLIMIT_FSIZE, (4200, 4200))  # The test of the folder writes 4096.
 
     # -B: the limit is for the batch's files, not for compiled modules.
-    program = [sys.executable, "-B", "-m", "navicache_cli"]
-    done = run(prompts, "batch", "prompts.txt", *QUICK, "--retry", "2", program=program, preexec_fn=limit)
+    done = subprocess.run(
+        [sys.executable, "-B", "-m", "navicache_cli", "batch", "prompts.txt", *QUICK, "--retry", "2"],
+        cwd=prompts, env=clean_environment(), capture_output=True, text=True, timeout=300, check=False,
+        preexec_fn=limit,
+    )  # fmt: skip
     assert done.returncode == 6, done.stderr
     assert "manifest.jsonl" in done.stderr
     assert "Traceback" not in done.stderr
@@ -269,8 +274,7 @@ app.main()
 
 @pytest.mark.parametrize("retry", ["0", "1"])
 def test_retry(prompts, finished, retry):
-    program = [sys.executable, "-c", FLAKY]
-    done = run(prompts, "batch", "prompts.txt", *QUICK, "--retry", retry, program=program)
+    done = run(prompts, "batch", "prompts.txt", *QUICK, "--retry", retry, code=FLAKY)
     green = [name for name in NAMES if "green" in name]
     failed = [record for record in records(prompts / "out") if record["state"] == "failed"]
     assert [(record["name"], record["error"]) for record in failed] == [

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests import warm
 from tests.conftest import clean_environment
 from tests.evaluation.test_eval_common import pattern, write_video
 from tests.program import ROOT
@@ -103,11 +104,8 @@ def ground(tmp_path_factory, recording) -> Path:  # noqa: F811
 def test_what_is_said_of_a_stopped_command_is_true(ground, arguments, place, count, told, left, name):
     before = {path for path in ground.rglob("*") if "out" not in path.parts}
     shutil.rmtree(ground / "out", ignore_errors=True)
-    done = subprocess.run(
-        [sys.executable, "-c", STOP, place, str(count), name, *arguments],
-        cwd=ground, env=clean_environment(PYTHONPATH=str(ROOT)), capture_output=True, text=True, timeout=120,
-        check=False,
-    )  # fmt: skip
+    environment = clean_environment(PYTHONPATH=str(ROOT))
+    done = warm.python(STOP, place, str(count), name, *arguments, cwd=ground, env=environment)
     assert done.returncode == SIGNALS[name], done.stderr
     said = " ".join(done.stderr.split())
     assert told in said

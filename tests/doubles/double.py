@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from navicache_cli.media.video import read_video
+from tests import warm
 from tests.program import ROOT, generate, report_in, report_of
 
 # A CPU where the program asks for a GPU.
@@ -73,8 +73,8 @@ class Double:
         weights = folder / "weights"
         weights.mkdir()
         paths = os.pathsep.join([str(self.path), str(ROOT)])
-        environment = {**os.environ, "PYTHONPATH": paths, "PYTHONWARNINGS": "ignore"}
-        subprocess.run([sys.executable, "-c", code], cwd=weights, env=environment, check=True)
+        done = warm.python(code, cwd=weights, env={**os.environ, "PYTHONPATH": paths})
+        assert done.returncode == 0, done.stderr
         return weights
 
 

@@ -85,7 +85,7 @@ def own_video(prompt: str, seed: int, steps: int) -> Tensor:
 
 def test_a_program_of_its_own_makes_the_same_videos(folder: Path, tmp_path: Path):
     preset = resolve([Layer("test", {})]).steps
-    wanted = [(PROMPTS[seed], seed, steps, True) for seed in PROMPTS for steps in (preset, 16)]
+    wanted = [(PROMPTS[2], 2, preset, True), (PROMPTS[1], 1, 16, True)]
     again = [(PROMPTS[1], 1, 16, False)] * 2
     output = tmp_path / "videos.pt"
     command = [sys.executable, "-c", PROGRAM, folder, json.dumps(wanted + again), json.dumps(SIZE), output]

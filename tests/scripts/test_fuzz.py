@@ -1,4 +1,4 @@
-"""scripts/fuzz.py: a minute of hostile calls breaks no promise, and a broken one would be seen."""
+"""scripts/fuzz.py: some hostile calls break no promise, and a broken one would be seen."""
 
 from __future__ import annotations
 
@@ -16,8 +16,18 @@ from tests.program import SCRIPTS
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc; run it on Linux")
 
 
-def test_hostile_calls_break_no_promise(tmp_path):
-    command = [sys.executable, str(SCRIPTS / "fuzz.py"), "--count", "250", "--seed", "0", "--seconds", "60"]
+@pytest.mark.parametrize("count", [40, pytest.param(250, marks=pytest.mark.slow)])
+def test_hostile_calls_break_no_promise(tmp_path, count):
+    command = [
+        sys.executable,
+        str(SCRIPTS / "fuzz.py"),
+        "--count",
+        str(count),
+        "--seed",
+        "0",
+        "--seconds",
+        "240",
+    ]
     environment = {key: value for key, value in os.environ.items() if not key.startswith("NAVICACHE_")}
     done = subprocess.run(
         command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300, check=False

@@ -109,17 +109,26 @@ def test_generations_do_not_know_of_each_other(pipeline):
     assert untimed(first) == untimed(again)
 
 
-@pytest.mark.parametrize("solver", SOLVERS)
+SOME = (
+    {"mode": "off", "method": "off"},
+    {},
+    {"predictor": "calibrated", "threshold": 0.0, "speedup": 1.5},
+    {"method": "easycache", "predictor": "hold"},
+    *({"method": method} for method in METHOD_SETTINGS),
+)
+
+
 @pytest.mark.parametrize(
-    "changes",
+    ("changes", "solver"),
     [
-        {"mode": "off", "method": "off"},
-        {},
-        {"predictor": "calibrated", "threshold": 0.0, "speedup": 1.5},
-        {"method": "easycache", "predictor": "hold"},
-        *({"method": method} for method in METHOD_SETTINGS),
+        # A method knows nothing of the solver.
+        pytest.param(changes, solver, marks=[pytest.mark.slow] if changes and solver != SOLVERS[0] else [])
+        for changes in SOME
+        for solver in SOLVERS
     ],
-    ids=lambda changes: changes.get("method") or changes.get("predictor", "navicache"),
+    ids=lambda given: (
+        given if isinstance(given, str) else given.get("method") or given.get("predictor", "navicache")
+    ),
 )
 def test_a_seed_gives_the_same_video_on_any_number_of_threads(pipeline, changes, solver):
     """To the last bit: one pixel that is rounded to the other side makes the encoder choose otherwise."""
