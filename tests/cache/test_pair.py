@@ -141,6 +141,18 @@ def test_what_the_guided_combination_misses_is_measured():
 
 
 @pytest.mark.parametrize("scale", [3.0, SCALE])
+def test_what_is_measured_is_what_predictions_would_have_missed(scale):
+    session, _, at = outputs_of(2, scale, at=slowing)
+    session.finish()
+    guided = lambda i: at(i, 1) + scale * (at(i, 0) - at(i, 1))  # noqa: E731
+    both = [learned(guided)] * 2 if scale > 4 else [learned(lambda i, b=b: at(i, b)) for b in range(2)]
+    # Step 4, after steps 1 and 2 were computed: two steps ahead on lines of one step.
+    cond, uncond = (at(2, b) + 2 * fit.trend * fit.used * (at(2, b) - at(1, b)) for b, fit in enumerate(both))
+    expected = (guided(4) - uncond - scale * (cond - uncond)).abs().mean().item()
+    assert [told[0] for told in session.policy.told[1::2]][2] == pytest.approx(expected, rel=1e-4)
+
+
+@pytest.mark.parametrize("scale", [3.0, SCALE])
 def test_the_change_of_the_guided_combination_is_measured_at_every_step(scale):
     session, _, at = outputs_of(2, scale)
     session.finish()

@@ -89,6 +89,7 @@ class GuidedPair:
         """A step starts, or nothing is to be held."""
         self._lead: Branch | None = None
         self._names: Names = ()
+        self._fit: Fit | None = None  # known where the step began
         self._first: _Line | None = None  # of the first branch
         self._seen = 0
 
@@ -108,8 +109,8 @@ class GuidedPair:
         """
         self._seen += 1
         if self._seen == 1:
-            self._lead, self._names = branch, names
-        return self.learned if self._seen == 1 or self._is_second(branch, names) else None
+            self._lead, self._names, self._fit = branch, names, self.learned
+        return self._fit if self._seen == 1 or self._is_second(branch, names) else None
 
     @torch.no_grad()
     def measure(self, call: Kept, branch: Branch, names: Names, misses: bool) -> PairMeasures:
