@@ -28,6 +28,7 @@ from navicache_cli.plan.presets import OFF, load_presets, preset_folder, preset_
 
 # The CUDA context, kernels' workspaces and fragmentation, in GiB: what no tensor holds.
 RESERVE = 1.0
+_LEAST_SAVED = 0.05  # GiB; less does not show
 _MUCH = 0.5  # GiB of cache that are worth another method
 DENOISE = "denoise"
 
@@ -182,7 +183,7 @@ def _on(*options: str) -> dict[str, Any]:
 
 
 def changes(plan: Plan) -> dict[str, Plan]:
-    """Plans of less memory, by the options that would make them."""
+    """Plans of less memory, by the options that would make them; those that save nothing are left out."""
     preset = preset_for(plan.model)
     moves: list[str] = [
         one for one in ("offload", "t5_cpu", "fp8") if one in preset.takes and not getattr(plan, one)
@@ -197,7 +198,12 @@ def changes(plan: Plan) -> dict[str, Plan]:
         pixels = preset.named_sizes.get(size, [size])[0]
         if _area(pixels) < _area(plan.size):
             found[f"--size {size}"] = replace(plan, size=pixels)
-    return found
+    return {name: other for name, other in found.items() if _saves(plan, other)}
+
+
+def _saves(plan: Plan, other: Plan) -> bool:
+    most, less = estimate(plan), estimate(other)
+    return most is not None and less is not None and most.peak - less.peak >= _LEAST_SAVED
 
 
 def _with_least_cache(plan: Plan) -> Plan:

@@ -66,6 +66,8 @@ def show_memory(
         return
     terminal.stdout.print(_table(plan, found))
     terminal.stdout.print(_verdict(found, gpu))
+    if others:
+        terminal.stdout.print("Less would take:")
     for name, peak in others.items():
         room = "" if gpu is None else ", fits" if peak + RESERVE <= gpu else ", does not fit"
         terminal.stdout.print(f"  {name}: {peak:.1f} GiB{room}", markup=False, highlight=False)
@@ -74,9 +76,9 @@ def show_memory(
 def _verdict(found: Estimate, gpu: float | None) -> str:
     needed = found.peak + RESERVE
     if gpu is None:
-        return f"needs a GPU of {needed:.1f} GiB: {RESERVE:g} GiB is for CUDA itself. Less would take:"
+        return f"needs a GPU of {needed:.1f} GiB: {RESERVE:g} GiB is for CUDA itself"
     if found.fits(gpu):
-        return f"fits in {gpu:.1f} GiB. Less would take:"
+        return f"fits in {gpu:.1f} GiB"
     return f"does not fit in {gpu:.1f} GiB: {needed:.1f} GiB needed, {RESERVE:g} of them for CUDA itself"
 
 
