@@ -37,6 +37,8 @@ READ_LATE = (
     "LOCAL_RANK", "WORLD_SIZE", "PYTEST_CURRENT_TEST", "GIT_", "PIP_",
     "FREE_GB", "GPU", "HUB", "UV_",  # of stand-ins
 )  # fmt: skip
+# As this module finds it, before any test changes it.
+ENVIRONMENT = dict(os.environ)
 PROGRAM = "import runpy\nrunpy.run_module('navicache_cli', run_name='__main__', alter_sys=True)"
 
 
@@ -94,8 +96,8 @@ def _need_a_fresh_one(env: Mapping[str, str], started_with: Mapping[str, str]) -
 @cache
 def _server() -> tuple[subprocess.Popen[str], dict[str, str]]:
     """The process that forks, one for as long as this one runs, and the environment it started with."""
-    paths = os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
-    environment = {**os.environ, "PYTHONPATH": paths}
+    paths = os.pathsep.join([str(Path(__file__).parents[1]), ENVIRONMENT.get("PYTHONPATH", "")])
+    environment = {**ENVIRONMENT, "PYTHONPATH": paths}
     process = subprocess.Popen(
         [sys.executable, __file__],
         env=environment, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE,

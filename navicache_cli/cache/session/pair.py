@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass, field, replace
 
 import torch
 
@@ -42,24 +42,35 @@ class PairMeasures:
 
 @dataclass
 class _Line:
-    """The last two changes of a branch's output, float32, and how much of the first the second was to be.
+    """A computed call of a branch after the two before it, and how much of their change its own was to be.
 
     Attributes:
-        before: y_c − y_p; empty where p was not kept.
-        after: y_i − y_c.
+        call: y_i.
+        held: y_c.
+        older: y_p; None where it was not kept.
         slope: a w, 0 where y_c was to be held.
     """
 
-    before: Tensors
-    after: Tensors
+    call: Kept
+    held: Kept
+    older: Kept | None
     slope: float
 
+    def before(self) -> Tensors:
+        """y_c − y_p, float32; empty where y_p was not kept."""
+        return change(self.held, self.older) if self.older else ()
+
+    def after(self) -> Tensors:
+        """y_i − y_c, float32."""
+        return change(self.call, self.held)
+
     def missed(self) -> Tensors:
-        """What was missed of y_i."""
-        if not (self.slope and self.before):
-            return self.after
-        pairs = zip(self.before, self.after, strict=True)
-        return tuple(torch.add(t, s, alpha=-self.slope) for s, t in pairs)
+        """What was missed of y_i, float32."""
+        after = self.after()
+        if self.slope and self.older:
+            for t, s in zip(after, self.before(), strict=True):
+                t.add_(s, alpha=-self.slope)
+        return after
 
 
 class GuidedPair:
@@ -83,6 +94,7 @@ class GuidedPair:
         self._trend = TrendFilter()
         self._place = Place(0.0, 0.0)
         self._known = False
+        self._two = False  # whether any step has called a second branch
         self.start()
 
     def start(self) -> None:
@@ -95,7 +107,8 @@ class GuidedPair:
 
     @property
     def tensors(self) -> list[Tensors]:
-        return [self._first.before, self._first.after] if self._first else []
+        # The branch itself keeps the other two.
+        return [self._first.older.outputs] if self._first and self._first.older else []
 
     @property
     def learned(self) -> Fit | None:
@@ -110,6 +123,7 @@ class GuidedPair:
         self._seen += 1
         if self._seen == 1:
             self._lead, self._names, self._fit = branch, names, self.learned
+        self._two = self._two or (self.scale is not None and self._seen == 2)
         return self._fit if self._seen == 1 or self._is_second(branch, names) else None
 
     @torch.no_grad()
@@ -124,12 +138,12 @@ class GuidedPair:
         if self.scale is None and not misses:
             return PairMeasures()
         history = branch.history
-        before = change(*history[:2]) if len(history) > 1 and branch.is_like(history[1].outputs) else ()
-        slope = branch.predictor.slope(call.step, history, fit)
-        line = _Line(before, change(call, history[0]), slope)
+        older = history[1] if len(history) > 1 and branch.is_like(history[1].outputs) else None
+        held = replace(history[0], inputs=())  # as the branch keeps it from now on
+        line = _Line(call, held, older, branch.predictor.slope(call.step, history, fit))
         if second:
-            return self._measure_both(call, history, line, misses)
-        if self.scale is not None:
+            return self._measure_both(line, misses)
+        if self._two:
             self._first = line
         return PairMeasures(misses={"miss": mean_abs(line.missed())} if misses else {})
 
@@ -138,19 +152,20 @@ class GuidedPair:
         self._trend.observe(Products(**numbers, weight=self._place.weight, place=self._place.between))
         self._known = True
 
-    def _measure_both(self, call: Kept, history: Sequence[Kept], second: _Line, misses: bool) -> PairMeasures:
-        """The combination's; `call` and `history` are the second branch's."""
+    def _measure_both(self, second: _Line, misses: bool) -> PairMeasures:
+        """The combination's."""
         first, self._first = self._first, None
-        if first is None or self._lead is None:
+        if first is None:
             return PairMeasures()
         found = PairMeasures()
-        after = self._guided(first.after, second.after)
-        if first.before and second.before and call.timestep != history[1].timestep:
-            self._place = place_of(call, history)
-            found.products = products(self._guided(first.before, second.before), after)
+        after = self._guided(first.after(), second.after())
+        older = second.older
+        if first.older and older and second.call.timestep != older.timestep:
+            self._place = place_of(second.call, (second.held, older))
+            found.products = products(self._guided(first.before(), second.before()), after)
         if misses:
             missed = self._guided(first.missed(), second.missed())
-            norm = mean_abs(self._guided(self._lead.history[0].outputs, call.outputs))
+            norm = mean_abs(self._guided(first.call.outputs, second.call.outputs))
             found.misses = {"miss": mean_abs(missed), "change": mean_abs(after), "norm": norm}
         return found
 
