@@ -47,14 +47,18 @@ def ours_at(condition: Condition, speedups: Sequence[float], folder: Path) -> Se
         scenes = held_out_scenes(RECORDINGS, RECORDED_SEED)
         write_atomically(recorded, "\n".join(map(describe, scenes)) + "\n")
         budgets = f"--speedup={','.join(f'{one:g}' for one in speedups)}"
-        options = [f"--{name}={value}" for name, value in condition.options.items()]
-        navicache("schedule", f"--prompts={recorded}", budgets, *options, f"--output={schedule}")
+        navicache("schedule", f"--prompts={recorded}", budgets, *flags(condition), f"--output={schedule}")
     found: Settings = {}
     for one in speedups:
         found[f"calibrated {end(one)}"] = {"method": "navicache+calibrated", "speedup": one}
         scheduled = {"method": "navicache", "schedule": str(schedule.resolve()), "speedup": one}
         found[f"scheduled {end(one)}"] = scheduled
     return found
+
+
+def flags(condition: Condition) -> list[str]:
+    """What to type for a condition."""
+    return [f"--{name}={value}" for name, value in condition.options.items()]
 
 
 def navicache(*arguments: str) -> None:
@@ -70,11 +74,7 @@ def untuned_peers(condition: Condition, speedups: Sequence[float]) -> Settings:
     """What a budget or a count sets; TaylorSeer as published, and with a longer start and interval."""
     found: Settings = {}
     for speedup in speedups:
-        for name, method in (
-            ("navicache", "navicache"),
-            ("easycache", "easycache"),
-            ("hold", "navicache+hold"),
-        ):
+        for name, method in BUDGETED.items():
             found[f"{name} {end(speedup)}"] = {"method": method, "speedup": speedup}
         steps = round(condition.steps / speedup)
         found[f"fewer-steps {end(speedup)}"] = {"method": "fewer-steps", "steps": steps}
@@ -124,9 +124,8 @@ def compare(folder: Path, group: str, condition: Condition, speedups: Sequence[f
         return table
     write_atomically(folder / "settings.yaml", json.dumps(settings, indent=1) + "\n")
     write_atomically(folder / "prompts.txt", "\n".join(prompts) + "\n")
-    options = [f"--{name}={value}" for name, value in condition.options.items()]
     files = [f"--settings={folder / 'settings.yaml'}", f"--prompts={folder / 'prompts.txt'}"]
-    navicache("compare", *files, *options, f"--output-dir={table}")
+    navicache("compare", *files, *flags(condition), f"--output-dir={table}")
     return table
 
 

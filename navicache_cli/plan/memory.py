@@ -198,12 +198,14 @@ def changes(plan: Plan) -> dict[str, Plan]:
         pixels = preset.named_sizes.get(size, [size])[0]
         if _area(pixels) < _area(plan.size):
             found[f"--size {size}"] = replace(plan, size=pixels)
-    return {name: other for name, other in found.items() if _saves(plan, other)}
-
-
-def _saves(plan: Plan, other: Plan) -> bool:
-    most, less = estimate(plan), estimate(other)
-    return most is not None and less is not None and most.peak - less.peak >= _LEAST_SAVED
+    most = estimate(plan)
+    if most is None:
+        return {}
+    return {
+        name: other
+        for name, other in found.items()
+        if (less := estimate(other)) and most.peak - less.peak >= _LEAST_SAVED
+    }
 
 
 def _with_least_cache(plan: Plan) -> Plan:

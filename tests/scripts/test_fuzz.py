@@ -18,16 +18,8 @@ pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="re
 
 @pytest.mark.parametrize("count", [40, pytest.param(250, marks=pytest.mark.slow)])
 def test_hostile_calls_break_no_promise(tmp_path, count):
-    command = [
-        sys.executable,
-        str(SCRIPTS / "fuzz.py"),
-        "--count",
-        str(count),
-        "--seed",
-        "0",
-        "--seconds",
-        "240",
-    ]
+    options = ["--count", str(count), "--seed", "0", "--seconds", "240"]
+    command = [sys.executable, str(SCRIPTS / "fuzz.py"), *options]
     environment = {key: value for key, value in os.environ.items() if not key.startswith("NAVICACHE_")}
     done = subprocess.run(
         command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300, check=False

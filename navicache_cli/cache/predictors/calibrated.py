@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 import torch
 
 from navicache_cli.cache.predictors.error_feedback import ErrorFeedback
-from navicache_cli.cache.predictors.line import Place, change, place_of, products, weight
+from navicache_cli.cache.predictors.line import LineFilter, change, weight
 from navicache_cli.cache.predictors.predictor import Keep, Kept, Skipped
-from navicache_cli.cache.predictors.trend import Fit, Products, TrendFilter
+from navicache_cli.cache.predictors.trend import Fit
 from navicache_cli.cache.tensors import Tensors, float32_copy
 
 
@@ -33,13 +33,12 @@ class Calibrated:
     observes = True
 
     def __init__(self) -> None:
-        self._trend = TrendFilter()
+        self._line = LineFilter()
         self._feedback = ErrorFeedback()
-        self._place = Place(0.0, 0.0)  # of the call observed last
 
     @property
     def fit(self) -> Fit:
-        return self._trend.fit
+        return self._line.fit
 
     @property
     def tensors(self) -> Sequence[Tensors]:
@@ -75,12 +74,12 @@ class Calibrated:
         self._feedback.computed(call.timestep, call.outputs, history[0])
         if len(history) < 2 or call.timestep == history[1].timestep:
             return {}
-        self._place = place_of(call, history)
-        return products(change(history[0], history[1]), change(call, history[0]))
+        last, older = history[:2]
+        return self._line.measure(call, history, change(last, older), change(call, last))
 
     def learn(self, numbers: Mapping[str, float]) -> None:
         """Absorb the inner products of the call observed last."""
-        self._trend.observe(Products(**numbers, weight=self._place.weight, place=self._place.between))
+        self._line.learn(numbers)
 
     def drop(self) -> None:
         """Drop what the error feedback keeps."""

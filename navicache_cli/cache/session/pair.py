@@ -7,9 +7,9 @@ from dataclasses import dataclass, field, replace
 
 import torch
 
-from navicache_cli.cache.predictors.line import Place, change, place_of, products
+from navicache_cli.cache.predictors.line import LineFilter, change
 from navicache_cli.cache.predictors.predictor import Kept
-from navicache_cli.cache.predictors.trend import Fit, Products, TrendFilter
+from navicache_cli.cache.predictors.trend import Fit
 from navicache_cli.cache.session.memory import Branch
 from navicache_cli.cache.tensors import Tensors, mean_abs, same_layout
 
@@ -91,8 +91,7 @@ class GuidedPair:
 
     def forget(self) -> None:
         """Forget what was learned."""
-        self._trend = TrendFilter()
-        self._place = Place(0.0, 0.0)
+        self._line = LineFilter()
         self._known = False
         self._two = False  # whether any step has called a second branch
         self.start()
@@ -113,7 +112,12 @@ class GuidedPair:
     @property
     def learned(self) -> Fit | None:
         """What is known of the combination; None where guidance is weak, or the last step had one branch."""
-        return self._trend.fit if self._known and self.scale is not None and self.scale > _WEAK else None
+        return self._line.fit if self._known and self._learns else None
+
+    @property
+    def _learns(self) -> bool:
+        """Whether guidance is strong enough for the combination to say how far lines are followed."""
+        return self.scale is not None and self.scale > _WEAK
 
     def fit(self, branch: Branch, names: Names) -> Fit | None:
         """What to predict a call by: `learned`, or None where its branch goes by what it learns itself.
@@ -135,7 +139,7 @@ class GuidedPair:
             self._known = False  # until the second branch, which may be missing from now on, is measured too
         if not (leads or second) or not branch.is_like(call.outputs):
             return PairMeasures()
-        if self.scale is None and not misses:
+        if not (misses or self._learns):
             return PairMeasures()
         history = branch.history
         older = history[1] if len(history) > 1 and branch.is_like(history[1].outputs) else None
@@ -149,7 +153,7 @@ class GuidedPair:
 
     def learn(self, numbers: Mapping[str, float]) -> None:
         """Absorb the inner products of the calls measured last."""
-        self._trend.observe(Products(**numbers, weight=self._place.weight, place=self._place.between))
+        self._line.learn(numbers)
         self._known = True
 
     def _measure_both(self, second: _Line, misses: bool) -> PairMeasures:
@@ -160,9 +164,9 @@ class GuidedPair:
         found = PairMeasures()
         after = self._guided(first.after(), second.after())
         older = second.older
-        if first.older and older and second.call.timestep != older.timestep:
-            self._place = place_of(second.call, (second.held, older))
-            found.products = products(self._guided(first.before(), second.before()), after)
+        if self._learns and first.older and older and second.call.timestep != older.timestep:
+            before = self._guided(first.before(), second.before())
+            found.products = self._line.measure(second.call, (second.held, older), before, after)
         if misses:
             missed = self._guided(first.missed(), second.missed())
             norm = mean_abs(self._guided(first.call.outputs, second.call.outputs))
