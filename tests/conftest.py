@@ -21,6 +21,7 @@ from tests.comparison import PROMPTS, Made, arguments
 # Read by torch when it is imported, here and in the processes that tests start.
 if workers := os.environ.get("PYTEST_XDIST_WORKER_COUNT"):
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // int(workers))))
+warm.ENVIRONMENT.update(os.environ)
 
 # Their assertions, when they fail, show values as those of tests do.
 pytest.register_assert_rewrite("tests.program", "tests.doubles.double", "tests.repos.following")
@@ -32,9 +33,19 @@ MEASURED = Path(
 )
 
 
+# How the names start of variables that libraries set as they are imported: torch's compiler, Ray, cache-dit.
+SET_BY_LIBRARIES = ("TORCHINDUCTOR_", "RAY_", "FFPA_")
+
+
 def clean_environment(**extra: str) -> dict[str, str]:
-    """The environment without settings that would change what navicache does."""
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(("NAVICACHE_", "FORCE_COLOR", "COLUMNS"))}
+    """The environment without settings that would change what navicache does, or that libraries have made."""
+    dropped = ("NAVICACHE_", "FORCE_COLOR", "COLUMNS")
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(dropped)
+        and (name in warm.ENVIRONMENT or not name.startswith(SET_BY_LIBRARIES))
+    }
     return {**kept, "COLUMNS": "120", **extra}
 
 

@@ -37,8 +37,8 @@ READ_LATE = (
     "LOCAL_RANK", "WORLD_SIZE", "PYTEST_CURRENT_TEST", "GIT_", "PIP_",
     "FREE_GB", "GPU", "HUB", "UV_",  # of stand-ins
 )  # fmt: skip
-# As this module finds it, before any test changes it.
-ENVIRONMENT = dict(os.environ)
+# What tests begin with; `conftest` fills it in before any of them, or a library they import, changes that.
+ENVIRONMENT: dict[str, str] = {}
 PROGRAM = "import runpy\nrunpy.run_module('navicache_cli', run_name='__main__', alter_sys=True)"
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from navicache_cli.media.video import read_video
 from tests import warm
+from tests.conftest import clean_environment
 from tests.program import ROOT, generate, report_in, report_of
 
 # A CPU where the program asks for a GPU.
@@ -73,7 +74,7 @@ class Double:
         weights = folder / "weights"
         weights.mkdir()
         paths = os.pathsep.join([str(self.path), str(ROOT)])
-        done = warm.python(code, cwd=weights, env={**os.environ, "PYTHONPATH": paths})
+        done = warm.python(code, cwd=weights, env=clean_environment(PYTHONPATH=paths))
         assert done.returncode == 0, done.stderr
         return weights
 
