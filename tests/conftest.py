@@ -33,19 +33,10 @@ MEASURED = Path(
 )
 
 
-# How the names start of variables that libraries set as they are imported: torch's compiler, Ray, cache-dit.
-SET_BY_LIBRARIES = ("TORCHINDUCTOR_", "RAY_", "FFPA_")
-
-
 def clean_environment(**extra: str) -> dict[str, str]:
-    """The environment without settings that would change what navicache does, or that libraries have made."""
+    """What tests began with, without settings that would change what navicache does."""
     dropped = ("NAVICACHE_", "FORCE_COLOR", "COLUMNS")
-    kept = {
-        name: value
-        for name, value in os.environ.items()
-        if not name.startswith(dropped)
-        and (name in warm.ENVIRONMENT or not name.startswith(SET_BY_LIBRARIES))
-    }
+    kept = {name: value for name, value in warm.ENVIRONMENT.items() if not name.startswith(dropped)}
     return {**kept, "COLUMNS": "120", **extra}
 
 

@@ -37,7 +37,7 @@ READ_LATE = (
     "LOCAL_RANK", "WORLD_SIZE", "PYTEST_CURRENT_TEST", "GIT_", "PIP_",
     "FREE_GB", "GPU", "HUB", "UV_",  # of stand-ins
 )  # fmt: skip
-# What tests begin with; `conftest` fills it in before any of them, or a library they import, changes that.
+# What tests begin with; `conftest` fills it in before any of them, or a library they import, sets others.
 ENVIRONMENT: dict[str, str] = {}
 PROGRAM = "import runpy\nrunpy.run_module('navicache_cli', run_name='__main__', alter_sys=True)"
 
