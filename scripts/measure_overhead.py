@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from navicache_cli.cache import Calibrated, ForwardSite, Policy, Session, attach, make_policy
 
 STEPS = 50
+GUIDANCE = 5.0  # strong enough that what is learned is learned of both branches' combination
 
 
 class Scaled(nn.Module):
@@ -53,12 +54,15 @@ def sessions() -> dict[str, Session]:
     def gate(threshold: float = 0.0, **options: Any) -> Policy:
         return make_policy("navicache", threshold=threshold, align_steps=10, **options)
 
+    guided = Session(gate(compute=0.5), STEPS, Calibrated)
+    guided.guidance = GUIDANCE
     return {
         "off": Session(make_policy("off", threshold=0.0, align_steps=10), STEPS),
         "navicache, nothing skipped": Session(gate(), STEPS),
         "navicache, all but forced skipped": Session(gate(1e9), STEPS),
         "calibrated, nothing skipped": Session(gate(), STEPS, Calibrated),
         "calibrated, half on a budget": Session(gate(compute=0.5), STEPS, Calibrated),
+        "the same, told the scale of guidance": guided,
     }
 
 

@@ -246,6 +246,15 @@ def test_weights_say_where_errors_count():
     assert sum(computed(early)) < sum(computed(late))
 
 
+def test_the_last_steps_are_computed_whatever_recordings_say():
+    recording = recorded(outputs_of(1))
+    careless = replace(recording, error_weights=(1.0,) * 6 + (1e-9,) * 6)
+    assert strip(find_schedule([careless], 10, CALIBRATED, moves=300).computed).endswith("##")
+    assert strip(find_schedule([careless], 4, CALIBRATED, moves=300).computed).endswith(".#")
+    short = recorded(outputs_of(1, steps=5))
+    assert strip(find_schedule([short], 2, CALIBRATED).computed) == "#...#"
+
+
 def test_counts_that_no_schedule_has_are_refused():
     recording = recorded(outputs_of(1))
     assert strip(find_schedule([recording], STEPS, CALIBRATED).computed) == "#" * STEPS

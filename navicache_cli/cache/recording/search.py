@@ -18,6 +18,9 @@ MOVES = 1500
 # So many first steps are computed, but no more than a quarter of all that are: what goes wrong there can turn
 # the picture into another, and no recording says when.
 _FIRST = 3
+# What the last steps miss is never made good, which recordings show too little of: from this share of steps
+# on, the last two are computed.
+_TWO_LAST = 0.4
 # Most moves go no further than this, in steps: schedules get better by small shifts.
 _NEAR = 3
 _FAR_SHARE = 0.25
@@ -55,7 +58,8 @@ def find_schedule(
 
     The best of the schedules that compute some first steps and evenly spaced ones after these is where it
     starts; then a computed step or two are moved, mostly a little, and what is better is kept. The first
-    three steps (fewer on a small budget), the last, and those at which a model takes over are computed.
+    three steps (fewer on a small budget), the last two (one on a small budget), and those at which a model
+    takes over are computed.
 
     Args:
         recordings: at least one; of the same number of steps.
@@ -69,7 +73,10 @@ def find_schedule(
     """
     total = recordings[0].total_steps
     first = max(1, min(_FIRST, count // 4))
-    forced = {*range(first), total - 1}.union(*(recording.taken_over for recording in recordings))
+    last = 2 if count >= max(_TWO_LAST * total, first + 2) else 1
+    forced = {*range(first), *range(total - last, total)}.union(
+        *(recording.taken_over for recording in recordings)
+    )
     check_count(count, "a schedule's steps", len(forced), hint=f"compute {len(forced)} steps or more")
     if count > total:
         raise UsageError(f"expected at most {total} steps to compute, found {count}", hint=f"{total} is all")

@@ -135,8 +135,8 @@ class Session:
     def guidance(self) -> float | None:
         """The scale by which the sampler combines the two branches of a step, u + g (c − u), if it is known.
 
-        Then what is wrong is measured of the combination, and the second branch predicted as the first. The
-        first has the prompt, unless it has a name that says otherwise.
+        Then what predictions miss is measured of the combination; see `GuidedPair`. The first branch has the
+        prompt, unless it has a name that says otherwise.
         """
         return self._steps.pair.scale
 
