@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from navicache_cli.errors import UsageError
 
 # The most steps to align with: a mode's 10 of 50 would leave half of a budget for the rest.
-_ALIGN = 3
+_ALIGN = 5
 # So many of the last steps are computed, where the budget is not too small for it: what they miss is never
 # made good.
 _TAIL = 2
