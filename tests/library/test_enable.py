@@ -112,7 +112,8 @@ def test_steps_that_a_half_precision_merges_are_steps():
         latents(pipe, toy, steps=50)
     (loop,) = cache.report().loops
     assert (loop.totals.steps, loop.totals.computed_steps, loop.totals.transformer_calls) == (50, 25, 25)
-    assert loop.totals.cache_tensors < 8
+    # x_c, y_c, y_p and x_{i-1} in half precision, the error and the sum of a run's predictions in float32.
+    assert loop.totals.cache_tensors <= 8
 
 
 def test_frames_at_times_of_their_own_share_steps():
