@@ -65,7 +65,7 @@ def test_the_last_steps_are_computed_and_the_first_runs_short():
 
 @pytest.mark.parametrize(
     ("steps", "share", "most"),
-    [(50, 1.0, 5), (50, 0.5, 5), (50, 0.4, 4), (50, 0.34, 3), (30, 0.5, 3), (20, 0.4, 2), (4, 0.1, 2)],
+    [(50, 1.0, 5), (50, 0.5, 5), (50, 0.4, 3), (30, 0.5, 3), (20, 0.4, 2), (4, 0.1, 2)],
 )
 def test_alignment_takes_no_more_than_a_quarter(steps, share, most):
     assert most_align_steps(steps, share) == most

@@ -62,7 +62,7 @@ def test_the_plot_shows_thresholds_and_coefficients(reports):
 def test_a_video_made_on_a_budget_says_so(tmp_path):
     plan = json.loads(invoke("generate", "--speedup", 2.5, "--dry-run", "--json", "--output-dir", tmp_path))
     assert plan["speedup"]["value"] == 2.5
-    assert plan["align_steps"] == {"value": 4, "source": "preset tiny, at most 4 on this budget"}
+    assert plan["align_steps"] == {"value": 3, "source": "preset tiny, at most 3 on this budget"}
 
 
 def test_compare_runs_a_method_with_another_predictor():

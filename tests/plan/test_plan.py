@@ -154,7 +154,7 @@ def test_a_budget_takes_the_place_of_the_mode():
     assert plan.provenance["align_steps"] == "preset tiny, at most 5 on this budget"
     assert name_of(plan).endswith("-2x-0.mp4")
     assert plan_of(compute="0.4", align_steps="8").align_steps == 8
-    assert plan_of(model="hunyuan", compute="0.4").align_steps == 4
+    assert plan_of(model="hunyuan", compute="0.4").align_steps == 3
     assert plan_of(compute="0.4", steps="20").align_steps == 2
 
 

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 from navicache_cli.errors import UsageError
 
-# The most steps to align with, and the most of a small budget: a mode's 10 of 50 would leave half of a budget
-# for the rest.
+# The most steps to align with where half of all are computed or more, and where fewer are: a mode's 10 of 50
+# would leave half of a budget for the rest.
 _ALIGN, _ALIGN_OF_FEW = 5, 3
 # So many of the last steps are computed, where the budget is not too small for it: what they miss is never
 # made good.
@@ -59,9 +59,10 @@ def budget_name(share: float) -> str:
 
 
 def most_align_steps(total_steps: int, compute: float) -> int:
-    """The most steps to align with where a budget says how many are computed: about a fifth, 2 to 5."""
+    """The most steps to align with where a budget says how many are computed: a quarter of them, 2 to 5."""
     planned = planned_steps(total_steps, compute)
-    return max(2, min(_ALIGN_OF_FEW, planned // 4), min(_ALIGN, planned // 5))
+    most = _ALIGN if 2 * planned >= total_steps else _ALIGN_OF_FEW
+    return max(2, min(most, planned // 4))
 
 
 def planned_steps(total_steps: int, compute: float) -> int:
