@@ -62,7 +62,7 @@ def sessions() -> dict[str, Session]:
         "navicache, all but forced skipped": Session(gate(1e9), STEPS),
         "calibrated, nothing skipped": Session(gate(), STEPS, Calibrated),
         "calibrated, half on a budget": Session(gate(compute=0.5), STEPS, Calibrated),
-        "the same, told the scale of guidance": guided,
+        "calibrated, half on a budget, guidance told": guided,
     }
 
 

@@ -17,12 +17,6 @@ import pytest
 from tests import warm
 from tests.comparison import PROMPTS, Made, arguments
 
-# Under `pytest -n`, workers share the cores: otherwise threads of one wait for those of another all the time.
-# Read by torch when it is imported, here and in the processes that tests start.
-if workers := os.environ.get("PYTEST_XDIST_WORKER_COUNT"):
-    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // int(workers))))
-warm.ENVIRONMENT.update(os.environ)
-
 # Their assertions, when they fail, show values as those of tests do.
 pytest.register_assert_rewrite("tests.program", "tests.doubles.double", "tests.repos.following")
 

@@ -37,8 +37,12 @@ READ_LATE = (
     "LOCAL_RANK", "WORLD_SIZE", "PYTEST_CURRENT_TEST", "GIT_", "PIP_",
     "FREE_GB", "GPU", "HUB", "UV_",  # of stand-ins
 )  # fmt: skip
-# What tests begin with; `conftest` fills it in before any of them, or a library they import, sets others.
-ENVIRONMENT: dict[str, str] = {}
+# Under `pytest -n`, workers share the cores: otherwise threads of one wait for those of another all the time.
+# Read by torch when it is imported, here and in the processes that tests start.
+if workers := os.environ.get("PYTEST_XDIST_WORKER_COUNT"):
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // int(workers))))
+# What tests begin with, before any of them, or a library they import, sets others.
+ENVIRONMENT = dict(os.environ)
 PROGRAM = "import runpy\nrunpy.run_module('navicache_cli', run_name='__main__', alter_sys=True)"
 
 

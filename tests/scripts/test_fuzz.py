@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 
@@ -11,6 +10,7 @@ import pytest
 from scripts.fuzzing.calls import Call
 from scripts.fuzzing.faults import faults
 from scripts.fuzzing.forked import Outcome
+from tests.conftest import clean_environment
 from tests.program import SCRIPTS
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc; run it on Linux")
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="re
 def test_hostile_calls_break_no_promise(tmp_path, count):
     options = ["--count", str(count), "--seed", "0", "--seconds", "240"]
     command = [sys.executable, str(SCRIPTS / "fuzz.py"), *options]
-    environment = {key: value for key, value in os.environ.items() if not key.startswith("NAVICACHE_")}
+    environment = clean_environment()
     done = subprocess.run(
         command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300, check=False
     )

@@ -65,7 +65,8 @@ def test_measures_and_writes(check, tmp_path):
     assert all(run["peak_bytes"] > 2**27 for run in runs.values())
     assert set(found["session_us_a_step"]) == {
         "off", "navicache, nothing skipped", "navicache, all but forced skipped",
-        "calibrated, nothing skipped", "calibrated, half on a budget", "the same, told the scale of guidance",
+        "calibrated, nothing skipped", "calibrated, half on a budget",
+        "calibrated, half on a budget, guidance told",
     }  # fmt: skip
     assert len(found["targets"]) == 2 + len(COMPUTED)
     assert page.count("\n- ") == len(found["targets"])

@@ -19,7 +19,7 @@ MOVES = 1500
 # the picture into another, and no recording says when.
 _FIRST = 3
 # What the last steps miss is never made good, which recordings show too little of: from this share of steps
-# on, the last two are computed.
+# on, the last two are computed, if they fit beside the first.
 _TWO_LAST = 0.4
 # Most moves go no further than this, in steps: schedules get better by small shifts.
 _NEAR = 3
